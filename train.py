@@ -1,0 +1,25 @@
+"""Train a U-Net to outline brain tumors; everything about the run is kept in runs/NAME/.
+
+Usage:
+
+    python train.py --data phantom          simulated slices: a first look in minutes
+    python train.py --data DIR              DIR holds images/ and masks/
+"""
+
+from unet.command_line import parse, run
+from unet.options import TrainingOptions
+
+
+def main() -> None:
+    options = parse(TrainingOptions, __doc__)
+
+    def step() -> None:
+        from unet.training import train
+
+        train(options)
+
+    run(step)
+
+
+if __name__ == "__main__":
+    main()

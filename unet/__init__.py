@@ -1,0 +1,1 @@
+"""A U-Net, written from scratch, that outlines brain tumors in MRI slices."""

@@ -1,0 +1,54 @@
+"""What the scripts share: options from the command line, one-line errors, exit codes.
+
+Exit codes: 0 all done; 2 cannot start; 3 finished, but inputs were skipped; 130 stopped by Ctrl-C.
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+
+import tyro
+
+
+def parse(options: type, description: str):
+    """The options of a script; --help and mistakes end the process here, before TensorFlow is imported."""
+    return tyro.cli(options, description=description)
+
+
+def run(step: Callable[[], int | None]) -> None:
+    """Do a script's step and end the process with its exit code; faults are told in a line."""
+    from unet.files import UserError
+
+    try:
+        with start_up_messages_hidden():
+            import tensorflow  # noqa: F401
+        sys.exit(step() or 0)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("Stopped by Ctrl-C.", file=sys.stderr)
+        sys.exit(130)
+
+
+@contextlib.contextmanager
+def start_up_messages_hidden() -> Iterator[None]:
+    """Keep what TensorFlow's libraries say at their start off the terminal, unless the start fails.
+
+    No log level reaches these messages (TensorFlow 2.21): they are written before levels are read.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as messages:
+        os.dup2(messages.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            messages.seek(0)
+            os.write(terminal, messages.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)

@@ -1,0 +1,225 @@
+"""A folder of images and masks -> checked pixels in memory -> batches by tf.data.
+
+The folder holds images/ and masks/ with equal names (Kaggle's layout); sizes may differ between pairs.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from unet.augmentation import augment
+from unet.files import ImageError, UserError, image_files_below, read_image, read_mask
+from unet.options import AugmentationConfig
+from unet.phantoms import write_phantoms
+from unet.preprocessing import to_network_input, to_training_image, to_training_mask
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image file and its mask file; the id is the name without suffix, below images/."""
+
+    id: str
+    image: Path
+    mask: Path
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Checked slices at training size."""
+
+    pairs: list[Pair]
+    pixels: np.ndarray  # uint8 (slices, 2, size, size): image, mask of 0 and 1
+    digests: list[str]  # of each slice's native image and mask
+    tumor_percent: np.ndarray  # share of each native mask that is tumor, float (slices,)
+
+    @property
+    def ids(self) -> list[str]:
+        return [pair.id for pair in self.pairs]
+
+    @property
+    def images(self) -> np.ndarray:
+        """uint8 (slices, size, size)"""
+        return self.pixels[:, 0]
+
+    @property
+    def masks(self) -> np.ndarray:
+        """uint8 (slices, size, size) of 0 and 1"""
+        return self.pixels[:, 1]
+
+    def indices(self, ids: Iterable[str]) -> np.ndarray:
+        """Where those ids stand."""
+        position = {id: index for index, id in enumerate(self.ids)}
+        return np.array([position[id] for id in ids], np.int64)
+
+
+def data_folder(data: str) -> Path:
+    """The folder that --data names; 'phantom' is made in data/phantom where it is not there yet."""
+    if data == "phantom":
+        folder = Path("data/phantom")
+        if not folder.exists():
+            write_phantoms(folder)
+        return folder
+    folder = Path(data)
+    if not folder.is_dir():
+        raise UserError(
+            f"No data in '{folder}': put images/ and masks/ there (README, 'The real data'), "
+            "name another folder with --data, or try --data phantom."
+        )
+    return folder
+
+
+def find_pairs(folder: Path) -> list[Pair]:
+    """All pairs of a data folder in the order of their ids; UserError lists what has no partner."""
+    found: dict[str, dict[str, Path]] = {}
+    problems = []
+    for kind in ("images", "masks"):
+        if not (folder / kind).is_dir():
+            raise UserError(f"'{folder}' has no folder {kind}/: expected images/ and masks/ in it.")
+        for path in image_files_below(folder / kind):
+            id = path.relative_to(folder / kind).with_suffix("").as_posix()
+            if kind in found.setdefault(id, {}):
+                problems.append(f"'{path}' and '{found[id][kind]}' have one name: rename one.")
+            found[id][kind] = path
+    for id, files in found.items():
+        if "masks" not in files:
+            problems.append(f"No mask for '{files['images']}': expected 'masks/{id}.png'.")
+        if "images" not in files:
+            problems.append(f"No image for '{files['masks']}': expected 'images/{id}.png'.")
+    if not found:
+        problems.append(f"'{folder}/images' holds no image files.")
+    raise_problems(problems)
+    return [
+        Pair(id, found[id]["images"], found[id]["masks"]) for id in sorted(found, key=by_number)
+    ]
+
+
+def by_number(id: str) -> tuple[int, str]:
+    """Sort key that puts 9 before 10."""
+    return (int(id) if id.isdecimal() else -1, id)
+
+
+def raise_problems(problems: list[str]) -> None:
+    """UserError with the first ten problems and their count, if there are any."""
+    if problems:
+        more = f"\n... and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise UserError("\n".join(problems[:10]) + more)
+
+
+def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    """Native image uint8 and mask bool (height, width) of a pair; ImageError where they do not fit."""
+    image, mask = read_image(pair.image), read_mask(pair.mask)
+    if image.shape != mask.shape:
+        raise ImageError(
+            f"'{pair.mask}' is {mask.shape[1]} x {mask.shape[0]} pixels but its image is "
+            f"{image.shape[1]} x {image.shape[0]}: a mask has its image's size."
+        )
+    return image, mask
+
+
+def digest(image: np.ndarray, mask: np.ndarray) -> str:
+    """Hash of a slice's pixels, whatever its files are called or compressed with."""
+    content = str(image.shape).encode() + image.tobytes() + mask.tobytes()
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def load_slices(folder: Path, size: int, memory_gib: float = 4.0) -> Slices:
+    """Read, check and scale every pair of a folder; UserError lists all that is wrong at once."""
+    pairs = find_pairs(folder)
+    pixels = allocate((len(pairs), 2, size, size), memory_gib)
+    digests = [""] * len(pairs)
+    tumor_percent = np.zeros(len(pairs))
+    problems = []
+
+    def load(index: int) -> None:
+        try:
+            image, mask = read_pair(pairs[index])
+        except ImageError as error:
+            problems.append(str(error))
+            return
+        pixels[index] = to_training_image(image, size), to_training_mask(mask, size)
+        digests[index] = digest(image, mask)
+        tumor_percent[index] = 100 * mask.mean()
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        work = threads.map(load, range(len(pairs)))
+        list(tqdm(work, "Reading slices", len(pairs), disable=None, leave=False))
+    raise_problems(sorted(problems) + copies(pairs, digests))
+    return Slices(pairs, pixels, digests, tumor_percent)
+
+
+def allocate(shape: tuple[int, ...], memory_gib: float) -> np.ndarray:
+    """An uint8 array: in memory, or past that size in a file that vanishes with the process."""
+    if np.prod(shape, dtype=np.int64) <= memory_gib * 2**30:
+        return np.zeros(shape, np.uint8)
+    return np.memmap(tempfile.TemporaryFile(dir="."), np.uint8, "w+", shape=shape)
+
+
+def copies(pairs: list[Pair], digests: list[str]) -> list[str]:
+    """A problem for each slice that is another one's exact copy."""
+    first: dict[str, Pair] = {}
+    problems = []
+    for pair, digest in zip(pairs, digests, strict=True):
+        original = first.setdefault(digest, pair)
+        if digest and original is not pair:
+            problems.append(f"'{pair.image}' is a copy of '{original.image}': delete one.")
+    return problems
+
+
+def training_batches(
+    slices: Slices,
+    indices: np.ndarray,
+    batch_size: int,
+    epochs: range,
+    seed: int,
+    config: AugmentationConfig,
+) -> tf.data.Dataset:
+    """Augmented batches of those epochs: images and masks, float32 (batch, size, size, 1).
+
+    Order and augmentation are functions of (seed, epoch, slice) alone, so a dataset that starts
+    at a later epoch goes on exactly as one that ran through. The last, smaller batch of each
+    epoch is left out; as the order changes, so does what it holds.
+    """
+    steps = len(indices) // batch_size
+
+    def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        epoch_seed = tf.random.fold_in(tf.constant([seed, 0]), tf.cast(epoch, tf.int32))
+        order = tf.random.experimental.stateless_shuffle(tf.constant(indices), epoch_seed)
+        items = tf.data.Dataset.from_tensor_slices(order[: steps * batch_size])
+        return items.map(lambda index: (index, epoch_seed))
+
+    def load(index: tf.Tensor, epoch_seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image, mask = read(slices, index[tf.newaxis])
+        item_seed = tf.random.fold_in(epoch_seed, tf.cast(index, tf.int32))
+        return augment(image[0], mask[0], config, item_seed)
+
+    items = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one_epoch)
+    items = items.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return items.batch(batch_size, drop_remainder=True).prefetch(2)
+
+
+def validation_batches(slices: Slices, indices: np.ndarray, batch_size: int) -> tf.data.Dataset:
+    """Every one of those slices once, in order, as they are; the last batch may be smaller."""
+    batches = tf.data.Dataset.from_tensor_slices(indices).batch(batch_size)
+    return batches.map(lambda some: read(slices, some), num_parallel_calls=2).prefetch(2)
+
+
+def read(slices: Slices, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Network inputs and masks of those slices, float32 (batch, size, size, 1) each."""
+
+    def take(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        masks = slices.masks[indices][..., np.newaxis].astype(np.float32)
+        return to_network_input(slices.images[indices]), masks
+
+    # The arrays may be larger than memory, so they stay numpy's and are read a batch at a time.
+    images, masks = tf.numpy_function(take, [indices], (tf.float32, tf.float32))
+    size = slices.pixels.shape[-1]
+    shape = (indices.shape[0], size, size, 1)
+    return tf.ensure_shape(images, shape), tf.ensure_shape(masks, shape)

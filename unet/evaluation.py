@@ -1,0 +1,245 @@
+"""Score a run on slices with known masks: a table a slice, a summary with intervals, plots."""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from unet import metrics, plots
+from unet.data import Pair, digest, find_pairs, load_slices, read_pair
+from unet.files import UserError, write_whole
+from unet.inference import Prediction, Predictor
+from unet.options import DataOptions, EvaluationOptions
+from unet.saved_run import SavedRun
+from unet.split import patient_facts
+
+THRESHOLDS = np.arange(1, 20) / 20
+EMPTY_MASKS = (
+    "A score whose denominator is 0 is 1 where truth and prediction are both empty, else 0: "
+    "a missed tumor and a false alarm both score 0."
+)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Slices to score, with what is known of each id."""
+
+    title: str
+    pairs: list[Pair]
+    facts: dict[str, dict[str, str]]
+
+
+@dataclass(frozen=True)
+class SliceScore:
+    """What is kept of one scored slice."""
+
+    row: dict[str, object]  # of per_slice.csv
+    dice_by_threshold: np.ndarray  # at THRESHOLDS
+    digest: str
+
+
+def evaluate(options: EvaluationOptions) -> Path:
+    """Score and draw; returns the folder with per_slice.csv, summary.json and the plots."""
+    run = SavedRun.open(options.run)
+    selection = select(run, options)
+    predictor = Predictor(run)
+    scores = score_slices(predictor, selection)
+    check_unchanged(run, selection, scores, options)
+    say_what_was_trained_on(run, selection, scores)
+
+    output = options.output or run.folder / f"evaluation-{selection.title.replace(' ', '-')}"
+    rows = [score.row for score in scores]
+    summary = summarise(
+        run, selection, rows, np.mean([s.dice_by_threshold for s in scores], axis=0)
+    )
+    write_table(rows, output / "per_slice.csv")
+    run.write_json((output / "summary.json").absolute(), summary)
+    draw(predictor, selection, rows, summary, output)
+    print(describe(summary, output))
+    return output
+
+
+def select(run: SavedRun, options: EvaluationOptions) -> Selection:
+    """The run's split, or all of --data; UserError where slices of the split are not there."""
+    if options.data and not options.split:
+        slices = load_slices(options.data, run.config.options.size)
+        facts, _ = patient_facts(slices, options.data, DataOptions(patients=options.patients))
+        return Selection(options.data.resolve().name, slices.pairs, facts)
+    split = options.split or "val"
+    ids = run.config.split[split]
+    folder = options.data or Path(run.config.data_folder)
+    if not ids:
+        raise UserError(f"The run knows no {split} slices: its data folder '{folder}' had none.")
+    if not folder.is_dir():
+        raise UserError(
+            f"The run's data folder '{folder}' is gone: name its new place with --data."
+        )
+    pairs = {pair.id: pair for pair in find_pairs(folder)}
+    missing = [id for id in ids if id not in pairs]
+    if missing:
+        raise UserError(
+            f"{len(missing)} {split} slices are not in '{folder}' ('{missing[0]}', ...): "
+            "name the right folder with --data."
+        )
+    return Selection(split, [pairs[id] for id in ids], run.config.facts)
+
+
+def score_slices(predictor: Predictor, selection: Selection) -> list[SliceScore]:
+    """Every slice once, at its own size."""
+    truths: dict[str, np.ndarray] = {}
+
+    def read(pair: Pair) -> np.ndarray:
+        image, truths[pair.id] = read_pair(pair)
+        return image
+
+    def score(prediction: Prediction) -> SliceScore:
+        if prediction.error:
+            raise prediction.error
+        pair, truth = prediction.source, truths.pop(prediction.source.id)
+        mask = predictor.mask(prediction.probability)
+        row = {
+            "id": pair.id,
+            **{k: v for k, v in selection.facts[pair.id].items() if k != "tumor_percent"},
+            "truth_pixels": int(truth.sum()),
+            "predicted_pixels": int(mask.sum()),
+            "tumor_percent": 100 * float(truth.mean()),
+            **metrics.score(truth, mask),
+        }
+        curve = dice_by_threshold(truth, prediction.probability)
+        return SliceScore(row, curve, digest(prediction.image, truth))
+
+    scores = predictor.stream(selection.pairs, read, score)
+    return list(tqdm(scores, "Evaluating", len(selection.pairs), unit="slice", disable=None))
+
+
+def dice_by_threshold(truth: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """Dice of `probability >= threshold` for each of THRESHOLDS."""
+    # Counting pixels once in bins between thresholds replaces a mask a threshold.
+    bins = np.digitize(probability.ravel(), THRESHOLDS)
+    inside = np.bincount(bins[truth.ravel()], minlength=len(THRESHOLDS) + 1)
+    anywhere = np.bincount(bins, minlength=len(THRESHOLDS) + 1)
+    true_positive = inside[::-1].cumsum()[::-1][1:]
+    predicted = anywhere[::-1].cumsum()[::-1][1:]
+    both = predicted + truth.sum()
+    return np.where(both > 0, 2 * true_positive / np.maximum(both, 1), 1.0)
+
+
+def check_unchanged(
+    run: SavedRun, selection: Selection, scores: list[SliceScore], options: EvaluationOptions
+) -> None:
+    """UserError where a slice of the run's own split is not what it was in training."""
+    if options.data and not options.split:
+        return
+    for pair, score in zip(selection.pairs, scores, strict=True):
+        if score.digest != run.config.fingerprints[pair.id]:
+            raise UserError(f"'{pair.image}' or its mask has changed since the run was trained.")
+
+
+def say_what_was_trained_on(run: SavedRun, selection: Selection, scores: list[SliceScore]) -> None:
+    """Warn where slices, or other slices of their patients, were used to train or choose the network."""
+    for part, verb in (("train", "trained on"), ("val", "used to choose the network")):
+        if part == selection.title:
+            continue
+        ids = run.config.split[part]
+        digests = {run.config.fingerprints[id] for id in ids}
+        patients = {run.config.facts[id]["patient"] for id in ids}
+        seen = sum(
+            score.digest in digests or selection.facts[pair.id]["patient"] in patients
+            for pair, score in zip(selection.pairs, scores, strict=True)
+        )
+        if seen:
+            print(
+                f"Warning: {seen} of these {len(scores)} slices, or others of their patients, were "
+                f"{verb}: this is no score for new patients."
+            )
+
+
+def summarise(
+    run: SavedRun, selection: Selection, rows: list[dict], dice_curve: np.ndarray
+) -> dict[str, object]:
+    """Means over slices, each with its 95 % interval over patients, of all and by tumor type."""
+    groups = {"all": rows}
+    for row in rows:
+        if row.get("tumor"):
+            groups.setdefault(row["tumor"], []).append(row)
+    return {
+        "run": str(run.folder),
+        "slices": selection.title,
+        "threshold": run.config.threshold,
+        "empty_masks": EMPTY_MASKS,
+        "intervals": "95 %, bootstrap over patients, 2000 draws",
+        "scores": {name: summarise_group(group) for name, group in sorted(groups.items())},
+        "dice_by_threshold": {
+            f"{threshold:.2f}": float(dice)
+            for threshold, dice in zip(THRESHOLDS, dice_curve, strict=True)
+        },
+    }
+
+
+def summarise_group(rows: list[dict]) -> dict[str, object]:
+    patients = np.array([row["patient"] for row in rows])
+    result: dict[str, object] = {"slices": len(rows), "patients": len(set(patients))}
+    for name in metrics.SCORES:
+        values = np.array([row[name] for row in rows])
+        low, high = metrics.interval_over_patients(values, patients)
+        result[name] = {"mean": float(values.mean()), "interval": [low, high]}
+    with_tumor = [row for row in rows if row["truth_pixels"]]
+    missed = sum(row["dice"] == 0 for row in with_tumor)
+    result["tumors_missed_whole"] = missed / len(with_tumor) if with_tumor else None
+    return result
+
+
+def write_table(rows: list[dict], path: Path) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue())
+
+
+def draw(
+    predictor: Predictor, selection: Selection, rows: list[dict], summary: dict, output: Path
+) -> None:
+    """All plots of an evaluation."""
+    plots.dice_distribution(rows, output / "dice_distribution.png")
+    plots.dice_by_type(rows, summary["scores"], output / "dice_by_type.png")
+    plots.dice_by_size(rows, output / "dice_by_size.png")
+    plots.threshold_curve(
+        THRESHOLDS, list(summary["dice_by_threshold"].values()), predictor.threshold,
+        output / "threshold_curve.png",
+    )  # fmt: skip
+    ranking = sorted(range(len(rows)), key=lambda index: rows[index]["dice"])
+    middle = max(0, len(ranking) // 2 - 2)
+    rows_of_gallery = {
+        "best": ranking[-4:][::-1], "median": ranking[middle : middle + 4], "worst": ranking[:4]
+    }  # fmt: skip
+    gallery = {
+        name: [gallery_tile(predictor, selection.pairs[i], rows[i]) for i in indices]
+        for name, indices in rows_of_gallery.items()
+    }
+    plots.gallery(gallery, predictor.threshold, output / "gallery.png")
+
+
+def gallery_tile(predictor: Predictor, pair: Pair, row: dict) -> tuple:
+    """Image, truth, probability and caption of a slice; predicted anew, as few are shown."""
+    image, truth = read_pair(pair)
+    caption = f"{pair.id} {row.get('tumor', '')}\nDice {row['dice']:.3f}"
+    return image, truth, predictor([image])[0], caption
+
+
+def describe(summary: dict, output: Path) -> str:
+    """The summary as a small table for the terminal."""
+    lines = [f"{'':12} slices patients  Dice  (95 % interval)    IoU  precision  recall  missed"]
+    for name, group in summary["scores"].items():
+        low, high = group["dice"]["interval"]
+        missed = group["tumors_missed_whole"]
+        lines.append(
+            f"{name:12} {group['slices']:6} {group['patients']:8} {group['dice']['mean']:6.3f} "
+            f"({low:.3f} to {high:.3f}) {group['iou']['mean']:6.3f} "
+            f"{group['precision']['mean']:10.3f} {group['recall']['mean']:7.3f} "
+            + ("      -" if missed is None else f"{missed:7.1%}")
+        )
+    return "\n".join([*lines, f"Look at {output}/gallery.png and the other plots there."])

@@ -1,0 +1,142 @@
+"""How well a predicted mask matches the truth, in numpy for reports and in Keras for training.
+
+A score whose denominator is 0 is 1 where both masks are empty, and 0 where only one is.
+So a tumor missed whole and a false alarm on a slice without tumor both score 0.
+"""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+
+class Counts(NamedTuple):
+    """Pixels by truth and prediction."""
+
+    true_positive: int
+    false_positive: int
+    false_negative: int
+    true_negative: int
+
+
+def count(truth: np.ndarray, prediction: np.ndarray) -> Counts:
+    """Confusion counts of two boolean masks of one shape; ValueError where the shapes differ."""
+    if truth.shape != prediction.shape:
+        raise ValueError(f"masks of {truth.shape} and {prediction.shape} cannot be compared")
+    true_positive = int(np.count_nonzero(truth & prediction))
+    false_positive = int(np.count_nonzero(prediction)) - true_positive
+    false_negative = int(np.count_nonzero(truth)) - true_positive
+    return Counts(
+        true_positive,
+        false_positive,
+        false_negative,
+        truth.size - true_positive - false_positive - false_negative,
+    )
+
+
+def _ratio(numerator: int, denominator: int, counts: Counts) -> float:
+    if denominator:
+        return numerator / denominator
+    return float(counts.false_positive == 0 and counts.false_negative == 0)
+
+
+def dice(counts: Counts) -> float:
+    """Dice overlap 2|A∩B| / (|A|+|B|) = 2TP / (2TP+FP+FN), in [0, 1]; two empty masks give 1."""
+    tp, fp, fn, _ = counts
+    return _ratio(2 * tp, 2 * tp + fp + fn, counts)
+
+
+def iou(counts: Counts) -> float:
+    """Intersection over union |A∩B| / |A∪B| = TP / (TP+FP+FN), in [0, 1]; two empty masks give 1."""
+    tp, fp, fn, _ = counts
+    return _ratio(tp, tp + fp + fn, counts)
+
+
+def precision(counts: Counts) -> float:
+    """Share of the prediction that is tumor, TP / (TP+FP), in [0, 1]; 0 for a tumor missed whole."""
+    tp, fp, _, _ = counts
+    return _ratio(tp, tp + fp, counts)
+
+
+def recall(counts: Counts) -> float:
+    """Share of the tumor that is found, TP / (TP+FN), in [0, 1]; 0 for a false alarm without tumor."""
+    tp, _, fn, _ = counts
+    return _ratio(tp, tp + fn, counts)
+
+
+def specificity(counts: Counts) -> float:
+    """Share of healthy pixels left alone, TN / (TN+FP), in [0, 1]."""
+    _, fp, _, tn = counts
+    return _ratio(tn, tn + fp, counts)
+
+
+SCORES = {
+    "dice": dice,
+    "iou": iou,
+    "precision": precision,
+    "recall": recall,
+    "specificity": specificity,
+}
+
+
+def score(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
+    """All SCORES of two boolean masks (height, width)."""
+    counts = count(truth, prediction)
+    return {name: formula(counts) for name, formula in SCORES.items()}
+
+
+def interval_over_patients(
+    values: np.ndarray, patients: np.ndarray, draws: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean of per-slice values (n,) with their patients (n,).
+
+    Slices of a patient resemble each other, so whole patients are drawn, with replacement
+    (cluster bootstrap, percentile method; Davison and Hinkley 1997, section 3.8).
+    """
+    _, patient_of_slice = np.unique(patients, return_inverse=True)
+    sums = np.bincount(patient_of_slice, weights=values)
+    slices = np.bincount(patient_of_slice)
+    drawn = np.random.default_rng(seed).integers(len(sums), size=(draws, len(sums)))
+    means = sums[drawn].sum(axis=1) / slices[drawn].sum(axis=1)
+    low, high = np.percentile(means, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def _masks(truth, probability, threshold):
+    """Both as float32 0/1, flattened to (batch, pixels)."""
+    truth = ops.cast(truth, "float32")
+    prediction = ops.cast(ops.cast(probability, "float32") >= threshold, "float32")
+    batch = ops.shape(truth)[0]
+    return ops.reshape(truth, (batch, -1)), ops.reshape(prediction, (batch, -1))
+
+
+def _dice_of_slices(truth, probability, threshold):
+    truth, prediction = _masks(truth, probability, threshold)
+    both = ops.sum(truth, axis=1) + ops.sum(prediction, axis=1)
+    overlap = 2 * ops.sum(truth * prediction, axis=1)
+    return ops.where(both > 0, overlap / ops.maximum(both, 1.0), 1.0)
+
+
+def _iou_of_slices(truth, probability, threshold):
+    truth, prediction = _masks(truth, probability, threshold)
+    union = ops.sum(ops.maximum(truth, prediction), axis=1)
+    overlap = ops.sum(truth * prediction, axis=1)
+    return ops.where(union > 0, overlap / ops.maximum(union, 1.0), 1.0)
+
+
+class MeanDice(keras.metrics.MeanMetricWrapper):
+    """Mean over slices of `dice`, from masks and probabilities (batch, height, width, 1).
+
+    Every slice weighs the same whatever the batches' sizes, so an epoch's result is that of `dice`.
+    """
+
+    def __init__(self, threshold: float = 0.5, name: str = "dice"):
+        super().__init__(_dice_of_slices, name=name, threshold=threshold)
+
+
+class MeanIoU(keras.metrics.MeanMetricWrapper):
+    """Mean over slices of `iou`; as MeanDice. (Keras' own MeanIoU pools all pixels of an epoch.)"""
+
+    def __init__(self, threshold: float = 0.5, name: str = "iou"):
+        super().__init__(_iou_of_slices, name=name, threshold=threshold)

@@ -1,0 +1,150 @@
+"""Every choice a user has, with its default and its help, once.
+
+They stand here and not beside their consumers so that `--help` answers without importing TensorFlow.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of the U-Net."""
+
+    width: int = 32
+    """Channels of the first level; every level below has twice as many, up to max-width."""
+    max_width: int = 256
+    """Most channels a level may have."""
+    depth: int = 5
+    """Resolution levels, the bottleneck among them; each halves the one above."""
+    stem_stride: int = 2
+    """Pixels to a side that the first convolution merges into one; 1 keeps full resolution."""
+    dropout: float = 0.0
+    """Share of the bottleneck's channels that training switches off at random."""
+
+    @property
+    def widths(self) -> list[int]:
+        """Channels of each level, from the first to the bottleneck."""
+        return [min(self.width << level, self.max_width) for level in range(self.depth)]
+
+    @property
+    def divisor(self) -> int:
+        """What an input's height and width must be a multiple of."""
+        return self.stem_stride << (self.depth - 1)
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Random changes of training slices; after nnU-Net's, each with the probability to happen."""
+
+    spatial: float = 0.8
+    """Probability of a rotation, scaling and shift."""
+    rotation_degrees: float = 30.0
+    """Largest rotation either way."""
+    scale_min: float = 0.7
+    """Smallest magnification."""
+    scale_max: float = 1.4
+    """Largest magnification."""
+    shift: float = 0.08
+    """Largest shift either way, as a share of the image's side."""
+    mirror_left_right: float = 0.5
+    """Probability of mirroring left and right."""
+    mirror_up_down: float = 0.0
+    """Probability of mirroring up and down."""
+    noise: float = 0.1
+    """Probability of Gaussian noise, up to a tenth of the image's standard deviation."""
+    blur: float = 0.1
+    """Probability of a Gaussian blur with sigma 0.5 to 1 pixel."""
+    brightness: float = 0.15
+    """Probability of a brightness factor 0.75 to 1.25."""
+    contrast: float = 0.15
+    """Probability of a contrast factor 0.75 to 1.25 that keeps the range."""
+    low_resolution: float = 0.125
+    """Probability of sampling down by 0.5 to 1 and up again."""
+    gamma: float = 0.3
+    """Probability of a gamma 0.7 to 1.5 that keeps mean and standard deviation."""
+    inverted_gamma: float = 0.1
+    """Probability of the same on the inverted image."""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Where slices come from and how they are split."""
+
+    data: str = "data/brain-tumor-segmentation"
+    """Folder with images/ and masks/ of equal names, or 'phantom' for simulated slices."""
+    patients: Path | None = None
+    """CSV with columns id, patient and optionally tumor and split. Default: patients.csv in the data
+    folder, else data/patients.csv where it describes these slices."""
+    fold: Literal[0, 1, 2, 3, 4] | None = None
+    """Validate on this fold of five over the training and validation patients."""
+    memory_gib: float = 4.0
+    """Slices are kept in memory up to this size, on disk past it."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Train a U-Net to outline tumors; everything about the run is kept in runs/NAME/."""
+
+    data: Annotated[DataOptions, tyro.conf.arg(name="")] = field(default_factory=DataOptions)
+    name: str | None = None
+    """Name of the run's folder below runs/. Default: date, time and image size."""
+    resume: Path | None = None
+    """Go on with this run where it stopped; all other options come from the run."""
+    seed: int = 0
+    """Decides weights, order and augmentation."""
+    size: int = 256
+    """Side in pixels to which slices are scaled for the network."""
+    epochs: int = 30
+    """Times each training slice is seen."""
+    batch_size: int = 16
+    """Slices a step, over all devices."""
+    learning_rate: float = 1e-3
+    """Peak of the cosine schedule."""
+    warmup: float = 0.05
+    """Share of the steps over which the learning rate rises from zero."""
+    weight_decay: float = 1e-2
+    """Decoupled weight decay of AdamW."""
+    ema: float = 0.03
+    """Share of the steps over which weights are averaged (exponentially); the average is what is kept."""
+    dice: Literal["image", "batch"] = "image"
+    """Take the Dice loss over each image, or over the pixels of the whole batch."""
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
+    """Number format of the network; auto times a convolution in bfloat16 and takes what is faster."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """Score a run on patients it was not trained on."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run, as train.py made it."""
+    split: Literal["train", "val", "test"] | None = None
+    """Part of the run's data to score. Default: val, or everything below --data."""
+    data: Path | None = None
+    """Folder with images/ and masks/: scored whole, or the named split where the data have moved."""
+    patients: Path | None = None
+    """CSV with the patient of each slice in --data, as for train.py."""
+    output: Path | None = None
+    """Where results go. Default: evaluation-SPLIT in the run's folder."""
+
+
+@dataclass(frozen=True)
+class PredictionOptions:
+    """Outline tumors in images: masks, overlays and a table of measurements."""
+
+    images: tyro.conf.Positional[tuple[str, ...]]
+    """Files, folders (searched with all folders below) or quoted globs."""
+    output: Path
+    """Folder for masks/, overlays/ and predictions.csv."""
+    run: Path
+    """Folder of the run whose network to use."""
+    batch_size: int = 8
+    """Slices the network takes at once."""
+    overwrite: bool = False
+    """Replace what an earlier prediction left in the output folder."""

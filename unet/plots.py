@@ -1,0 +1,215 @@
+"""The pictures of a run and of an evaluation, as PNG files."""
+
+import io
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from unet.files import write_whole
+
+# Okabe and Ito's colours: all kinds of colour blindness can tell them apart.
+TRUTH, PREDICTION, TRAINING, NEUTRAL = "#009E73", "#E69F00", "#0072B2", "#666666"
+
+plt.rcParams.update(
+    {
+        "figure.dpi": 120,
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.alpha": 0.25,
+        "legend.frameon": False,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+    }
+)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all, and close it."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", bbox_inches="tight", facecolor="white")
+    plt.close(figure)
+    write_whole(path, content.getvalue())
+
+
+def curves(history: list[dict[str, float]], path: Path) -> None:
+    """Loss, Dice and learning rate over epochs, the best epoch marked."""
+    epochs = [row["epoch"] for row in history]
+    best = max(history, key=lambda row: row["val_dice"])
+    figure, (loss, dice, rate) = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
+    for axes, name, title in ((loss, "loss", "Loss"), (dice, "dice", "Dice")):
+        axes.plot(epochs, [row[name] for row in history], color=TRAINING, label="training")
+        axes.plot(
+            epochs, [row[f"val_{name}"] for row in history], color=PREDICTION,
+            label="validation (averaged weights)",
+        )  # fmt: skip
+        axes.axvline(best["epoch"], color=NEUTRAL, linestyle=":", linewidth=1)
+        axes.set(title=title, xlabel="epoch")
+    loss.legend()
+    dice.plot(best["epoch"], best["val_dice"], "o", color=PREDICTION)
+    dice.annotate(
+        f"best {best['val_dice']:.3f}\nepoch {best['epoch']}",
+        (best["epoch"], best["val_dice"]), (-6, -30), textcoords="offset points", ha="right",
+    )  # fmt: skip
+    dice.set_ylim(0, 1)
+    rate.plot(epochs, [row["learning_rate"] for row in history], color=NEUTRAL)
+    rate.set(title="Learning rate", xlabel="epoch")
+    rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    save(figure, path)
+
+
+def show(axes: Axes, image: np.ndarray, title: str = "") -> None:
+    """An image without axes."""
+    axes.imshow(image, cmap="gray", vmin=0, interpolation="bilinear")
+    axes.set_axis_off()
+    axes.set_title(title, fontsize=8, fontweight="normal", loc="center")
+
+
+def outline(axes: Axes, mask: np.ndarray, color: str, level: float = 0.5) -> None:
+    """The border of a mask or of a probability, if it has one."""
+    values = mask.astype(np.float32)
+    if values.min() < level <= values.max():
+        axes.contour(values, levels=[level], colors=[color], linewidths=1.2)
+
+
+def samples(
+    images: np.ndarray,
+    truths: np.ndarray,
+    probabilities: np.ndarray,
+    threshold: float,
+    titles: list[str],
+    heading: str,
+    path: Path,
+) -> None:
+    """Image, truth, and predicted probability with both contours, a column a slice (n, size, size)."""
+    figure, grid = plt.subplots(
+        3, len(images), figsize=(2.1 * len(images), 6.8), layout="constrained", squeeze=False
+    )
+    figure.suptitle(heading, fontweight="bold")
+    for column, image, truth, probability, title in zip(
+        grid.T, images, truths, probabilities, titles, strict=True
+    ):
+        show(column[0], image, title)
+        show(column[1], image)
+        outline(column[1], truth, TRUTH)
+        show(column[2], image)
+        outline(column[2], probability, PREDICTION, threshold)
+    legend_of_contours(figure)
+    save(figure, path)
+
+
+def legend_of_contours(figure: Figure) -> None:
+    lines = [plt.Line2D([], [], color=color) for color in (TRUTH, PREDICTION)]
+    figure.legend(lines, ("truth", "prediction"), loc="outside lower center", ncols=2)
+
+
+TYPE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#F0E442")
+
+
+def by_tumor(rows: list[dict]) -> dict[str, tuple[list[dict], str]]:
+    """Rows and a colour for each tumor type, in alphabetical order; one group where none is known."""
+    names = sorted({row.get("tumor") or "tumor" for row in rows})
+    return {
+        name: (
+            [row for row in rows if (row.get("tumor") or "tumor") == name],
+            TYPE_COLORS[index % len(TYPE_COLORS)],
+        )
+        for index, name in enumerate(names)
+    }
+
+
+def dice_distribution(rows: list[dict], path: Path) -> None:
+    """Histogram of Dice over slices, stacked by tumor type, with mean and median."""
+    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    groups = by_tumor(rows)
+    axes.hist(
+        [[row["dice"] for row in group] for group, _ in groups.values()], bins=np.linspace(0, 1, 21),
+        stacked=True, color=[color for _, color in groups.values()], label=list(groups),
+        edgecolor="white", linewidth=0.5,
+    )  # fmt: skip
+    dice = [row["dice"] for row in rows]
+    for value, style, name in ((np.mean(dice), "-", "mean"), (np.median(dice), ":", "median")):
+        axes.axvline(
+            value, color="black", linestyle=style, linewidth=1, label=f"{name} {value:.3f}"
+        )
+    axes.set(title=f"Dice of {len(rows)} slices", xlabel="Dice", ylabel="slices", xlim=(0, 1))
+    axes.legend(loc="upper left")
+    save(figure, path)
+
+
+def dice_by_type(rows: list[dict], scores: dict[str, dict], path: Path) -> None:
+    """Every slice as a dot, with the mean and its interval over patients, a column a tumor type."""
+    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    jitter = np.random.default_rng(0)
+    groups = by_tumor(rows)
+    for position, (name, (group, color)) in enumerate(groups.items()):
+        x = position + jitter.uniform(-0.28, 0.12, len(group))
+        axes.plot(x, [row["dice"] for row in group], ".", color=color, alpha=0.35, markersize=4)
+        score = scores.get(name, scores["all"])["dice"]
+        (low, high), mean = score["interval"], score["mean"]
+        axes.errorbar(
+            position + 0.26, mean, [[mean - low], [high - mean]], fmt="o", color="black", capsize=4
+        )
+        axes.text(position + 0.33, mean, f"{mean:.3f}", va="center")
+    labels = [f"{name}\n{len(group)} slices" for name, (group, _) in groups.items()]
+    axes.set_xticks(range(len(groups)), labels)
+    axes.set(
+        title="Dice by tumor type (mean, 95 % interval over patients)", ylabel="Dice",
+        ylim=(-0.02, 1.02), xlim=(-0.5, len(groups) - 0.3),
+    )  # fmt: skip
+    axes.grid(axis="x", visible=False)
+    save(figure, path)
+
+
+def dice_by_size(rows: list[dict], path: Path) -> None:
+    """Dice over tumor size, a dot a slice; slices without tumor are left out."""
+    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    for name, (group, color) in by_tumor(rows).items():
+        shown = [row for row in group if row["truth_pixels"]]
+        axes.plot(
+            [row["tumor_percent"] for row in shown], [row["dice"] for row in shown],
+            ".", color=color, alpha=0.6, label=name,
+        )  # fmt: skip
+    axes.set(
+        title="Dice by tumor size", xlabel="tumor, % of the image (log scale)", ylabel="Dice",
+        xscale="log", ylim=(-0.02, 1.02),
+    )  # fmt: skip
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.legend()
+    save(figure, path)
+
+
+def threshold_curve(thresholds: np.ndarray, dice: list[float], chosen: float, path: Path) -> None:
+    """Mean Dice over the probability from which a pixel counts as tumor."""
+    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    axes.plot(thresholds, dice, "o-", color=TRAINING, markersize=3)
+    axes.axvline(chosen, color=NEUTRAL, linestyle=":", label=f"used: {chosen:g}")
+    axes.set(title="Mean Dice by threshold", xlabel="probability threshold", ylabel="Dice")
+    axes.set_xlim(0, 1)
+    axes.legend()
+    save(figure, path)
+
+
+def gallery(tiles: dict[str, list[tuple]], threshold: float, path: Path) -> None:
+    """Rows of named tiles (image, truth, probability, caption) with both contours."""
+    columns = max(len(row) for row in tiles.values())
+    figure, grid = plt.subplots(
+        len(tiles), columns, figsize=(2.7 * columns, 3.1 * len(tiles)),
+        layout="constrained", squeeze=False,
+    )  # fmt: skip
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for row, (name, group) in zip(grid, tiles.items(), strict=True):
+        for axes, (image, truth, probability, caption) in zip(row, group, strict=False):
+            show(axes, image, f"{name}: {caption}")
+            outline(axes, truth, TRUTH)
+            outline(axes, probability, PREDICTION, threshold)
+    legend_of_contours(figure)
+    save(figure, path)

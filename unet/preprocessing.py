@@ -1,0 +1,59 @@
+"""From an image of any size to the network's input, and from its probability back to the image's grid."""
+
+import cv2
+import numpy as np
+
+# Brightest and darkest half percent are clipped: a few hot pixels must not dim the rest.
+PERCENTILES = (0.5, 99.5)
+
+
+def placement(height: int, width: int, size: int) -> tuple[int, int, int, int]:
+    """Where an image lands, centred and undistorted, in a square: (top, left, height, width) in pixels."""
+    scale = size / max(height, width)
+    inner_height = max(1, round(height * scale))
+    inner_width = max(1, round(width * scale))
+    return (size - inner_height) // 2, (size - inner_width) // 2, inner_height, inner_width
+
+
+def resize_into_square(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Scale uint8 or float32 (height, width) to (size, size), keeping its shape; the margin is 0."""
+    top, left, height, width = placement(*pixels.shape, size)
+    shrinks = height < pixels.shape[0] or width < pixels.shape[1]
+    # Area averages every pixel when shrinking, where bilinear would skip some.
+    scaled = cv2.resize(
+        pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
+    square = np.zeros((size, size), pixels.dtype)
+    square[top : top + height, left : left + width] = scaled
+    return square
+
+
+def stretch_contrast(image: np.ndarray) -> np.ndarray:
+    """Map the range between PERCENTILES of uint8 (height, width) to 0..255; a constant image gives 0."""
+    low, high = np.percentile(image, PERCENTILES)
+    if high <= low:
+        return np.zeros_like(image)
+    stretched = (image.astype(np.float32) - low) * (255 / (high - low))
+    return np.clip(np.rint(stretched), 0, 255).astype(np.uint8)
+
+
+def to_training_image(image: np.ndarray, size: int) -> np.ndarray:
+    """Grey uint8 (height, width) of any size -> uint8 (size, size) as training keeps it."""
+    return resize_into_square(stretch_contrast(image), size)
+
+
+def to_training_mask(mask: np.ndarray, size: int) -> np.ndarray:
+    """Boolean (height, width) -> uint8 (size, size) of 0 and 1: 1 where tumor covers half of it or more."""
+    return (resize_into_square(mask.astype(np.float32), size) >= 0.5).astype(np.uint8)
+
+
+def to_network_input(images: np.ndarray) -> np.ndarray:
+    """uint8 (batch, size, size) -> float32 (batch, size, size, 1) in [0, 1]."""
+    return images[..., np.newaxis].astype(np.float32) / 255
+
+
+def to_native_size(probability: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Undo resize_into_square for a float32 probability (size, size) -> (height, width), bilinearly."""
+    top, left, inner_height, inner_width = placement(height, width, len(probability))
+    inner = probability[top : top + inner_height, left : left + inner_width]
+    return cv2.resize(inner, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -1,0 +1,208 @@
+"""The run folder: all that evaluation and prediction need of a training; read and written here only.
+
+In the folder:
+
+    config.json   options, preprocessing, threshold, split with ids, data fingerprint, versions
+    model.keras   the network of the best epoch (averaged weights)
+    history.csv   a row an epoch            metrics.json  what was reached
+    checkpoint-N.npz   the whole state after epoch N, to go on from; the newest two are kept
+"""
+
+import csv
+import io
+import json
+import os
+import platform
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import tensorflow as tf
+from pydantic import TypeAdapter, ValidationError
+
+from unet.devices import choose_precision, use_precision
+from unet.files import UserError, write_whole
+from unet.model import build_unet
+from unet.options import TrainingOptions
+from unet.preprocessing import PERCENTILES
+from unet.split import Split
+
+FORMAT_VERSION = 1
+CHECKPOINTS_KEPT = 2
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Content of config.json."""
+
+    format_version: int
+    options: TrainingOptions
+    precision: str  # of the network in training, "auto" resolved
+    percentiles: tuple[float, float]  # of grey values, clipped before scaling to 0..255
+    threshold: float  # probability from which a pixel is tumor
+    split: dict[str, list[str]]  # ids of train, val and test
+    split_source: str
+    data_folder: str  # absolute
+    fingerprints: dict[str, str]  # of the pixels of each id
+    facts: dict[str, dict[str, str]]  # of each id: patient, tumor ...
+    versions: dict[str, str]
+    machine: str
+
+
+_CONFIG = TypeAdapter(RunConfig)
+
+
+def installed_versions() -> dict[str, str]:
+    """Python's and the numeric packages' versions: with others, results may differ in the last digits."""
+    packages = {package.__name__: package.__version__ for package in (tf, keras, np, cv2)}
+    return {"python": platform.python_version()} | packages
+
+
+def machine_description() -> str:
+    """Processor, cores and system, for reports."""
+    return (
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
+    )
+
+
+class SavedRun:
+    """A run folder, opened."""
+
+    def __init__(self, folder: Path, config: RunConfig):
+        self.folder = folder
+        self.config = config
+
+    @classmethod
+    def create(cls, folder: Path, config: RunConfig) -> "SavedRun":
+        """A new folder with its config; UserError where it holds a run already."""
+        if (folder / "config.json").exists():
+            raise UserError(f"'{folder}' holds a run: choose another --name or --resume it.")
+        run = cls(folder, config)
+        run.write_config()
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> "SavedRun":
+        """A run that was saved; UserError where the folder holds none or one of another format."""
+        path = folder / "config.json"
+        try:
+            config = _CONFIG.validate_json(path.read_bytes())
+        except OSError as error:
+            raise UserError(f"'{folder}' is not a run folder: cannot read '{path}'.") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise UserError(f"'{path}' is not valid: {field or 'JSON'}: {first['msg']}.") from error
+        if config.format_version != FORMAT_VERSION:
+            raise UserError(
+                f"'{path}' has format {config.format_version}, this program reads {FORMAT_VERSION}: "
+                "use the program's version that wrote it."
+            )
+        if config.percentiles != PERCENTILES:
+            raise UserError(
+                f"'{path}' asks for percentiles {config.percentiles}: only {PERCENTILES}."
+            )
+        return cls(folder, config)
+
+    def write_config(self) -> None:
+        write_whole(self.folder / "config.json", _CONFIG.dump_json(self.config, indent=1))
+
+    def set_threshold(self, threshold: float) -> None:
+        """Keep the probability from which a pixel is tumor."""
+        self.config = replace(self.config, threshold=threshold)
+        self.write_config()
+
+    # ------------------------------------------------------------------ network
+
+    def save_model(self, model: keras.Model) -> None:
+        """Write model.keras, whole or not at all."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.keras"
+            model.save(path)
+            write_whole(self.folder / "model.keras", path.read_bytes())
+
+    def load_model(self) -> keras.Model:
+        """The saved network, built from config.json: of the model file only weights are used, no code.
+
+        It computes in whichever number format is faster on this machine.
+        """
+        path = self.folder / "model.keras"
+        if not path.exists():
+            raise UserError(f"'{path}' is missing: the run has not finished an epoch yet.")
+        use_precision(choose_precision(self.config.options.precision))
+        model = build_unet(self.config.options.model)
+        try:
+            model.load_weights(path)
+        except Exception as error:  # Keras and h5py raise many kinds for damaged files
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"'{path}' does not hold this run's network: {reason}") from error
+        return model
+
+    # ------------------------------------------------------------------ progress
+
+    def write_history(self, rows: list[dict[str, float]]) -> None:
+        """history.csv, a row an epoch."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(self.folder / "history.csv", text.getvalue())
+
+    def write_json(self, name: str, content: object) -> None:
+        write_whole(self.folder / name, json.dumps(content, indent=1) + "\n")
+
+    def save_checkpoint(self, epoch: int, arrays: list[np.ndarray], progress: dict) -> None:
+        """Keep the state after `epoch` epochs: variables in order, and progress as JSON can hold it."""
+        content = io.BytesIO()
+        named = {f"variable_{index}": array for index, array in enumerate(arrays)}
+        np.savez(content, progress=json.dumps(progress), **named)
+        write_whole(self._checkpoint(epoch), content.getvalue())
+        for path in self._checkpoints()[:-CHECKPOINTS_KEPT]:
+            path.unlink()
+
+    def load_checkpoint(self) -> tuple[int, list[np.ndarray], dict] | None:
+        """Epoch, variables and progress of the newest checkpoint that can be read; None without any."""
+        for path in reversed(self._checkpoints()):
+            try:
+                with np.load(path, allow_pickle=False) as content:
+                    arrays = [content[f"variable_{i}"] for i in range(len(content.files) - 1)]
+                    progress = json.loads(str(content["progress"]))
+            except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged files
+                print(f"'{path}' is damaged ({error}); going on from the one before.")
+                continue
+            return int(path.stem.split("-")[1]), arrays, progress
+        return None
+
+    def _checkpoint(self, epoch: int) -> Path:
+        return self.folder / f"checkpoint-{epoch:05d}.npz"
+
+    def _checkpoints(self) -> list[Path]:
+        return sorted(self.folder.glob("checkpoint-*.npz"))
+
+
+def new_config(
+    options: TrainingOptions,
+    precision: str,
+    split: Split,
+    folder: Path,
+    fingerprints: dict[str, str],
+) -> RunConfig:
+    """The config of a run that starts now."""
+    parts = asdict(split)
+    return RunConfig(
+        format_version=FORMAT_VERSION,
+        options=options,
+        precision=precision,
+        percentiles=PERCENTILES,
+        threshold=0.5,
+        facts=parts.pop("facts"),
+        split_source=parts.pop("source"),
+        split=parts,
+        data_folder=str(folder.resolve()),
+        fingerprints=fingerprints,
+        versions=installed_versions(),
+        machine=machine_description(),
+    )

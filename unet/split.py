@@ -1,0 +1,166 @@
+"""Which slices train, validate and test: whole patients, always, so that scores hold for new ones."""
+
+import csv
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.neighbors import radius_neighbors_graph
+
+from unet.data import Slices, raise_problems
+from unet.files import UserError
+from unet.options import DataOptions
+from unet.preprocessing import resize_into_square
+
+PUBLISHED_PATIENTS = Path(__file__).parent.parent / "data" / "patients.csv"
+SPLITS = ("train", "val", "test")
+# Two slices count as near-copies from this correlation of their thumbnails on.
+NEAR_COPY = 0.95
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which ids train, validate and test, whose they are, and how that was decided."""
+
+    train: list[str]
+    val: list[str]
+    test: list[str]
+    facts: dict[str, dict[str, str]]  # of each id: patient and, where known, tumor, plane ...
+    source: str  # a sentence for the user
+
+
+def split_slices(slices: Slices, folder: Path, options: DataOptions) -> Split:
+    """Divide slices so that no patient is in two parts.
+
+    The table's own split is taken where it has one; else seven stratified folds of patients make
+    test, validation and (five of them) training. --fold redraws validation among all but test.
+    """
+    facts, origin = patient_facts(slices, folder, options)
+    if all(row.get("split") for row in facts.values()):
+        part_of = {id: row["split"] for id, row in facts.items()}
+        source = f"Split by patient as {origin} says"
+    else:
+        folds = stratified_folds(slices.ids, facts, 7)
+        part_of = dict.fromkeys(slices.ids, "train")
+        part_of |= dict.fromkeys(folds[0], "test") | dict.fromkeys(folds[1], "val")
+        source = f"Split by patient ({origin}) into seven folds: five train, one val, one test"
+    if options.fold is not None:
+        pool = [id for id in slices.ids if part_of[id] != "test"]
+        validation = set(stratified_folds(pool, facts, 5)[options.fold])
+        part_of |= {id: "val" if id in validation else "train" for id in pool}
+        source += f"; fold {options.fold} of 5 over train and val validates"
+    check_split(part_of, facts, origin)
+    parts = {name: [id for id in slices.ids if part_of[id] == name] for name in SPLITS}
+    for name in ("train", "val"):
+        if not parts[name]:
+            raise UserError(
+                f"No slices to {name}: {source}. Give more patients or another --patients."
+            )
+    counts = ", ".join(f"{name} {describe_part(ids, facts)}" for name, ids in parts.items())
+    return Split(**parts, facts=facts, source=f"{source}: {counts}.")
+
+
+def describe_part(ids: list[str], facts: dict[str, dict[str, str]]) -> str:
+    patients = len({facts[id]["patient"] for id in ids})
+    return f"{patients} patients / {len(ids)} slices"
+
+
+def patient_facts(
+    slices: Slices, folder: Path, options: DataOptions
+) -> tuple[dict[str, dict[str, str]], str]:
+    """The table row of each id, with at least its patient, and where that was found."""
+    named = options.patients or (folder / "patients.csv")
+    if options.patients or named.exists():
+        table = read_patients(named)
+        missing = [id for id in slices.ids if id not in table]
+        raise_problems([f"'{named}' has no row for the image '{id}': add one." for id in missing])
+        return {id: table[id] for id in slices.ids}, f"'{named}'"
+    table = read_patients(PUBLISHED_PATIENTS)
+    if describes(table, slices):
+        return {id: table[id] for id in slices.ids}, "data/patients.csv"
+    groups = near_copy_groups(slices.images)
+    facts = {
+        id: {"patient": f"group {group}"} for id, group in zip(slices.ids, groups, strict=True)
+    }
+    count = len(set(groups))
+    print(
+        f"No patients are known for '{folder}' (no patients.csv there, no --patients): {count} groups "
+        "of similar slices stand in for them. Slices of one patient that look different may land on "
+        "both sides of the split, so scores may be too high."
+    )
+    return facts, f"{count} groups of near-copies"
+
+
+def read_patients(path: Path) -> dict[str, dict[str, str]]:
+    """Rows of a patients table by id; UserError where there is none or it lacks id or patient."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"Cannot read the patients table '{path}': {error}.") from error
+    if not rows or not {"id", "patient"} <= rows[0].keys():
+        raise UserError(f"'{path}' must be a CSV with columns id and patient (and tumor, split).")
+    repeated = [id for id, count in Counter(row["id"] for row in rows).items() if count > 1]
+    raise_problems([f"'{path}' has several rows for id '{id}': keep one." for id in repeated])
+    return {row.pop("id"): row for row in rows}
+
+
+def describes(table: dict[str, dict[str, str]], slices: Slices) -> bool:
+    """Whether the published table is about these slices: ids are plain numbers that any set may use,
+    so the tumors' sizes must agree as well."""
+    if not all(id in table for id in slices.ids):
+        return False
+    known = [bool(table[id]["tumor_percent"]) for id in slices.ids]
+    expected = [float(table[id]["tumor_percent"] or 0) for id in slices.ids]
+    # Scaling a mask from 512 to 256 pixels moves its border by a fraction of a pixel.
+    close = np.isclose(slices.tumor_percent, expected, rtol=0.1, atol=0.05)
+    return any(known) and bool(np.all(close[known]))
+
+
+def near_copy_groups(images: np.ndarray) -> np.ndarray:
+    """Group number of each slice (n,): slices that resemble each other, directly or through others."""
+    thumbnails = np.stack([resize_into_square(image, 32) for image in images]).astype(np.float32)
+    thumbnails = thumbnails.reshape(len(images), -1)
+    thumbnails -= thumbnails.mean(axis=1, keepdims=True)
+    thumbnails /= np.maximum(np.linalg.norm(thumbnails, axis=1, keepdims=True), 1e-6)
+    # Of unit vectors with correlation r, the squared distance is 2 - 2r.
+    radius = np.sqrt(2 - 2 * NEAR_COPY)
+    return connected_components(radius_neighbors_graph(thumbnails, radius), directed=False)[1]
+
+
+def stratified_folds(
+    ids: list[str], facts: dict[str, dict[str, str]], folds: int
+) -> list[list[str]]:
+    """Ids in `folds` parts of whole patients, tumor types spread evenly; always the same parts."""
+    patients = [facts[id]["patient"] for id in ids]
+    tumors = [facts[id].get("tumor", "") for id in ids]
+    folds_possible = len(set(patients))
+    if folds_possible < folds:
+        raise UserError(
+            f"{folds_possible} patients cannot make {folds} folds: give more patients, or name the "
+            "split of each in the column split of --patients."
+        )
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
+    return [
+        [ids[index] for index in held_out]
+        for _, held_out in splitter.split(np.zeros(len(ids)), tumors, patients)
+    ]
+
+
+def check_split(part_of: dict[str, str], facts: dict[str, dict[str, str]], origin: str) -> None:
+    """UserError for an unknown part and for each patient in more than one."""
+    unknown = sorted(set(part_of.values()) - set(SPLITS))
+    problems = [f"{origin} has the split '{name}': use train, val and test." for name in unknown]
+    parts_of_patient: dict[str, set[str]] = {}
+    for id, part in part_of.items():
+        parts_of_patient.setdefault(facts[id]["patient"], set()).add(part)
+    for patient, parts in parts_of_patient.items():
+        if len(parts) > 1:
+            both = " and ".join(sorted(parts))
+            problems.append(
+                f"{origin} has patient '{patient}' in {both}: a patient is in one part."
+            )
+    raise_problems(problems)

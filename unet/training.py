@@ -1,0 +1,334 @@
+"""Train a U-Net: one loop of our own over Keras' model, optimizer, weight average, schedule and metrics.
+
+Keras' fit fails under tf.distribute with several hosts (keras issue 20585) and cannot resume exactly;
+this loop does both, as order and augmentation depend on (seed, epoch, slice) only.
+"""
+
+import math
+import time
+from datetime import datetime
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from unet import metrics, plots
+from unet.data import (
+    Slices,
+    data_folder,
+    load_slices,
+    training_batches,
+    validation_batches,
+)
+from unet.devices import choose_precision, use_precision
+from unet.files import UserError
+from unet.losses import segmentation_loss
+from unet.model import build_unet, with_logits
+from unet.options import TrainingOptions
+from unet.saved_run import SavedRun, new_config
+from unet.split import split_slices
+
+SAMPLES_SHOWN = 6
+
+
+class Learner:
+    """The network that learns, the average of its weights that is kept, and the optimizer."""
+
+    def __init__(
+        self, options: TrainingOptions, steps_per_epoch: int, strategy: tf.distribute.Strategy
+    ):
+        keras.utils.set_random_seed(options.seed)
+        steps = max(1, steps_per_epoch * options.epochs)
+        self.options = options
+        self.strategy = strategy
+        with strategy.scope():
+            self.model = build_unet(options.model)
+            self.averaged = build_unet(options.model)
+            self.optimizer = keras.optimizers.AdamW(
+                learning_rate_schedule(options, steps),
+                weight_decay=options.weight_decay,
+                global_clipnorm=1.0,
+                use_ema=True,
+                ema_momentum=1 - 1 / max(1.0, options.ema * steps),
+            )
+            # Scale and shift of batch normalisation, and biases, must be free to be large.
+            self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+            self.optimizer.build(self.model.trainable_variables)
+            self.loss = keras.metrics.Mean("loss")
+            self.dice = metrics.MeanDice()
+            self.iou = metrics.MeanIoU()
+        self.network = with_logits(self.model)
+        self.averaged_network = with_logits(self.averaged)
+
+    @tf.function
+    def train_step(self, images: tf.Tensor, masks: tf.Tensor) -> None:
+        """One update from a batch (batch, size, size, 1)."""
+
+        def on_replica(images: tf.Tensor, masks: tf.Tensor) -> None:
+            with tf.GradientTape() as tape:
+                logits = self.network(images, training=True)
+                losses = segmentation_loss(masks, logits, self.options.dice)
+                # Each replica sees a part of the batch; gradients are summed over replicas.
+                loss = tf.reduce_sum(losses) / self.options.batch_size
+            variables = self.model.trainable_variables
+            self.optimizer.apply(tape.gradient(loss, variables), variables)
+            self.loss.update_state(losses)
+            self.dice.update_state(masks, tf.sigmoid(logits))
+
+        self.strategy.run(on_replica, (images, masks))
+
+    @tf.function(reduce_retracing=True)
+    def validation_step(self, images: tf.Tensor, masks: tf.Tensor) -> None:
+        """Score the averaged weights on a batch."""
+
+        def on_replica(images: tf.Tensor, masks: tf.Tensor) -> None:
+            logits = self.averaged_network(images, training=False)
+            self.loss.update_state(segmentation_loss(masks, logits, self.options.dice))
+            probability = tf.sigmoid(logits)
+            self.dice.update_state(masks, probability)
+            self.iou.update_state(masks, probability)
+
+        self.strategy.run(on_replica, (images, masks))
+
+    def update_average(self) -> None:
+        """Copy the averaged weights, and the normalisation statistics, into `averaged`."""
+        self.optimizer.finalize_variable_values(self.averaged.trainable_variables)
+        for average, current in zip(
+            self.averaged.non_trainable_variables, self.model.non_trainable_variables, strict=True
+        ):
+            average.assign(current)
+
+    def take_scores(self) -> dict[str, float]:
+        """Means since the last call: loss, dice and (validation only) iou."""
+        scores = {
+            metric.name: float(metric.result()) for metric in (self.loss, self.dice, self.iou)
+        }
+        for metric in (self.loss, self.dice, self.iou):
+            metric.reset_state()
+        return scores
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All that training changes: weights, statistics, dropout's seed state, optimizer, average."""
+        return self.model.variables + self.optimizer.variables
+
+    def state(self) -> list[np.ndarray]:
+        return [np.asarray(variable.numpy()) for variable in self.variables]
+
+    def restore(self, arrays: list[np.ndarray]) -> None:
+        for variable, array in zip(self.variables, arrays, strict=True):
+            variable.assign(array)
+
+
+def learning_rate_schedule(options: TrainingOptions, steps: int):
+    """Linear warm-up to options.learning_rate, then a cosine to zero at the last step."""
+    warmup_steps = max(1, round(options.warmup * steps))
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        warmup_target=options.learning_rate,
+        warmup_steps=warmup_steps,
+        decay_steps=max(1, steps - warmup_steps),
+    )
+
+
+def train(options: TrainingOptions) -> SavedRun:
+    """Train, or go on with options.resume; returns the run, whose folder holds all results."""
+    run = SavedRun.open(options.resume) if options.resume else None
+    options = run.config.options if run else options
+    folder = data_folder(options.data.data)
+    slices = load_slices(folder, options.size, options.data.memory_gib)
+    check_size(options)
+    run = check_same_data(run, slices) if run else start_run(options, slices, folder)
+    print(run.config.split_source)
+
+    use_precision(run.config.precision)
+    train_indices = slices.indices(run.config.split["train"])
+    batch_size = min(options.batch_size, len(train_indices))
+    learner = Learner(options, len(train_indices) // batch_size, tf.distribute.get_strategy())
+    history = fit(learner, run, slices, train_indices, batch_size)
+    finish(run, slices, history)
+    return run
+
+
+def check_size(options: TrainingOptions) -> None:
+    divisor = options.model.divisor
+    if options.size % divisor:
+        near = max(1, round(options.size / divisor)) * divisor
+        raise UserError(
+            f"--size {options.size} is not a multiple of {divisor}, by which this network divides "
+            f"its input: use --size {near}."
+        )
+
+
+def start_run(options: TrainingOptions, slices: Slices, folder: Path) -> SavedRun:
+    """Split the data and make the run's folder."""
+    split = split_slices(slices, folder, options.data)
+    fingerprints = dict(zip(slices.ids, slices.digests, strict=True))
+    precision = choose_precision(options.precision)
+    name = options.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{options.size}px"
+    config = new_config(options, precision, split, folder, fingerprints)
+    return SavedRun.create(Path("runs") / name, config)
+
+
+def check_same_data(run: SavedRun, slices: Slices) -> SavedRun:
+    """The run itself; UserError where its slices are not what they were when it started."""
+    now = dict(zip(slices.ids, slices.digests, strict=True))
+    for id, digest in run.config.fingerprints.items():
+        if now.get(id) != digest:
+            raise UserError(
+                f"The slice '{id}' in '{run.config.data_folder}' is gone or has changed since "
+                f"'{run.folder}' was started: restore it or start a new run."
+            )
+    return run
+
+
+def fit(
+    learner: Learner, run: SavedRun, slices: Slices, train_indices: np.ndarray, batch_size: int
+) -> list[dict[str, float]]:
+    """Train from the last checkpoint, or the start, to the last epoch; returns the history."""
+    options = run.config.options
+    start, history = 0, []
+    checkpoint = run.load_checkpoint()
+    if checkpoint:
+        start, arrays, progress = checkpoint
+        learner.restore(arrays)
+        history = progress["history"]
+        print(f"Going on after epoch {start} of {options.epochs}.")
+
+    val_indices = slices.indices(run.config.split["val"])
+    shown = spread(val_indices, SAMPLES_SHOWN)
+    batches = iter(
+        learner.strategy.experimental_distribute_dataset(
+            training_batches(
+                slices, train_indices, batch_size, range(start, options.epochs),
+                options.seed, options.augmentation,
+            )
+        )
+    )  # fmt: skip
+    steps = len(train_indices) // batch_size
+    with tqdm(
+        total=options.epochs * steps, initial=start * steps, unit="step", disable=None
+    ) as progress:
+        for epoch in range(start, options.epochs):
+            row = {"epoch": epoch + 1}
+            row |= train_epoch(
+                learner, batches, steps, progress, f"epoch {epoch + 1}/{options.epochs}"
+            )
+            row |= validate(learner, validation_batches(slices, val_indices, batch_size))
+            is_best = row["val_dice"] > max((old["val_dice"] for old in history), default=-1)
+            history.append(row)
+            if is_best:
+                run.save_model(learner.averaged)
+            report(row, is_best, progress)
+            keep(run, learner, slices, shown, history)
+    return history
+
+
+def train_epoch(
+    learner: Learner, batches, steps: int, progress: tqdm, title: str
+) -> dict[str, float]:
+    """Train on `steps` batches; returns the means, the learning rate and where the time went."""
+    progress.set_description(title)
+    learning_rate = float(learner.optimizer.learning_rate)
+    start = time.perf_counter()
+    waiting = 0.0
+    for step in range(steps):
+        asked = time.perf_counter()
+        images, masks = next(batches)
+        waiting += time.perf_counter() - asked
+        learner.train_step(images, masks)
+        if step % 10 == 9:
+            loss, dice = float(learner.loss.result()), float(learner.dice.result())
+            progress.set_postfix_str(f"loss {loss:.3f}, Dice {dice:.3f}")
+        progress.update()
+    scores = learner.take_scores()
+    seconds = time.perf_counter() - start
+    if not math.isfinite(scores["loss"]):
+        raise UserError(
+            "The loss is not a number any more: --resume after lowering nothing will not help; "
+            "start anew with a lower --learning-rate. The best model so far is kept."
+        )
+    return {
+        "loss": scores["loss"],
+        "dice": scores["dice"],
+        "learning_rate": learning_rate,
+        "seconds": seconds,
+        "waiting_for_data": waiting / seconds,
+    }
+
+
+def validate(learner: Learner, batches: tf.data.Dataset) -> dict[str, float]:
+    """Score the averaged weights on every validation slice once; means over slices."""
+    learner.update_average()
+    for images, masks in learner.strategy.experimental_distribute_dataset(batches):
+        learner.validation_step(images, masks)
+    return {f"val_{name}": value for name, value in learner.take_scores().items()}
+
+
+def report(row: dict[str, float], is_best: bool, progress: tqdm) -> None:
+    """A line an epoch, above the progress bar."""
+    progress.write(
+        f"epoch {row['epoch']:3d}  loss {row['loss']:.4f}  Dice {row['dice']:.4f}  "
+        f"validation: loss {row['val_loss']:.4f}  Dice {row['val_dice']:.4f}  "
+        f"({row['seconds']:.0f} s){'  best so far' if is_best else ''}"
+    )
+
+
+def keep(
+    run: SavedRun, learner: Learner, slices: Slices, shown: np.ndarray, history: list[dict]
+) -> None:
+    """Write history, plots and, last, the checkpoint that says the epoch is done."""
+    run.write_history(history)
+    plots.curves(history, run.folder / "curves.png")
+    images, masks = next(iter(validation_batches(slices, shown, len(shown))))
+    probability = learner.averaged(images, training=False)
+    plots.samples(
+        images.numpy()[..., 0], masks.numpy()[..., 0] > 0.5, probability.numpy()[..., 0],
+        run.config.threshold, [slices.ids[index] for index in shown],
+        f"Validation after epoch {len(history)}", run.folder / "samples.png",
+    )  # fmt: skip
+    run.save_checkpoint(len(history), learner.state(), {"history": history})
+
+
+def spread(indices: np.ndarray, count: int) -> np.ndarray:
+    """Up to `count` of them at even distances: with sorted ids, different patients."""
+    return indices[np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)]
+
+
+def finish(run: SavedRun, slices: Slices, history: list[dict]) -> None:
+    """Score the kept network, write metrics.json and say what was reached and what to do next."""
+    val_ids = run.config.split["val"]
+    best = max(history, key=lambda row: row["val_dice"])
+    model = run.load_model()
+    scores = []
+    for images, masks in validation_batches(slices, slices.indices(val_ids), 16):
+        predictions = model(images, training=False).numpy() >= run.config.threshold
+        scores += [
+            metrics.score(mask > 0.5, prediction)
+            for mask, prediction in zip(masks.numpy(), predictions, strict=True)
+        ]
+    patients = np.array([run.config.facts[id]["patient"] for id in val_ids])
+    dice = np.array([score["dice"] for score in scores])
+    low, high = metrics.interval_over_patients(dice, patients)
+    run.write_json(
+        "metrics.json",
+        {
+            "best_epoch": best["epoch"],
+            "epochs": len(history),
+            "val_dice": float(dice.mean()),
+            "val_dice_95_percent_interval_over_patients": [low, high],
+            "val_iou": float(np.mean([score["iou"] for score in scores])),
+            "val_patients": len(set(patients)),
+            "val_slices": len(val_ids),
+            "training_seconds": sum(row["seconds"] for row in history),
+        },
+    )
+    print(
+        f"Validation Dice {dice.mean():.3f} (95 % interval over patients {low:.3f} to {high:.3f}) "
+        f"at epoch {best['epoch']}.\n"
+        f"Look at {run.folder}/curves.png and {run.folder}/samples.png, then:\n"
+        f"  python evaluate.py {run.folder}\n"
+        f"  python predict.py IMAGES --run {run.folder} --output FOLDER"
+    )
