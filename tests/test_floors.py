@@ -10,7 +10,7 @@ FLOORS = [
     {"files", "options"},
     {"metrics", "losses", "devices", "phantoms", "command_line"},
     {"model", "preprocessing", "augmentation", "plots"},
-    {"data"},
+    {"data", "learner"},
     {"split"},
     {"saved_run"},
     {"inference"},

@@ -5,12 +5,16 @@ Usage:
     python -m unet.model            prints layers, parameters and FLOPs; --help lists the options
 """
 
+import math
+
 import keras
 import tensorflow as tf
 import tyro
 from keras import layers
 
 from unet.options import ModelConfig
+
+TUMOR_SHARE = 0.02
 
 
 def conv_block(x: keras.KerasTensor, filters: int) -> keras.KerasTensor:
@@ -52,9 +56,16 @@ def build_unet(config: ModelConfig) -> keras.Model:
         x = conv_block(x, filters)
 
     # The mirror of the stem: each coarse pixel is spread over the pixels it was merged from.
+    # The bias starts at the share of pixels that is tumor, or the first epochs would only learn that.
     kernel = 2 * config.stem_stride if config.stem_stride > 1 else 1
     logits = layers.Conv2DTranspose(
-        1, kernel, strides=config.stem_stride, padding="same", dtype="float32", name="logits"
+        1,
+        kernel,
+        strides=config.stem_stride,
+        padding="same",
+        bias_initializer=keras.initializers.Constant(math.log(TUMOR_SHARE / (1 - TUMOR_SHARE))),
+        dtype="float32",
+        name="logits",
     )(x)
     probability = layers.Activation("sigmoid", dtype="float32", name="probability")(logits)
     return keras.Model(image, probability, name="unet")

@@ -60,7 +60,7 @@ def curves(history: list[dict[str, float]], path: Path) -> None:
     )  # fmt: skip
     dice.set_ylim(0, 1)
     rate.plot(epochs, [row["learning_rate"] for row in history], color=NEUTRAL)
-    rate.set(title="Learning rate", xlabel="epoch")
+    rate.set(title="Learning rate at the epoch's start", xlabel="epoch")
     rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     save(figure, path)
 

@@ -6,10 +6,10 @@ this loop does both, as order and augmentation depend on (seed, epoch, slice) on
 
 import math
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
@@ -24,8 +24,7 @@ from unet.data import (
 )
 from unet.devices import choose_precision, use_precision
 from unet.files import UserError
-from unet.losses import segmentation_loss
-from unet.model import build_unet, with_logits
+from unet.learner import Learner
 from unet.options import TrainingOptions
 from unet.saved_run import SavedRun, new_config
 from unet.split import split_slices
@@ -33,121 +32,22 @@ from unet.split import split_slices
 SAMPLES_SHOWN = 6
 
 
-class Learner:
-    """The network that learns, the average of its weights that is kept, and the optimizer."""
-
-    def __init__(
-        self, options: TrainingOptions, steps_per_epoch: int, strategy: tf.distribute.Strategy
-    ):
-        keras.utils.set_random_seed(options.seed)
-        steps = max(1, steps_per_epoch * options.epochs)
-        self.options = options
-        self.strategy = strategy
-        with strategy.scope():
-            self.model = build_unet(options.model)
-            self.averaged = build_unet(options.model)
-            self.optimizer = keras.optimizers.AdamW(
-                learning_rate_schedule(options, steps),
-                weight_decay=options.weight_decay,
-                global_clipnorm=1.0,
-                use_ema=True,
-                ema_momentum=1 - 1 / max(1.0, options.ema * steps),
-            )
-            # Scale and shift of batch normalisation, and biases, must be free to be large.
-            self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-            self.optimizer.build(self.model.trainable_variables)
-            self.loss = keras.metrics.Mean("loss")
-            self.dice = metrics.MeanDice()
-            self.iou = metrics.MeanIoU()
-        self.network = with_logits(self.model)
-        self.averaged_network = with_logits(self.averaged)
-
-    @tf.function
-    def train_step(self, images: tf.Tensor, masks: tf.Tensor) -> None:
-        """One update from a batch (batch, size, size, 1)."""
-
-        def on_replica(images: tf.Tensor, masks: tf.Tensor) -> None:
-            with tf.GradientTape() as tape:
-                logits = self.network(images, training=True)
-                losses = segmentation_loss(masks, logits, self.options.dice)
-                # Each replica sees a part of the batch; gradients are summed over replicas.
-                loss = tf.reduce_sum(losses) / self.options.batch_size
-            variables = self.model.trainable_variables
-            self.optimizer.apply(tape.gradient(loss, variables), variables)
-            self.loss.update_state(losses)
-            self.dice.update_state(masks, tf.sigmoid(logits))
-
-        self.strategy.run(on_replica, (images, masks))
-
-    @tf.function(reduce_retracing=True)
-    def validation_step(self, images: tf.Tensor, masks: tf.Tensor) -> None:
-        """Score the averaged weights on a batch."""
-
-        def on_replica(images: tf.Tensor, masks: tf.Tensor) -> None:
-            logits = self.averaged_network(images, training=False)
-            self.loss.update_state(segmentation_loss(masks, logits, self.options.dice))
-            probability = tf.sigmoid(logits)
-            self.dice.update_state(masks, probability)
-            self.iou.update_state(masks, probability)
-
-        self.strategy.run(on_replica, (images, masks))
-
-    def update_average(self) -> None:
-        """Copy the averaged weights, and the normalisation statistics, into `averaged`."""
-        self.optimizer.finalize_variable_values(self.averaged.trainable_variables)
-        for average, current in zip(
-            self.averaged.non_trainable_variables, self.model.non_trainable_variables, strict=True
-        ):
-            average.assign(current)
-
-    def take_scores(self) -> dict[str, float]:
-        """Means since the last call: loss, dice and (validation only) iou."""
-        scores = {
-            metric.name: float(metric.result()) for metric in (self.loss, self.dice, self.iou)
-        }
-        for metric in (self.loss, self.dice, self.iou):
-            metric.reset_state()
-        return scores
-
-    @property
-    def variables(self) -> list[keras.Variable]:
-        """All that training changes: weights, statistics, dropout's seed state, optimizer, average."""
-        return self.model.variables + self.optimizer.variables
-
-    def state(self) -> list[np.ndarray]:
-        return [np.asarray(variable.numpy()) for variable in self.variables]
-
-    def restore(self, arrays: list[np.ndarray]) -> None:
-        for variable, array in zip(self.variables, arrays, strict=True):
-            variable.assign(array)
-
-
-def learning_rate_schedule(options: TrainingOptions, steps: int):
-    """Linear warm-up to options.learning_rate, then a cosine to zero at the last step."""
-    warmup_steps = max(1, round(options.warmup * steps))
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        warmup_target=options.learning_rate,
-        warmup_steps=warmup_steps,
-        decay_steps=max(1, steps - warmup_steps),
-    )
-
-
 def train(options: TrainingOptions) -> SavedRun:
     """Train, or go on with options.resume; returns the run, whose folder holds all results."""
     run = SavedRun.open(options.resume) if options.resume else None
     options = run.config.options if run else options
-    folder = data_folder(options.data.data)
+    folder = Path(run.config.data_folder) if run else data_folder(options.data.data)
     slices = load_slices(folder, options.size, options.data.memory_gib)
     check_size(options)
     run = check_same_data(run, slices) if run else start_run(options, slices, folder)
     print(run.config.split_source)
 
     use_precision(run.config.precision)
-    train_indices = slices.indices(run.config.split["train"])
-    batch_size = min(options.batch_size, len(train_indices))
-    learner = Learner(options, len(train_indices) // batch_size, tf.distribute.get_strategy())
-    history = fit(learner, run, slices, train_indices, batch_size)
+    train_count = len(run.config.split["train"])
+    batch_size = min(options.batch_size, train_count)
+    steps = train_count // batch_size * options.epochs
+    learner = Learner(options, batch_size, steps, tf.distribute.get_strategy())
+    history = fit(learner, run, slices)
     finish(run, slices, history)
     return run
 
@@ -184,9 +84,7 @@ def check_same_data(run: SavedRun, slices: Slices) -> SavedRun:
     return run
 
 
-def fit(
-    learner: Learner, run: SavedRun, slices: Slices, train_indices: np.ndarray, batch_size: int
-) -> list[dict[str, float]]:
+def fit(learner: Learner, run: SavedRun, slices: Slices) -> list[dict[str, float]]:
     """Train from the last checkpoint, or the start, to the last epoch; returns the history."""
     options = run.config.options
     start, history = 0, []
@@ -197,25 +95,23 @@ def fit(
         history = progress["history"]
         print(f"Going on after epoch {start} of {options.epochs}.")
 
-    val_indices = slices.indices(run.config.split["val"])
+    train_indices, val_indices = (
+        slices.indices(run.config.split[part]) for part in ("train", "val")
+    )
     shown = spread(val_indices, SAMPLES_SHOWN)
-    batches = iter(
-        learner.strategy.experimental_distribute_dataset(
-            training_batches(
-                slices, train_indices, batch_size, range(start, options.epochs),
-                options.seed, options.augmentation,
-            )
-        )
-    )  # fmt: skip
+    epochs = range(start, options.epochs)
+    batch_size = learner.batch_size
+    batches = training_batches(
+        slices, train_indices, batch_size, epochs, options.seed, options.augmentation
+    )
+    batches = iter(learner.strategy.experimental_distribute_dataset(batches))
     steps = len(train_indices) // batch_size
-    with tqdm(
-        total=options.epochs * steps, initial=start * steps, unit="step", disable=None
-    ) as progress:
-        for epoch in range(start, options.epochs):
+    total, done = steps * options.epochs, steps * start
+    with tqdm(total=total, initial=done, unit="step", disable=None) as progress:
+        for epoch in epochs:
+            progress.set_description(f"epoch {epoch + 1}/{options.epochs}")
             row = {"epoch": epoch + 1}
-            row |= train_epoch(
-                learner, batches, steps, progress, f"epoch {epoch + 1}/{options.epochs}"
-            )
+            row |= train_epoch(learner, batches, steps, progress)
             row |= validate(learner, validation_batches(slices, val_indices, batch_size))
             is_best = row["val_dice"] > max((old["val_dice"] for old in history), default=-1)
             history.append(row)
@@ -227,12 +123,11 @@ def fit(
 
 
 def train_epoch(
-    learner: Learner, batches, steps: int, progress: tqdm, title: str
+    learner: Learner, batches: Iterator, steps: int, progress: tqdm
 ) -> dict[str, float]:
     """Train on `steps` batches; returns the means, the learning rate and where the time went."""
-    progress.set_description(title)
     learning_rate = float(learner.optimizer.learning_rate)
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     waiting = 0.0
     for step in range(steps):
         asked = time.perf_counter()
@@ -247,8 +142,8 @@ def train_epoch(
     seconds = time.perf_counter() - start
     if not math.isfinite(scores["loss"]):
         raise UserError(
-            "The loss is not a number any more: --resume after lowering nothing will not help; "
-            "start anew with a lower --learning-rate. The best model so far is kept."
+            "The loss is no number any more: start anew with a lower --learning-rate. "
+            "The best network so far is kept in the run."
         )
     return {
         "loss": scores["loss"],
@@ -256,6 +151,7 @@ def train_epoch(
         "learning_rate": learning_rate,
         "seconds": seconds,
         "waiting_for_data": waiting / seconds,
+        "busy_cores": (time.process_time() - start_cpu) / seconds,
     }
 
 

@@ -1,0 +1,60 @@
+"""Small data sets that tests share, and how they run the scripts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from unet.phantoms import write_phantoms
+
+ROOT = Path(__file__).parent.parent
+# The smallest training that goes through every step.
+TINY = (
+    "--size 64 --epochs 2 --batch-size 8 --precision float32 --model.width 8 --model.depth 3 "
+    "--model.stem-stride 2"
+).split()
+
+
+def run_script(script: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:
+    """Run a script as a user does, in another process and folder."""
+    command = [sys.executable, ROOT / f"{script}.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def write_image(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(path.suffix, pixels)[1].tobytes())
+
+
+def write_pairs(folder: Path, count: int, size: tuple[int, int] = (20, 24)) -> None:
+    """`count` random images 0.png, 1.png ... with a square of tumor each."""
+    random = np.random.default_rng(0)
+    for index in range(count):
+        mask = np.zeros(size, np.uint8)
+        mask[5:10, 5 + index % 8 : 12 + index % 8] = 255
+        image = random.integers(0, 255, size).astype(np.uint8)
+        write_image(folder / "images" / f"{index}.png", image)
+        write_image(folder / "masks" / f"{index}.png", mask)
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory) -> Path:
+    """18 simulated patients, two slices each, at 64 pixels."""
+    folder = tmp_path_factory.mktemp("data") / "phantoms"
+    write_phantoms(folder, patients=18, slices=2, size=64)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(phantoms, tmp_path_factory) -> Path:
+    """The folder of a run that train.py made of the phantoms."""
+    cwd = tmp_path_factory.mktemp("work")
+    done = run_script("train", "--data", phantoms, "--name", "tiny", *TINY, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return cwd / "runs" / "tiny"

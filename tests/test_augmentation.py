@@ -1,0 +1,109 @@
+"""Augmentation moves image and mask together and depends on its seed only."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from unet import augmentation
+from unet.augmentation import Draws, augment, output_to_input, resample
+from unet.options import AugmentationConfig
+
+NOTHING = AugmentationConfig(
+    spatial=0, mirror_left_right=0, mirror_up_down=0, noise=0, blur=0, brightness=0, contrast=0,
+    low_resolution=0, gamma=0, inverted_gamma=0,
+)  # fmt: skip
+ALWAYS = AugmentationConfig(
+    spatial=1,
+    noise=1,
+    blur=1,
+    brightness=1,
+    contrast=1,
+    low_resolution=1,
+    gamma=1,
+    inverted_gamma=1,
+)
+IMAGE = tf.constant(np.random.default_rng(0).random((32, 32, 1)), tf.float32)
+BLOB = np.zeros((32, 32, 1), np.float32)
+BLOB[8:20, 10:18] = 1
+
+
+def seed(number: int) -> tf.Tensor:
+    return tf.constant([3, number], tf.int32)
+
+
+def test_with_probability_zero_nothing_changes():
+    image, mask = augment(IMAGE, BLOB, NOTHING, seed(0))
+    np.testing.assert_allclose(image, IMAGE, atol=1e-6)
+    np.testing.assert_array_equal(mask, BLOB)
+
+
+def test_same_seed_same_pixels_another_seed_others():
+    first, again, other = (augment(IMAGE, BLOB, ALWAYS, seed(n)) for n in (1, 1, 2))
+    np.testing.assert_array_equal(first[0], again[0])
+    np.testing.assert_array_equal(first[1], again[1])
+    assert not np.array_equal(first[0], other[0])
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_image_and_mask_move_together(number):
+    config = replace(NOTHING, spatial=1, mirror_left_right=0.5, mirror_up_down=0.5)
+    image, mask = augment(tf.constant(BLOB), tf.constant(BLOB), config, seed(number))
+    assert set(np.unique(mask)) <= {0, 1}
+    # Bilinear at 1/2 and nearest differ on border pixels at most.
+    assert np.mean((image.numpy() >= 0.5) != (mask.numpy() > 0)) < 0.03
+
+
+def test_mirroring_is_exact():
+    flipped, _ = augment(IMAGE, BLOB, replace(NOTHING, mirror_left_right=1), seed(0))
+    np.testing.assert_allclose(flipped, IMAGE[:, ::-1], atol=1e-5)
+    flipped, _ = augment(IMAGE, BLOB, replace(NOTHING, mirror_up_down=1), seed(0))
+    np.testing.assert_allclose(flipped, IMAGE[::-1], atol=1e-5)
+
+
+def test_a_quarter_turn_and_a_magnification_by_hand():
+    pixels = tf.reshape(tf.range(9.0), (3, 3, 1))
+    turned = resample(pixels, output_to_input(np.pi / 2, 1.0, (0.0, 0.0), (1, 1), 3), "NEAREST")
+    # 0 1 2        2 5 8   or, turned the other way,   6 3 0
+    # 3 4 5   ->   1 4 7                                7 4 1
+    # 6 7 8        0 3 6                                8 5 2
+    assert turned[..., 0].numpy().tolist() == [[6, 3, 0], [7, 4, 1], [8, 5, 2]]
+    # Magnified three times, the middle pixel fills the image.
+    large = resample(pixels, output_to_input(0.0, 3.0, (0.0, 0.0), (1, 1), 3), "NEAREST")
+    assert large[..., 0].numpy().tolist() == [[4, 4, 4]] * 3
+
+
+@pytest.mark.parametrize("change", ["change_gamma", "change_inverted_gamma"])
+def test_gamma_keeps_mean_and_standard_deviation(change):
+    changed = getattr(augmentation, change)(IMAGE, Draws(seed(4))).numpy()
+    assert changed.mean() == pytest.approx(IMAGE.numpy().mean(), abs=1e-5)
+    assert changed.std() == pytest.approx(IMAGE.numpy().std(), abs=1e-5)
+    assert not np.allclose(changed, IMAGE, atol=1e-3)
+
+
+def test_contrast_keeps_the_range_and_blur_the_mean():
+    contrasted = augmentation.change_contrast(IMAGE, Draws(seed(5))).numpy()
+    assert contrasted.min() >= IMAGE.numpy().min() and contrasted.max() <= IMAGE.numpy().max()
+    blurred = augmentation.blur(tf.ones((16, 16, 1)), Draws(seed(6))).numpy()
+    np.testing.assert_allclose(blurred[4:-4, 4:-4], 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_constant_images_stay_finite(value):
+    image, mask = augment(tf.fill((32, 32, 1), value), tf.zeros((32, 32, 1)), ALWAYS, seed(7))
+    assert np.isfinite(image).all() and not mask.numpy().any()
+
+
+def test_the_same_in_tf_data_with_parallel_workers():
+    # tf.data's result must not depend on which worker is faster.
+    numbers = tf.data.Dataset.range(24)
+    parallel = numbers.map(
+        lambda n: augment(IMAGE, tf.constant(BLOB), ALWAYS, tf.random.fold_in(seed(0), n)),
+        num_parallel_calls=4,
+    )
+    for number, (image, mask) in zip(range(24), parallel, strict=True):
+        item_seed = tf.random.fold_in(seed(0), tf.constant(number, tf.int64))
+        expected_image, expected_mask = augment(IMAGE, tf.constant(BLOB), ALWAYS, item_seed)
+        np.testing.assert_allclose(image, expected_image, atol=1e-4)
+        np.testing.assert_array_equal(mask, expected_mask)

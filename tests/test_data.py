@@ -1,0 +1,193 @@
+"""Folders of pairs: what is refused, how it is split, what tf.data makes of it."""
+
+import csv
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import ROOT, write_image, write_pairs
+
+from unet.data import allocate, load_slices, training_batches, validation_batches
+from unet.files import UserError
+from unet.options import AugmentationConfig, DataOptions
+from unet.preprocessing import to_training_image
+from unet.split import near_copy_groups, patient_facts, split_slices
+
+
+def problems(folder) -> str:
+    with pytest.raises(UserError) as caught:
+        load_slices(folder, 16)
+    return str(caught.value)
+
+
+def test_pairs_come_in_the_order_of_their_numbers_at_training_size(tmp_path):
+    write_pairs(tmp_path, 11)
+    slices = load_slices(tmp_path, 16)
+    assert slices.ids == [str(n) for n in range(11)]
+    assert slices.pixels.shape == (11, 2, 16, 16) and slices.pixels.dtype == np.uint8
+    assert set(np.unique(slices.masks)) == {0, 1}
+    assert slices.tumor_percent[0] == pytest.approx(100 * 5 * 7 / (20 * 24))
+
+
+def test_everything_wrong_is_listed_at_once(tmp_path):
+    write_pairs(tmp_path, 6)
+    (tmp_path / "masks/0.png").unlink()
+    (tmp_path / "images/1.png").unlink()
+    assert problems(tmp_path).splitlines() == [
+        f"No mask for '{tmp_path}/images/0.png': expected 'masks/0.png'.",
+        f"No image for '{tmp_path}/masks/1.png': expected 'images/1.png'.",
+    ]
+    (tmp_path / "images/0.png").unlink()
+    (tmp_path / "masks/1.png").unlink()
+    write_image(tmp_path / "masks/2.png", np.zeros((5, 6), np.uint8))
+    write_image(tmp_path / "masks/3.png", np.arange(480, dtype=np.uint8).reshape(20, 24))
+    (tmp_path / "images/4.png").write_bytes(b"not an image")
+    text = problems(tmp_path)
+    assert "masks/2.png' is 6 x 5 pixels but its image is 24 x 20" in text
+    assert "masks/3.png' holds 256 grey values" in text
+    assert "images/4.png' is not a readable image" in text
+
+
+def test_more_than_ten_problems_are_counted(tmp_path):
+    write_pairs(tmp_path, 15)
+    shutil.rmtree(tmp_path / "masks")
+    (tmp_path / "masks").mkdir()
+    lines = problems(tmp_path).splitlines()
+    assert len(lines) == 11 and lines[-1] == "... and 5 more"
+
+
+def test_copies_missing_folders_and_empty_ones(tmp_path):
+    assert "has no folder images/" in problems(tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    assert "holds no image files" in problems(tmp_path)
+    write_pairs(tmp_path, 3)
+    for kind in ("images", "masks"):
+        shutil.copy(tmp_path / kind / "0.png", tmp_path / kind / "7.png")
+    assert "7.png' is a copy of" in problems(tmp_path)
+
+
+def test_past_the_memory_limit_slices_are_kept_on_disk(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    on_disk = allocate((3, 2, 8, 8), memory_gib=0)
+    assert isinstance(on_disk, np.memmap) and not isinstance(allocate((3, 8), 1), np.memmap)
+    write_pairs(tmp_path, 4)
+    np.testing.assert_array_equal(
+        load_slices(tmp_path, 16, 0).pixels, load_slices(tmp_path, 16).pixels
+    )
+
+
+# ---------------------------------------------------------------------------- split
+
+
+def patients_of(split, part):
+    return {split.facts[id]["patient"] for id in getattr(split, part)}
+
+
+def test_phantoms_are_split_by_patient_with_every_tumor_type_everywhere(phantoms):
+    split = split_slices(load_slices(phantoms, 16), phantoms, DataOptions())
+    parts = [patients_of(split, part) for part in ("train", "val", "test")]
+    assert len(set.union(*parts)) == sum(map(len, parts)) == 18
+    for part in (split.train, split.val):
+        assert len({split.facts[id]["tumor"] for id in part}) == 3
+
+
+def test_five_folds_validate_every_patient_once_and_never_a_test_patient(phantoms):
+    slices = load_slices(phantoms, 16)
+    test = patients_of(split_slices(slices, phantoms, DataOptions()), "test")
+    seen = []
+    for fold in range(5):
+        split = split_slices(slices, phantoms, DataOptions(fold=fold))
+        assert patients_of(split, "test") == test
+        assert not patients_of(split, "train") & patients_of(split, "val")
+        seen += patients_of(split, "val")
+    assert len(seen) == len(set(seen)) == 18 - len(test)
+
+
+def write_table(path, rows):
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows([("id", "patient", "split"), *rows])
+
+
+def test_the_tables_split_is_taken_and_a_patient_in_two_parts_refused(tmp_path):
+    write_pairs(tmp_path, 4)
+    slices = load_slices(tmp_path, 16)
+    table = tmp_path / "table.csv"
+    options = DataOptions(patients=table)
+    write_table(table, [(0, "a", "train"), (1, "a", "train"), (2, "b", "val"), (3, "c", "test")])
+    split = split_slices(slices, tmp_path, options)
+    assert (split.train, split.val, split.test) == (["0", "1"], ["2"], ["3"])
+    write_table(table, [(0, "a", "train"), (1, "a", "val"), (2, "b", "val"), (3, "c", "test")])
+    with pytest.raises(UserError, match="patient 'a' in train and val"):
+        split_slices(slices, tmp_path, options)
+    write_table(table, [(0, "a", "train")])
+    with pytest.raises(UserError, match="no row for the image '1'"):
+        split_slices(slices, tmp_path, options)
+
+
+def test_numbers_that_the_published_table_knows_are_not_taken_for_its_slices(tmp_path, capsys):
+    # 0.png, 1.png ... are names that any set may use: the tumors' sizes tell.
+    write_pairs(tmp_path, 11)
+    facts, origin = patient_facts(load_slices(tmp_path, 16), tmp_path, DataOptions())
+    assert "near-copies" in origin and "No patients are known" in capsys.readouterr().out
+    assert len({row["patient"] for row in facts.values()}) == 11
+
+
+def test_near_copies_stay_together():
+    random = np.random.default_rng(0)
+    one, two = random.integers(0, 255, (2, 64, 64)).astype(np.uint8)
+    noisy = np.clip(one + random.normal(0, 5, one.shape), 0, 255).astype(np.uint8)
+    groups = near_copy_groups(np.stack([one, two, noisy]))
+    assert groups[0] == groups[2] != groups[1]
+
+
+def test_published_table_is_whole():
+    with open(ROOT / "data" / "patients.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    counts = {part: sum(row["split"] == part for row in rows) for part in ("train", "val", "test")}
+    assert counts == {"train": 2194, "val": 434, "test": 436}
+
+
+# ---------------------------------------------------------------------------- batches
+
+
+@pytest.fixture(scope="module")
+def slices(phantoms):
+    return load_slices(phantoms, 32)
+
+
+def batches_of(slices, epochs, seed=1):
+    dataset = training_batches(slices, np.arange(20), 8, epochs, seed, AugmentationConfig())
+    return [images.numpy() for images, _ in dataset]
+
+
+def test_order_and_augmentation_depend_on_seed_epoch_and_slice_only(slices):
+    through = batches_of(slices, range(0, 3))
+    later = batches_of(slices, range(2, 3))
+    assert len(through) == 3 * 2  # 20 slices make 2 whole batches of 8
+    np.testing.assert_array_equal(through[4:], later)
+    assert not np.array_equal(through[0], through[2])
+    assert not np.array_equal(batches_of(slices, range(1), seed=2)[0], through[0])
+
+
+def test_an_epoch_holds_no_slice_twice(slices):
+    still = replace(
+        AugmentationConfig(), spatial=0, mirror_left_right=0, noise=0, blur=0, brightness=0,
+        contrast=0, low_resolution=0, gamma=0, inverted_gamma=0,
+    )  # fmt: skip
+    dataset = training_batches(slices, np.arange(20), 5, range(1), 0, still)
+    seen = np.concatenate([images for images, _ in dataset])
+    assert len(np.unique(seen.reshape(20, -1).round(5), axis=0)) == 20
+
+
+def test_validation_sees_every_slice_once_in_order(slices):
+    seen = np.concatenate([images for images, _ in validation_batches(slices, np.arange(7), 3)])
+    np.testing.assert_array_equal(seen[..., 0], slices.images[:7].astype(np.float32) / 255)
+
+
+def test_what_training_reads_is_what_prediction_prepares(slices):
+    from unet.files import read_image
+
+    native = read_image(slices.pairs[5].image)
+    np.testing.assert_array_equal(slices.images[5], to_training_image(native, 32))

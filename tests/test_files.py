@@ -1,0 +1,69 @@
+"""Reading images and masks, writing whole files."""
+
+import os
+
+import cv2
+import numpy as np
+import pytest
+from conftest import write_image
+
+from unet.files import ImageError, image_files_below, read_image, read_mask, write_whole
+
+GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
+def test_grey_pixels_come_back(tmp_path, suffix):
+    path = tmp_path / f"name with späce{suffix}"
+    write_image(path, GREY)
+    np.testing.assert_array_equal(read_image(path), GREY)
+
+
+def test_colour_becomes_luminance(tmp_path):
+    write_image(tmp_path / "a.png", np.full((2, 2, 3), (255, 0, 0), np.uint8))  # blue
+    assert read_image(tmp_path / "a.png").tolist() == [[29, 29], [29, 29]]  # 0.114 * 255
+
+
+def test_16_bit_is_scaled_to_its_brightest_pixel(tmp_path):
+    write_image(tmp_path / "a.png", np.array([[0, 1000], [2000, 4000]], np.uint16))
+    assert read_image(tmp_path / "a.png").tolist() == [[0, 64], [128, 255]]
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", cv2.imencode(".png", GREY)[1].tobytes()[:20]])
+def test_what_is_no_image_is_named(tmp_path, content):
+    (tmp_path / "broken.png").write_bytes(content)
+    with pytest.raises(ImageError, match=r"broken\.png' is not a readable image"):
+        read_image(tmp_path / "broken.png")
+
+
+def test_missing_file_and_pipe_are_named_at_once(tmp_path):
+    with pytest.raises(ImageError, match="no.png': No such file"):
+        read_image(tmp_path / "no.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match="not a regular file"):
+        read_image(tmp_path / "pipe.png")
+
+
+@pytest.mark.parametrize("tumor", [1, 255])
+def test_mask_values(tmp_path, tumor):
+    write_image(tmp_path / "mask.png", np.array([[0, tumor]], np.uint8))
+    assert read_mask(tmp_path / "mask.png").tolist() == [[False, True]]
+
+
+def test_grey_mask_is_refused(tmp_path):
+    write_image(tmp_path / "mask.png", np.array([[0, 100, 255]], np.uint8))
+    with pytest.raises(ImageError, match="holds 3 grey values"):
+        read_mask(tmp_path / "mask.png")
+
+
+def test_images_are_found_below_in_order(tmp_path):
+    for name in ("b.PNG", "a/x.jpeg", "a/notes.txt"):
+        write_whole(tmp_path / name, b"")
+    assert image_files_below(tmp_path) == [tmp_path / "a/x.jpeg", tmp_path / "b.PNG"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    write_whole(tmp_path / "a.txt", "old")
+    with pytest.raises(TypeError):
+        write_whole(tmp_path / "a.txt", 7)
+    assert os.listdir(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text() == "old"

@@ -1,0 +1,60 @@
+"""The network's shape, from its config."""
+
+import keras
+import numpy as np
+import pytest
+
+from unet.model import build_unet, flops, with_logits
+from unet.options import ModelConfig
+
+SMALL = ModelConfig(width=4, max_width=12, depth=3, stem_stride=2)
+
+
+def test_widths_double_up_to_the_most():
+    assert SMALL.widths == [4, 8, 12]
+    assert SMALL.divisor == 8
+
+
+@pytest.mark.parametrize("stem_stride", [1, 2, 4])
+@pytest.mark.parametrize("size", [(1, 1), (2, 3)])
+def test_output_is_a_probability_of_the_inputs_shape(stem_stride, size):
+    config = ModelConfig(width=4, max_width=8, depth=3, stem_stride=stem_stride)
+    height, width = (side * config.divisor for side in size)
+    probability = build_unet(config)(np.ones((2, height, width, 1), np.float32))
+    assert probability.shape == (2, height, width, 1)
+    assert 0 <= float(probability.numpy().min()) and float(probability.numpy().max()) <= 1
+
+
+def test_logits_are_what_the_sigmoid_takes():
+    model = build_unet(SMALL)
+    image = np.random.default_rng(0).random((1, 16, 16, 1)).astype(np.float32)
+    expected = keras.ops.sigmoid(with_logits(model)(image, training=False))
+    np.testing.assert_allclose(model(image, training=False), expected, atol=1e-6)
+
+
+def test_it_is_symmetric_with_a_skip_a_level():
+    layers = build_unet(SMALL).layers
+    count = {kind: sum(isinstance(x, kind) for x in layers) for kind in map(type, layers)}
+    assert count[keras.layers.MaxPooling2D] == count[keras.layers.Concatenate] == 2
+    # Two a block in 2 levels down, the bottleneck and 2 levels up, and the stem; Conv2DTranspose is
+    # a kind of its own: 2 ups and the mirror of the stem.
+    assert sum(type(x) is keras.layers.Conv2D for x in layers) == 2 * 5 + 1
+    assert sum(type(x) is keras.layers.Conv2DTranspose for x in layers) == 2 + 1
+
+
+def test_flops_of_one_level_by_hand():
+    model = build_unet(ModelConfig(width=2, depth=1, stem_stride=1))
+    # Multiply-adds a pixel: 3*3*1*2 + 3*3*2*2 for the block and 2*1 for the logits; borders have fewer.
+    upper_bound = 2 * 8 * 8 * (18 + 36 + 2)
+    assert 0.75 * upper_bound < flops(model, 8) < 1.25 * upper_bound
+
+
+def test_any_layer_computes_in_the_chosen_format_but_the_output_in_float32():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = build_unet(SMALL)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert model.get_layer("logits").compute_dtype == "float32"
+    assert model.layers[2].compute_dtype == "bfloat16"
+    assert all(weight.dtype == "float32" for weight in model.weights)

@@ -1,0 +1,240 @@
+"""The scripts, as a user runs them: train, evaluate, predict on tiny phantoms."""
+
+import csv
+import json
+import shutil
+import time
+
+import cv2
+import numpy as np
+import pytest
+from conftest import TINY, run_script, write_image, write_pairs
+
+from unet.data import load_slices
+from unet.files import read_image
+from unet.inference import Predictor, draw_overlay, find_inputs, measure
+from unet.options import DataOptions, ModelConfig, TrainingOptions
+from unet.preprocessing import to_native_size, to_network_input
+from unet.saved_run import SavedRun
+from unet.training import train
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_training_leaves_a_whole_run_folder(trained, phantoms):
+    config = json.loads((trained / "config.json").read_text())
+    assert config["format_version"] == 1 and config["options"]["model"]["width"] == 8
+    assert set(config["split"]) == {"train", "val", "test"} and config["versions"]["keras"]
+    history = rows_of(trained / "history.csv")
+    assert [row["epoch"] for row in history] == ["1", "2"]
+    reached = json.loads((trained / "metrics.json").read_text())
+    assert reached["val_slices"] == len(config["split"]["val"])
+    best = max(float(row["val_dice"]) for row in history)
+    assert reached["val_dice"] == pytest.approx(best, abs=1e-5)
+    for name in ("curves.png", "samples.png"):
+        assert cv2.imread(str(trained / name)).shape[0] > 200
+
+
+def test_a_fresh_process_predicts_the_masks_of_the_network_in_memory(
+    tmp_path, phantoms, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    kept = {}
+    save = SavedRun.save_model
+    monkeypatch.setattr(
+        SavedRun, "save_model", lambda run, model: (kept.update(model=model), save(run, model))
+    )
+    options = TrainingOptions(
+        data=DataOptions(str(phantoms)), name="one", size=32, epochs=1, batch_size=8,
+        precision="float32", model=ModelConfig(width=8, depth=3),
+    )  # fmt: skip
+    run = train(options)
+    slices = load_slices(phantoms, 32)
+    squares = kept["model"](to_network_input(slices.images[:4]), training=False).numpy()[..., 0]
+    in_memory = [to_native_size(square, 64, 64) for square in squares]
+    # A threshold amid the probabilities, or all masks would be empty after one step.
+    run.set_threshold(float(np.median(in_memory)))
+    files = [pair.image for pair in slices.pairs[:4]]
+    done = run_script("predict", *files, "--run", run.folder, "--output", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for file, probability in zip(files, in_memory, strict=True):
+        mask = read_image(tmp_path / "out/masks" / file.name) > 0
+        np.testing.assert_array_equal(mask, probability >= run.config.threshold)
+
+
+def test_resuming_gives_what_an_uninterrupted_run_gives(trained, phantoms, tmp_path):
+    run = tmp_path / "runs" / "tiny"
+    shutil.copytree(trained, run)
+    # As after a kill in the second epoch.
+    (run / "checkpoint-00002.npz").unlink()
+    done = run_script("train", "--resume", run, cwd=tmp_path)
+    assert done.returncode == 0 and "Going on after epoch 1 of 2" in done.stdout, done.stderr
+    with (
+        np.load(run / "checkpoint-00002.npz") as resumed,
+        np.load(trained / "checkpoint-00002.npz") as whole,
+    ):
+        for name in whole.files:
+            if name != "progress":
+                np.testing.assert_array_equal(resumed[name], whole[name])
+
+
+def test_resuming_with_other_data_is_refused(trained, phantoms, tmp_path):
+    run, data = tmp_path / "run", tmp_path / "data"
+    shutil.copytree(trained, run)
+    shutil.copytree(phantoms, data)
+    changed = next((data / "images").iterdir())
+    write_image(changed, read_image(changed) // 2)
+    config = (
+        (run / "config.json").read_text().replace(json.dumps(str(phantoms)), json.dumps(str(data)))
+    )
+    (run / "config.json").write_text(config)
+    done = run_script("train", "--resume", run, cwd=tmp_path)
+    assert done.returncode == 2 and f"The slice '{changed.stem}'" in done.stderr
+
+
+def test_evaluation_scores_every_validation_slice_at_its_own_size(trained):
+    done = run_script("evaluate", trained, cwd=trained)
+    assert done.returncode == 0, done.stderr
+    folder = trained / "evaluation-val"
+    rows = rows_of(folder / "per_slice.csv")
+    assert [row["id"] for row in rows] == json.loads((trained / "config.json").read_text())[
+        "split"
+    ]["val"]
+    summary = json.loads((folder / "summary.json").read_text())
+    mean = np.mean([float(row["dice"]) for row in rows])
+    assert summary["scores"]["all"]["dice"]["mean"] == pytest.approx(mean)
+    assert "both score 0" in summary["empty_masks"]
+    plots = {"dice_distribution", "dice_by_type", "dice_by_size", "threshold_curve", "gallery"}
+    assert plots == {path.stem for path in folder.glob("*.png")}
+
+
+def test_evaluation_says_when_slices_were_trained_on(trained, phantoms):
+    done = run_script("evaluate", trained, "--data", phantoms, "--output", "whole", cwd=trained)
+    assert done.returncode == 0, done.stderr
+    assert "were trained on" in done.stdout and "used to choose" in done.stdout
+
+
+def test_prediction_writes_native_masks_overlays_and_a_row_an_image(trained, phantoms, tmp_path):
+    images = tmp_path / "in"
+    for name, size in (("a/x.png", (70, 50)), ("b/x.png", (33, 129)), ("b/x.jpg", (64, 64))):
+        write_image(images / name, np.full(size, 100, np.uint8))
+    sample = next((phantoms / "images").iterdir())
+    shutil.copy(sample, images / "phantom.png")
+    (images / "broken.png").write_bytes(b"no image")
+    done = run_script(
+        "predict", images, "--run", trained, "--output", tmp_path / "out", cwd=tmp_path
+    )
+    assert done.returncode == 3 and "4 of 5 images outlined" in done.stdout, done.stderr
+    rows = {row["path"]: row for row in rows_of(tmp_path / "out" / "predictions.csv")}
+    assert len(rows) == 5
+    assert "not a readable image" in rows[f"{images}/broken.png"]["status"]
+    for name, size in (("a/x", (70, 50)), ("b/x.png", (33, 129)), ("b/x.jpg", (64, 64))):
+        mask = read_image(tmp_path / "out/masks" / f"{name}.png")
+        assert mask.shape == size and set(np.unique(mask)) <= {0, 255}
+        assert cv2.imread(str(tmp_path / "out/overlays" / f"{name}.png")).shape == (*size, 3)
+    row = rows[f"{images}/phantom.png"]
+    mask = read_image(tmp_path / "out/masks/phantom.png")
+    assert (int(row["width"]), int(row["height"])) == (64, 64)
+    assert int(row["tumor_pixels"]) == np.count_nonzero(mask)
+
+    again = run_script(
+        "predict", images, "--run", trained, "--output", tmp_path / "out", cwd=tmp_path
+    )
+    assert again.returncode == 2 and "add --overwrite" in again.stderr
+
+
+def test_measures_of_a_mask_by_hand():
+    mask = np.zeros((4, 5), bool)
+    mask[1, 1:4] = mask[2, 2] = True
+    assert measure(mask, np.full((4, 5), 0.75)) == {
+        "tumor_pixels": 4, "tumor_percent": 20.0,
+        "left": 1, "top": 1, "right": 3, "bottom": 2, "mean_probability": 0.75,
+    }  # fmt: skip
+    assert measure(np.zeros((4, 5), bool), np.zeros((4, 5))) == {
+        "tumor_pixels": 0,
+        "tumor_percent": 0,
+    }
+
+
+def test_the_contour_lies_on_the_border():
+    probability = np.zeros((40, 50), np.float32)
+    probability[10:20, 15:35] = 1
+    overlay = draw_overlay(np.zeros((40, 50), np.uint8), probability, 0.5)
+    colored = overlay.any(axis=2)
+    assert colored[9:12, 25].any() and colored[18:21, 25].any() and colored[15, 14:17].any()
+    assert not colored[12:17, 18:32].any() and not colored[:8].any() and not colored[22:].any()
+
+
+def test_inputs_are_found_once_and_named_apart(tmp_path):
+    for name in ("a/x.png", "b/x.png", "b/x.jpg"):
+        write_image(tmp_path / name, np.zeros((2, 2), np.uint8))
+    named = find_inputs((str(tmp_path / "a"), str(tmp_path / "b/*"), str(tmp_path / "a/x.png")))
+    assert {input.name for input in named} == {"a/x", "b/x.png", "b/x.jpg"}
+
+
+def test_one_image_gives_what_a_batch_gives(trained, phantoms):
+    predictor = Predictor(SavedRun.open(trained))
+    images = [read_image(path) for path in sorted((phantoms / "images").iterdir())[:5]]
+    images[1] = images[1][:40]
+    together = predictor(images)
+    for image, probability in zip(images, together, strict=True):
+        assert probability.shape == image.shape
+        np.testing.assert_allclose(predictor([image])[0], probability, atol=1e-5)
+
+
+@pytest.mark.parametrize("script", ["train", "evaluate", "predict"])
+def test_help_answers_at_once_without_tensorflow(script, tmp_path):
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = run_script(script, "--help", cwd=tmp_path)
+        seconds.append(time.perf_counter() - start)
+    assert done.returncode == 0 and "usage" in done.stdout
+    assert min(seconds) < 0.5
+
+
+def faults():
+    no_run = ["evaluate", "nowhere"], "'nowhere' is not a run folder"
+    no_data = ["train"], "try --data phantom"
+    bad_size = ["train", "--data", "pairs", "--size", "100"], "use --size 96"
+    no_image = ["predict", "none", "--run", "RUN", "--output", "out"], "'none' names no image"
+    return [no_run, no_data, bad_size, no_image]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), faults())
+def test_mistakes_are_one_line_that_names_the_mend(arguments, expected, trained, tmp_path):
+    write_pairs(tmp_path / "pairs", 8)
+    arguments = [str(trained) if word == "RUN" else word for word in arguments]
+    done = run_script(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert expected in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_run_is_never_overwritten(trained, phantoms):
+    done = run_script(
+        "train", "--data", phantoms, "--name", "tiny", *TINY, cwd=trained.parent.parent
+    )
+    assert done.returncode == 2 and "holds a run" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda run: (run / "config.json").write_text("{"), "config.json' is not valid"),
+        (
+            lambda run: (run / "model.keras").write_bytes(b"PK\x03\x04"),
+            "model.keras' does not hold",
+        ),
+        (lambda run: (run / "model.keras").unlink(), "model.keras' is missing"),
+    ],
+)
+def test_a_damaged_run_is_refused(trained, phantoms, tmp_path, damage, expected):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    damage(run)
+    done = run_script("predict", phantoms / "images", "--run", run, "--output", "out", cwd=tmp_path)
+    assert done.returncode == 2 and expected in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -1,0 +1,115 @@
+"""What learns: a network, the average of its weights, the optimizer, and one step of each kind."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from unet.losses import segmentation_loss
+from unet.metrics import MeanDice, MeanIoU
+from unet.model import build_unet, with_logits
+from unet.options import TrainingOptions
+
+
+class Learner:
+    """The network that learns, the average of its weights that is kept, and the optimizer."""
+
+    def __init__(
+        self,
+        options: TrainingOptions,
+        batch_size: int,
+        steps: int,
+        strategy: tf.distribute.Strategy,
+    ):
+        """batch_size: slices a step over all replicas; steps: of the whole training."""
+        keras.utils.set_random_seed(options.seed)
+        self.dice_over = options.dice
+        self.batch_size = batch_size
+        self.strategy = strategy
+        with strategy.scope():
+            self.model = build_unet(options.model)
+            self.averaged = build_unet(options.model)
+            self.optimizer = keras.optimizers.AdamW(
+                learning_rate_schedule(options, steps),
+                weight_decay=options.weight_decay,
+                global_clipnorm=1.0,
+                use_ema=True,
+                ema_momentum=1 - 1 / max(1.0, options.ema * steps),
+            )
+            # Scale and shift of batch normalisation, and biases, must be free to be large.
+            self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+            self.optimizer.build(self.model.trainable_variables)
+            self.loss = keras.metrics.Mean("loss")
+            self.dice = MeanDice()
+            self.iou = MeanIoU()
+        self.network = with_logits(self.model)
+        self.averaged_network = with_logits(self.averaged)
+
+    @tf.function
+    def train_step(self, images: tf.Tensor, masks: tf.Tensor) -> None:
+        """One update from a batch (batch, size, size, 1)."""
+
+        def on_replica(images: tf.Tensor, masks: tf.Tensor) -> None:
+            with tf.GradientTape() as tape:
+                logits = self.network(images, training=True)
+                losses = segmentation_loss(masks, logits, self.dice_over)
+                # Each replica sees a part of the batch; gradients are summed over replicas.
+                loss = tf.reduce_sum(losses) / self.batch_size
+            variables = self.model.trainable_variables
+            self.optimizer.apply(tape.gradient(loss, variables), variables)
+            self.loss.update_state(losses)
+            self.dice.update_state(masks, tf.sigmoid(logits))
+
+        self.strategy.run(on_replica, (images, masks))
+
+    @tf.function(reduce_retracing=True)
+    def validation_step(self, images: tf.Tensor, masks: tf.Tensor) -> None:
+        """Score the averaged weights on a batch."""
+
+        def on_replica(images: tf.Tensor, masks: tf.Tensor) -> None:
+            logits = self.averaged_network(images, training=False)
+            self.loss.update_state(segmentation_loss(masks, logits, self.dice_over))
+            probability = tf.sigmoid(logits)
+            self.dice.update_state(masks, probability)
+            self.iou.update_state(masks, probability)
+
+        self.strategy.run(on_replica, (images, masks))
+
+    def update_average(self) -> None:
+        """Copy the averaged weights, and the normalisation statistics, into `averaged`."""
+        self.optimizer.finalize_variable_values(self.averaged.trainable_variables)
+        for average, current in zip(
+            self.averaged.non_trainable_variables, self.model.non_trainable_variables, strict=True
+        ):
+            average.assign(current)
+
+    def take_scores(self) -> dict[str, float]:
+        """Means since the last call: loss, dice and (validation only) iou."""
+        scores = {
+            metric.name: float(metric.result()) for metric in (self.loss, self.dice, self.iou)
+        }
+        for metric in (self.loss, self.dice, self.iou):
+            metric.reset_state()
+        return scores
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All that training changes: weights, statistics, dropout's seed state, optimizer, average."""
+        return self.model.variables + self.optimizer.variables
+
+    def state(self) -> list[np.ndarray]:
+        return [np.asarray(variable.numpy()) for variable in self.variables]
+
+    def restore(self, arrays: list[np.ndarray]) -> None:
+        for variable, array in zip(self.variables, arrays, strict=True):
+            variable.assign(array)
+
+
+def learning_rate_schedule(options: TrainingOptions, steps: int):
+    """Linear warm-up to options.learning_rate, then a cosine to zero at the last step."""
+    warmup_steps = max(1, round(options.warmup * steps))
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        warmup_target=options.learning_rate,
+        warmup_steps=warmup_steps,
+        decay_steps=max(1, steps - warmup_steps),
+    )
