@@ -14,11 +14,11 @@ import tyro
 class ModelConfig:
     """Shape of the U-Net."""
 
-    width: int = 32
+    width: int = 16
     """Channels of the first level; every level below has twice as many, up to max-width."""
     max_width: int = 256
     """Most channels a level may have."""
-    depth: int = 5
+    depth: int = 6
     """Resolution levels, the bottleneck among them; each halves the one above."""
     stem_stride: int = 2
     """Pixels to a side that the first convolution merges into one; 1 keeps full resolution."""
@@ -102,7 +102,7 @@ class TrainingOptions:
     """Times each training slice is seen."""
     batch_size: int = 16
     """Slices a step, over all devices."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Peak of the cosine schedule."""
     warmup: float = 0.05
     """Share of the steps over which the learning rate rises from zero."""

@@ -34,7 +34,7 @@ class Phantom(NamedTuple):
     plane: str
 
 
-def write_phantoms(folder: Path, patients: int = 60, slices: int = 5, size: int = 256,
+def write_phantoms(folder: Path, patients: int = 100, slices: int = 3, size: int = 256,
                    seed: int = 0) -> None:
     """Write `images/<id>.png`, `masks/<id>.png` and `patients.csv`: the whole folder or nothing.
 

@@ -30,6 +30,8 @@ from unet.saved_run import SavedRun, new_config
 from unet.split import split_slices
 
 SAMPLES_SHOWN = 6
+# Drawing takes a second: more than an epoch on a small set.
+SECONDS_BETWEEN_PLOTS = 15
 
 
 def train(options: TrainingOptions) -> SavedRun:
@@ -107,6 +109,7 @@ def fit(learner: Learner, run: SavedRun, slices: Slices) -> list[dict[str, float
     batches = iter(learner.strategy.experimental_distribute_dataset(batches))
     steps = len(train_indices) // batch_size
     total, done = steps * options.epochs, steps * start
+    drawn = -math.inf
     with tqdm(total=total, initial=done, unit="step", disable=None) as progress:
         for epoch in epochs:
             progress.set_description(f"epoch {epoch + 1}/{options.epochs}")
@@ -118,7 +121,12 @@ def fit(learner: Learner, run: SavedRun, slices: Slices) -> list[dict[str, float
             if is_best:
                 run.save_model(learner.averaged)
             report(row, is_best, progress)
-            keep(run, learner, slices, shown, history)
+            run.write_history(history)
+            if time.monotonic() > drawn + SECONDS_BETWEEN_PLOTS or epoch == epochs[-1]:
+                draw(run, learner, slices, shown, history)
+                drawn = time.monotonic()
+            # Last: what a checkpoint says is done, is done.
+            run.save_checkpoint(len(history), learner.state(), {"history": history})
     return history
 
 
@@ -172,11 +180,10 @@ def report(row: dict[str, float], is_best: bool, progress: tqdm) -> None:
     )
 
 
-def keep(
+def draw(
     run: SavedRun, learner: Learner, slices: Slices, shown: np.ndarray, history: list[dict]
 ) -> None:
-    """Write history, plots and, last, the checkpoint that says the epoch is done."""
-    run.write_history(history)
+    """The learning curves, and the same few validation slices as the network now outlines them."""
     plots.curves(history, run.folder / "curves.png")
     images, masks = next(iter(validation_batches(slices, shown, len(shown))))
     probability = learner.averaged(images, training=False)
@@ -185,7 +192,6 @@ def keep(
         run.config.threshold, [slices.ids[index] for index in shown],
         f"Validation after epoch {len(history)}", run.folder / "samples.png",
     )  # fmt: skip
-    run.save_checkpoint(len(history), learner.state(), {"history": history})
 
 
 def spread(indices: np.ndarray, count: int) -> np.ndarray:
