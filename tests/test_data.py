@@ -23,6 +23,8 @@ def problems(folder) -> str:
 
 def test_pairs_come_in_the_order_of_their_numbers_at_training_size(tmp_path):
     write_pairs(tmp_path, 11)
+    for kind in ("images", "masks"):  # sizes may differ
+        write_image(tmp_path / kind / "10.png", np.eye(40, 30, dtype=np.uint8) * 255)
     slices = load_slices(tmp_path, 16)
     assert slices.ids == [str(n) for n in range(11)]
     assert slices.pixels.shape == (11, 2, 16, 16) and slices.pixels.dtype == np.uint8

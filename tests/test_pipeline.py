@@ -3,16 +3,19 @@
 import csv
 import json
 import shutil
+import signal
+import subprocess
+import sys
 import time
 
 import cv2
 import numpy as np
 import pytest
-from conftest import TINY, run_script, write_image, write_pairs
+from conftest import ROOT, TINY, run_script, write_image, write_pairs
 
 from unet.data import load_slices
-from unet.files import read_image
-from unet.inference import Predictor, draw_overlay, find_inputs, measure
+from unet.files import UserError, read_image
+from unet.inference import Predictor, draw_overlay, find_inputs, measure, prepare_output
 from unet.options import DataOptions, ModelConfig, TrainingOptions
 from unet.preprocessing import to_native_size, to_network_input
 from unet.saved_run import SavedRun
@@ -171,8 +174,18 @@ def test_the_contour_lies_on_the_border():
 def test_inputs_are_found_once_and_named_apart(tmp_path):
     for name in ("a/x.png", "b/x.png", "b/x.jpg"):
         write_image(tmp_path / name, np.zeros((2, 2), np.uint8))
-    named = find_inputs((str(tmp_path / "a"), str(tmp_path / "b/*"), str(tmp_path / "a/x.png")))
+    arguments = (str(tmp_path / "a"), str(tmp_path / "b/*"), str(tmp_path / "a/x.png"))
+    named = find_inputs(arguments, tmp_path / "out")
     assert {input.name for input in named} == {"a/x", "b/x.png", "b/x.jpg"}
+
+
+def test_results_are_no_inputs_and_masks_of_a_data_set_are_safe(phantoms, tmp_path):
+    write_image(tmp_path / "x.png", np.zeros((2, 2), np.uint8))
+    write_image(tmp_path / "out/overlays/x.png", np.zeros((2, 2), np.uint8))
+    assert [input.name for input in find_inputs((str(tmp_path),), tmp_path / "out")] == ["x"]
+    with pytest.raises(UserError, match="holds masks/ of something else"):
+        prepare_output(phantoms, overwrite=True)
+    assert any((phantoms / "masks").iterdir())
 
 
 def test_one_image_gives_what_a_batch_gives(trained, phantoms):
@@ -211,6 +224,30 @@ def test_mistakes_are_one_line_that_names_the_mend(arguments, expected, trained,
     done = run_script(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert expected in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(phantoms, tmp_path):
+    command = [
+        sys.executable,
+        "-u",
+        ROOT / "train.py",
+        "--data",
+        phantoms,
+        "--name",
+        "stopped",
+        *TINY,
+    ]
+    with subprocess.Popen(
+        [*command, "--epochs", "1000"], cwd=tmp_path, stdout=-1, stderr=-1, text=True
+    ) as training:
+        for line in training.stdout:
+            if line.startswith("epoch"):
+                break
+        training.send_signal(signal.SIGINT)
+        out, errors = training.communicate(timeout=60)
+    assert training.returncode == 130
+    assert "python train.py --resume runs/stopped" in out
+    assert errors == "Stopped by Ctrl-C.\n"
 
 
 def test_a_run_is_never_overwritten(trained, phantoms):

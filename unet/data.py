@@ -113,15 +113,15 @@ def raise_problems(problems: list[str]) -> None:
         raise UserError("\n".join(problems[:10]) + more)
 
 
-def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-    """Native image uint8 and mask bool (height, width) of a pair; ImageError where they do not fit."""
-    image, mask = read_image(pair.image), read_mask(pair.mask)
+def read_truth(pair: Pair, image: np.ndarray) -> np.ndarray:
+    """Mask of a pair, bool (height, width); ImageError where it has not the image's size."""
+    mask = read_mask(pair.mask)
     if image.shape != mask.shape:
         raise ImageError(
             f"'{pair.mask}' is {mask.shape[1]} x {mask.shape[0]} pixels but its image is "
             f"{image.shape[1]} x {image.shape[0]}: a mask has its image's size."
         )
-    return image, mask
+    return mask
 
 
 def digest(image: np.ndarray, mask: np.ndarray) -> str:
@@ -140,7 +140,8 @@ def load_slices(folder: Path, size: int, memory_gib: float = 4.0) -> Slices:
 
     def load(index: int) -> None:
         try:
-            image, mask = read_pair(pairs[index])
+            image = read_image(pairs[index].image)
+            mask = read_truth(pairs[index], image)
         except ImageError as error:
             problems.append(str(error))
             return

@@ -1,7 +1,5 @@
 """Score a run on slices with known masks: a table a slice, a summary with intervals, plots."""
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +7,8 @@ import numpy as np
 from tqdm import tqdm
 
 from unet import metrics, plots
-from unet.data import Pair, digest, find_pairs, load_slices, read_pair
-from unet.files import UserError, write_whole
+from unet.data import Pair, data_folder, digest, find_pairs, load_slices, read_truth
+from unet.files import UserError, read_image, write_json, write_table
 from unet.inference import Prediction, Predictor
 from unet.options import DataOptions, EvaluationOptions
 from unet.saved_run import SavedRun
@@ -27,6 +25,7 @@ EMPTY_MASKS = (
 class Selection:
     """Slices to score, with what is known of each id."""
 
+    split: str | None  # of the run; None for a whole folder
     title: str
     pairs: list[Pair]
     facts: dict[str, dict[str, str]]
@@ -47,32 +46,32 @@ def evaluate(options: EvaluationOptions) -> Path:
     selection = select(run, options)
     predictor = Predictor(run)
     scores = score_slices(predictor, selection)
-    check_unchanged(run, selection, scores, options)
+    check_unchanged(run, selection, scores)
     say_what_was_trained_on(run, selection, scores)
 
-    output = options.output or run.folder / f"evaluation-{selection.title.replace(' ', '-')}"
+    output = options.output or run.folder / f"evaluation-{selection.title}"
     rows = [score.row for score in scores]
     summary = summarise(
         run, selection, rows, np.mean([s.dice_by_threshold for s in scores], axis=0)
     )
-    write_table(rows, output / "per_slice.csv")
-    run.write_json((output / "summary.json").absolute(), summary)
+    write_table(output / "per_slice.csv", rows)
+    write_json(output / "summary.json", summary)
     draw(predictor, selection, rows, summary, output)
     print(describe(summary, output))
     return output
 
 
 def select(run: SavedRun, options: EvaluationOptions) -> Selection:
-    """The run's split, or all of --data; UserError where slices of the split are not there."""
-    if options.data and not options.split:
-        slices = load_slices(options.data, run.config.options.size)
-        facts, _ = patient_facts(slices, options.data, DataOptions(patients=options.patients))
-        return Selection(options.data.resolve().name, slices.pairs, facts)
-    split = options.split or "val"
+    """What the options name; UserError where slices of the run's split are not there."""
+    split = options.split or (None if options.data else "val")
+    if not split or (options.data and not run.config.split[split]):
+        return select_from_folder(run, options)
     ids = run.config.split[split]
     folder = options.data or Path(run.config.data_folder)
     if not ids:
-        raise UserError(f"The run knows no {split} slices: its data folder '{folder}' had none.")
+        raise UserError(
+            f"The run knows no {split} slices: '{folder}' had none. Name a folder that has with --data."
+        )
     if not folder.is_dir():
         raise UserError(
             f"The run's data folder '{folder}' is gone: name its new place with --data."
@@ -84,21 +83,31 @@ def select(run: SavedRun, options: EvaluationOptions) -> Selection:
             f"{len(missing)} {split} slices are not in '{folder}' ('{missing[0]}', ...): "
             "name the right folder with --data."
         )
-    return Selection(split, [pairs[id] for id in ids], run.config.facts)
+    return Selection(split, split, [pairs[id] for id in ids], run.config.facts)
+
+
+def select_from_folder(run: SavedRun, options: EvaluationOptions) -> Selection:
+    """All slices of --data, or those that its patients table puts in --split."""
+    folder = data_folder(str(options.data))
+    slices = load_slices(folder, run.config.options.size)
+    facts, origin = patient_facts(slices, folder, DataOptions(patients=options.patients))
+    name = folder.resolve().name
+    if not options.split:
+        return Selection(None, name, slices.pairs, facts)
+    pairs = [pair for pair in slices.pairs if facts[pair.id].get("split") == options.split]
+    if not pairs:
+        raise UserError(f"No slice in '{folder}' is {options.split} according to {origin}.")
+    return Selection(None, f"{name}-{options.split}", pairs, facts)
 
 
 def score_slices(predictor: Predictor, selection: Selection) -> list[SliceScore]:
     """Every slice once, at its own size."""
-    truths: dict[str, np.ndarray] = {}
-
-    def read(pair: Pair) -> np.ndarray:
-        image, truths[pair.id] = read_pair(pair)
-        return image
 
     def score(prediction: Prediction) -> SliceScore:
         if prediction.error:
             raise prediction.error
-        pair, truth = prediction.source, truths.pop(prediction.source.id)
+        pair = prediction.source
+        truth = read_truth(pair, prediction.image)
         mask = predictor.mask(prediction.probability)
         row = {
             "id": pair.id,
@@ -111,7 +120,7 @@ def score_slices(predictor: Predictor, selection: Selection) -> list[SliceScore]
         curve = dice_by_threshold(truth, prediction.probability)
         return SliceScore(row, curve, digest(prediction.image, truth))
 
-    scores = predictor.stream(selection.pairs, read, score)
+    scores = predictor.stream(selection.pairs, lambda pair: read_image(pair.image), score)
     return list(tqdm(scores, "Evaluating", len(selection.pairs), unit="slice", disable=None))
 
 
@@ -127,22 +136,20 @@ def dice_by_threshold(truth: np.ndarray, probability: np.ndarray) -> np.ndarray:
     return np.where(both > 0, 2 * true_positive / np.maximum(both, 1), 1.0)
 
 
-def check_unchanged(
-    run: SavedRun, selection: Selection, scores: list[SliceScore], options: EvaluationOptions
-) -> None:
+def check_unchanged(run: SavedRun, selection: Selection, scores: list[SliceScore]) -> None:
     """UserError where a slice of the run's own split is not what it was in training."""
-    if options.data and not options.split:
-        return
     for pair, score in zip(selection.pairs, scores, strict=True):
-        if score.digest != run.config.fingerprints[pair.id]:
-            raise UserError(f"'{pair.image}' or its mask has changed since the run was trained.")
+        if selection.split and score.digest != run.config.fingerprints[pair.id]:
+            raise UserError(
+                f"'{pair.image}' or its mask has changed since the run was trained: restore it."
+            )
 
 
 def say_what_was_trained_on(run: SavedRun, selection: Selection, scores: list[SliceScore]) -> None:
     """Warn where slices, or other slices of their patients, were used to train or choose the network."""
     for part, verb in (("train", "trained on"), ("val", "used to choose the network")):
-        if part == selection.title:
-            continue
+        if part == selection.split == "val":
+            continue  # what validation is for
         ids = run.config.split[part]
         digests = {run.config.fingerprints[id] for id in ids}
         patients = {run.config.facts[id]["patient"] for id in ids}
@@ -192,14 +199,6 @@ def summarise_group(rows: list[dict]) -> dict[str, object]:
     return result
 
 
-def write_table(rows: list[dict], path: Path) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(path, text.getvalue())
-
-
 def draw(
     predictor: Predictor, selection: Selection, rows: list[dict], summary: dict, output: Path
 ) -> None:
@@ -225,7 +224,8 @@ def draw(
 
 def gallery_tile(predictor: Predictor, pair: Pair, row: dict) -> tuple:
     """Image, truth, probability and caption of a slice; predicted anew, as few are shown."""
-    image, truth = read_pair(pair)
+    image = read_image(pair.image)
+    truth = read_truth(pair, image)
     caption = f"{pair.id} {row.get('tumor', '')}\nDice {row['dice']:.3f}"
     return image, truth, predictor([image])[0], caption
 

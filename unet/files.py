@@ -1,5 +1,8 @@
 """The one reader of image files and the one writer of results: whole or not at all."""
 
+import csv
+import io
+import json
 import os
 import stat
 import tempfile
@@ -102,3 +105,17 @@ def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON, whole or not at all."""
+    write_whole(path, json.dumps(content, indent=1) + "\n")
+
+
+def write_table(path: Path, rows: list[dict]) -> None:
+    """Write rows with equal keys as CSV with a header, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue())

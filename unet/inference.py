@@ -6,6 +6,7 @@ predict.py, evaluate.py and whatever else runs a trained network go through it.
 import csv
 import glob
 import os
+import shutil
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -176,7 +177,7 @@ class Measurement:
 def predict(options: PredictionOptions) -> int:
     """Write masks, overlays and predictions.csv for all images; returns 3 if any was skipped, else 0."""
     run = SavedRun.open(options.run)
-    inputs = find_inputs(options.images)
+    inputs = find_inputs(options.images, options.output)
     prepare_output(options.output, options.overwrite)
     predictor = Predictor(run, options.batch_size)
 
@@ -204,13 +205,14 @@ def predict(options: PredictionOptions) -> int:
     return 3 if skipped else 0
 
 
-def find_inputs(arguments: tuple[str, ...]) -> list[Input]:
+def find_inputs(arguments: tuple[str, ...], output: Path) -> list[Input]:
     """Every image that the arguments name, once; UserError for one that names none.
 
-    Results keep the files' folders below the deepest folder that all arguments share; two images that
+    What lies in the output folder is no input. Results keep the files' folders below the deepest folder that all arguments share; two images that
     differ only in their suffix keep it in the name.
     """
-    paths, roots = {}, []
+    paths: dict[str, None] = {}  # a set that keeps its order
+    roots = []
     for argument in arguments:
         if os.path.isdir(argument):
             found = image_files_below(Path(argument))
@@ -222,23 +224,30 @@ def find_inputs(arguments: tuple[str, ...]) -> list[Input]:
         if not found:
             raise UserError(f"'{argument}' names no image: give a file, a folder or a quoted glob.")
         paths |= dict.fromkeys(os.path.abspath(path) for path in found)
+    results = os.path.join(os.path.abspath(output), "")
+    paths = [path for path in paths if not path.startswith(results)]
     root = os.path.commonpath(roots)
-    relative = {path: os.path.relpath(path, root) for path in paths}
-    shared = Counter(os.path.splitext(name)[0] for name in relative.values())
+    names = {path: os.path.relpath(path, root) for path in paths}
+    stems = {path: os.path.splitext(name)[0] for path, name in names.items()}
+    count = Counter(stems.values())
     return [
-        Input(Path(path), stem if shared[stem := os.path.splitext(name)[0]] == 1 else name)
-        for path, name in relative.items()
+        Input(Path(path), stems[path] if count[stems[path]] == 1 else names[path]) for path in paths
     ]
 
 
 def prepare_output(folder: Path, overwrite: bool) -> None:
     """Make the output folder; UserError where it cannot be written or holds results already."""
     old = [name for name in OUTPUTS if (folder / name).exists()]
+    if old and "predictions.csv" not in old:
+        # A data set has masks/ too: those must never be replaced.
+        raise UserError(f"'{folder}' holds {old[0]}/ of something else: choose another --output.")
     if old and not overwrite:
         raise UserError(f"'{folder}' holds results: choose another --output or add --overwrite.")
     try:
         for name in ("masks", "overlays"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+            if (folder / name).exists():
+                shutil.rmtree(folder / name)
+            (folder / name).mkdir(parents=True)
     except OSError as error:
         raise UserError(f"Cannot write to --output '{folder}': {error.strerror}.") from error
 

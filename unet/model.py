@@ -17,15 +17,20 @@ from unet.options import ModelConfig
 TUMOR_SHARE = 0.02
 
 
-def conv_block(x: keras.KerasTensor, filters: int) -> keras.KerasTensor:
+def conv_block(x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
     """Twice: 3 x 3 convolution, batch normalisation, ReLU; (batch, h, w, any) -> (batch, h, w, filters)."""
-    for _ in range(2):
+    for part in ("a", "b"):
         # Batch normalisation shifts by itself: a bias before it would do nothing.
         x = layers.Conv2D(
-            filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal"
+            filters,
+            3,
+            padding="same",
+            use_bias=False,
+            kernel_initializer="he_normal",
+            name=f"{name}_convolution_{part}",
         )(x)
-        x = layers.BatchNormalization(momentum=0.95)(x)
-        x = layers.Activation("relu")(x)
+        x = layers.BatchNormalization(momentum=0.95, name=f"{name}_normalization_{part}")(x)
+        x = layers.Activation("relu", name=f"{name}_relu_{part}")(x)
     return x
 
 
@@ -34,34 +39,36 @@ def build_unet(config: ModelConfig) -> keras.Model:
 
     Height and width may be any multiple of `config.divisor`. The layer "logits" has what the sigmoid takes.
     """
+    *widths, bottleneck_width = config.widths
+    stride = config.stem_stride
+    # Windows of twice the stride overlap, so that no seams show between them.
+    stem_kernel = 2 * stride if stride > 1 else 1
+
     image = x = keras.Input((None, None, 1), name="image")
-    if config.stem_stride > 1:
-        x = layers.Conv2D(
-            config.widths[0], 2 * config.stem_stride, strides=config.stem_stride, padding="same"
-        )(x)
+    if stride > 1:
+        x = layers.Conv2D(config.width, stem_kernel, strides=stride, padding="same", name="stem")(x)
 
     skip_connections = []
-    for filters in config.widths[:-1]:
-        x = conv_block(x, filters)
+    for level, filters in enumerate(widths, start=1):
+        x = conv_block(x, filters, f"encoder_{level}")
         skip_connections.append(x)
-        x = layers.MaxPooling2D()(x)
+        x = layers.MaxPooling2D(name=f"down_{level}")(x)
 
-    x = conv_block(x, config.widths[-1])
+    x = conv_block(x, bottleneck_width, "bottleneck")
     if config.dropout:
-        x = layers.SpatialDropout2D(config.dropout)(x)
+        x = layers.SpatialDropout2D(config.dropout, name="dropout")(x)
 
-    for filters, skip in zip(reversed(config.widths[:-1]), reversed(skip_connections), strict=True):
-        x = layers.Conv2DTranspose(filters, 2, strides=2)(x)
-        x = layers.Concatenate()([skip, x])
-        x = conv_block(x, filters)
+    for level, filters in reversed(list(enumerate(widths, start=1))):
+        x = layers.Conv2DTranspose(filters, 2, strides=2, name=f"up_{level}")(x)
+        x = layers.Concatenate(name=f"skip_{level}")([skip_connections.pop(), x])
+        x = conv_block(x, filters, f"decoder_{level}")
 
     # The mirror of the stem: each coarse pixel is spread over the pixels it was merged from.
     # The bias starts at the share of pixels that is tumor, or the first epochs would only learn that.
-    kernel = 2 * config.stem_stride if config.stem_stride > 1 else 1
     logits = layers.Conv2DTranspose(
         1,
-        kernel,
-        strides=config.stem_stride,
+        stem_kernel,
+        strides=stride,
         padding="same",
         bias_initializer=keras.initializers.Constant(math.log(TUMOR_SHARE / (1 - TUMOR_SHARE))),
         dtype="float32",
@@ -88,8 +95,12 @@ def flops(model: keras.Model, size: int) -> int:
 def describe(config: ModelConfig, size: int = 256) -> None:
     """Print the layers, parameters and FLOPs of a U-Net for images of `size` pixels a side."""
     model = build_unet(config)
-    model.summary(line_length=100)
-    print(f"{model.count_params():,} parameters")
+    # With a fixed input size every layer's output shape is known.
+    sized = keras.models.clone_model(model, input_tensors=keras.Input((size, size, 1)))
+    print(f"{'layer':28}{'output (height, width, channels)':36}{'parameters':>12}")
+    for layer in sized.layers:
+        print(f"{layer.name:28}{layer.output.shape[1:]!s:36}{layer.count_params():12,}")
+    print(f"\n{model.count_params():,} parameters")
     print(f"{flops(model, size) / 1e9:.2f} GFLOP for one image of {size} x {size}")
 
 

@@ -8,11 +8,12 @@ In the folder:
     checkpoint-N.npz   the whole state after epoch N, to go on from; the newest two are kept
 """
 
-import csv
+import contextlib
 import io
 import json
 import os
 import platform
+import re
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ import tensorflow as tf
 from pydantic import TypeAdapter, ValidationError
 
 from unet.devices import choose_precision, use_precision
-from unet.files import UserError, write_whole
+from unet.files import UserError, write_json, write_table, write_whole
 from unet.model import build_unet
 from unet.options import TrainingOptions
 from unet.preprocessing import PERCENTILES
@@ -63,9 +64,11 @@ def installed_versions() -> dict[str, str]:
 
 def machine_description() -> str:
     """Processor, cores and system, for reports."""
-    return (
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
-    )
+    processor = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):  # only Linux has it
+        models = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+        processor = models[0] if models else processor
+    return f"{processor}, {os.cpu_count()} cores, {platform.system()}"
 
 
 class SavedRun:
@@ -145,14 +148,11 @@ class SavedRun:
 
     def write_history(self, rows: list[dict[str, float]]) -> None:
         """history.csv, a row an epoch."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_whole(self.folder / "history.csv", text.getvalue())
+        write_table(self.folder / "history.csv", rows)
 
-    def write_json(self, name: str, content: object) -> None:
-        write_whole(self.folder / name, json.dumps(content, indent=1) + "\n")
+    def write_metrics(self, metrics: dict[str, object]) -> None:
+        """metrics.json, what was reached."""
+        write_json(self.folder / "metrics.json", metrics)
 
     def save_checkpoint(self, epoch: int, arrays: list[np.ndarray], progress: dict) -> None:
         """Keep the state after `epoch` epochs: variables in order, and progress as JSON can hold it."""

@@ -17,8 +17,9 @@ from unet.preprocessing import resize_into_square
 
 PUBLISHED_PATIENTS = Path(__file__).parent.parent / "data" / "patients.csv"
 SPLITS = ("train", "val", "test")
-# Two slices count as near-copies from this correlation of their thumbnails on.
-NEAR_COPY = 0.95
+# Two slices count as near-copies from this correlation of their thumbnails on. Much lower, and chains
+# of alike slices join most patients of the real set into one group.
+NEAR_COPY = 0.94
 
 
 @dataclass(frozen=True)
@@ -82,16 +83,15 @@ def patient_facts(
     if describes(table, slices):
         return {id: table[id] for id in slices.ids}, "data/patients.csv"
     groups = near_copy_groups(slices.images)
-    facts = {
-        id: {"patient": f"group {group}"} for id, group in zip(slices.ids, groups, strict=True)
-    }
-    count = len(set(groups))
+    # Named after their pixels, so that a group of one folder is never taken for one of another.
+    names = {group: f"like {digest}" for group, digest in zip(groups, slices.digests, strict=True)}
+    facts = {id: {"patient": names[group]} for id, group in zip(slices.ids, groups, strict=True)}
     print(
-        f"No patients are known for '{folder}' (no patients.csv there, no --patients): {count} groups "
-        "of similar slices stand in for them. Slices of one patient that look different may land on "
-        "both sides of the split, so scores may be too high."
+        f"No patients are known for '{folder}' (no patients.csv there, no --patients): its slices "
+        f"are split as {len(names)} groups of near-copies. Slices of one patient that look different "
+        "may be on both sides of the split, so scores will be too high for new patients."
     )
-    return facts, f"{count} groups of near-copies"
+    return facts, f"{len(names)} groups of near-copies"
 
 
 def read_patients(path: Path) -> dict[str, dict[str, str]]:
@@ -103,6 +103,11 @@ def read_patients(path: Path) -> dict[str, dict[str, str]]:
         raise UserError(f"Cannot read the patients table '{path}': {error}.") from error
     if not rows or not {"id", "patient"} <= rows[0].keys():
         raise UserError(f"'{path}' must be a CSV with columns id and patient (and tumor, split).")
+    # DictReader puts surplus cells under None, and None into missing ones.
+    ragged = [row["id"] for row in rows if None in row or None in row.values()]
+    raise_problems(
+        [f"'{path}' has more or fewer cells than columns at id '{id}'." for id in ragged]
+    )
     repeated = [id for id, count in Counter(row["id"] for row in rows).items() if count > 1]
     raise_problems([f"'{path}' has several rows for id '{id}': keep one." for id in repeated])
     return {row.pop("id"): row for row in rows}

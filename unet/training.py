@@ -49,7 +49,11 @@ def train(options: TrainingOptions) -> SavedRun:
     batch_size = min(options.batch_size, train_count)
     steps = train_count // batch_size * options.epochs
     learner = Learner(options, batch_size, steps, tf.distribute.get_strategy())
-    history = fit(learner, run, slices)
+    try:
+        history = fit(learner, run, slices)
+    except KeyboardInterrupt:
+        print(f"Go on with: python train.py --resume {run.folder}")
+        raise
     finish(run, slices, history)
     return run
 
@@ -214,8 +218,7 @@ def finish(run: SavedRun, slices: Slices, history: list[dict]) -> None:
     patients = np.array([run.config.facts[id]["patient"] for id in val_ids])
     dice = np.array([score["dice"] for score in scores])
     low, high = metrics.interval_over_patients(dice, patients)
-    run.write_json(
-        "metrics.json",
+    run.write_metrics(
         {
             "best_epoch": best["epoch"],
             "epochs": len(history),
