@@ -14,7 +14,7 @@ FLOORS = [
     {"split"},
     {"saved_run"},
     {"inference"},
-    {"training", "evaluation"},
+    {"training", "evaluation", "prediction"},
 ]
 FLOOR_OF = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 

@@ -15,8 +15,9 @@ from conftest import ROOT, TINY, run_script, write_image, write_pairs
 
 from unet.data import load_slices
 from unet.files import UserError, read_image
-from unet.inference import Predictor, draw_overlay, find_inputs, measure, prepare_output
+from unet.inference import Predictor
 from unet.options import DataOptions, ModelConfig, TrainingOptions
+from unet.prediction import draw_overlay, find_inputs, measure, prepare_output
 from unet.preprocessing import to_native_size, to_network_input
 from unet.saved_run import SavedRun
 from unet.training import train
@@ -212,7 +213,7 @@ def test_help_answers_at_once_without_tensorflow(script, tmp_path):
 def faults():
     no_run = ["evaluate", "nowhere"], "'nowhere' is not a run folder"
     no_data = ["train"], "try --data phantom"
-    bad_size = ["train", "--data", "pairs", "--size", "100"], "use --size 96"
+    bad_size = ["train", "--data", "pairs", "--size", "100"], "use --size 128"
     no_image = ["predict", "none", "--run", "RUN", "--output", "out"], "'none' names no image"
     return [no_run, no_data, bad_size, no_image]
 
