@@ -76,8 +76,8 @@ def data_folder(data: str) -> Path:
     return folder
 
 
-def find_pairs(folder: Path) -> list[Pair]:
-    """All pairs of a data folder in the order of their ids; UserError lists what has no partner."""
+def find_pairs(folder: Path) -> tuple[list[Pair], list[str]]:
+    """All pairs of a data folder in the order of their ids, and a problem for each file without partner."""
     found: dict[str, dict[str, Path]] = {}
     problems = []
     for kind in ("images", "masks"):
@@ -95,10 +95,11 @@ def find_pairs(folder: Path) -> list[Pair]:
             problems.append(f"No image for '{files['masks']}': expected 'images/{id}.png'.")
     if not found:
         problems.append(f"'{folder}/images' holds no image files.")
-    raise_problems(problems)
-    return [
-        Pair(id, found[id]["images"], found[id]["masks"]) for id in sorted(found, key=by_number)
+    whole = [id for id, files in found.items() if len(files) == 2]
+    pairs = [
+        Pair(id, found[id]["images"], found[id]["masks"]) for id in sorted(whole, key=by_number)
     ]
+    return pairs, problems
 
 
 def by_number(id: str) -> tuple[int, str]:
@@ -132,18 +133,18 @@ def digest(image: np.ndarray, mask: np.ndarray) -> str:
 
 def load_slices(folder: Path, size: int, memory_gib: float = 4.0) -> Slices:
     """Read, check and scale every pair of a folder; UserError lists all that is wrong at once."""
-    pairs = find_pairs(folder)
+    pairs, problems = find_pairs(folder)
     pixels = allocate((len(pairs), 2, size, size), memory_gib)
     digests = [""] * len(pairs)
     tumor_percent = np.zeros(len(pairs))
-    problems = []
+    unreadable = []
 
     def load(index: int) -> None:
         try:
             image = read_image(pairs[index].image)
             mask = read_truth(pairs[index], image)
         except ImageError as error:
-            problems.append(str(error))
+            unreadable.append(str(error))
             return
         pixels[index] = to_training_image(image, size), to_training_mask(mask, size)
         digests[index] = digest(image, mask)
@@ -152,7 +153,7 @@ def load_slices(folder: Path, size: int, memory_gib: float = 4.0) -> Slices:
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         work = threads.map(load, range(len(pairs)))
         list(tqdm(work, "Reading slices", len(pairs), disable=None, leave=False))
-    raise_problems(sorted(problems) + copies(pairs, digests))
+    raise_problems(problems + sorted(unreadable) + copies(pairs, digests))
     return Slices(pairs, pixels, digests, tumor_percent)
 
 

@@ -14,6 +14,7 @@ from unet.options import DataOptions, EvaluationOptions
 from unet.saved_run import SavedRun
 from unet.split import patient_facts
 
+SCORES_AFTER_DICE = [name for name in metrics.SCORES if name != "dice"]
 THRESHOLDS = np.arange(1, 20) / 20
 EMPTY_MASKS = (
     "A score whose denominator is 0 is 1 where truth and prediction are both empty, else 0: "
@@ -76,12 +77,12 @@ def select(run: SavedRun, options: EvaluationOptions) -> Selection:
         raise UserError(
             f"The run's data folder '{folder}' is gone: name its new place with --data."
         )
-    pairs = {pair.id: pair for pair in find_pairs(folder)}
+    pairs = {pair.id: pair for pair in find_pairs(folder)[0]}
     missing = [id for id in ids if id not in pairs]
     if missing:
         raise UserError(
-            f"{len(missing)} {split} slices are not in '{folder}' ('{missing[0]}', ...): "
-            "name the right folder with --data."
+            f"{len(missing)} {split} slices have no image and mask in '{folder}' ('{missing[0]}', "
+            "...): restore them or name the right folder with --data."
         )
     return Selection(split, split, [pairs[id] for id in ids], run.config.facts)
 
@@ -232,14 +233,19 @@ def gallery_tile(predictor: Predictor, pair: Pair, row: dict) -> tuple:
 
 def describe(summary: dict, output: Path) -> str:
     """The summary as a small table for the terminal."""
-    lines = [f"{'':12} slices patients  Dice  (95 % interval)    IoU  precision  recall  missed"]
+    lines = [
+        f"{'':12}{'slices':>8}{'patients':>10}{'Dice (95 % interval)':>25}"
+        + "".join(f"{name:>13}" for name in [*SCORES_AFTER_DICE, "missed"])
+    ]
     for name, group in summary["scores"].items():
         low, high = group["dice"]["interval"]
         missed = group["tumors_missed_whole"]
         lines.append(
-            f"{name:12} {group['slices']:6} {group['patients']:8} {group['dice']['mean']:6.3f} "
-            f"({low:.3f} to {high:.3f}) {group['iou']['mean']:6.3f} "
-            f"{group['precision']['mean']:10.3f} {group['recall']['mean']:7.3f} "
-            + ("      -" if missed is None else f"{missed:7.1%}")
+            f"{name:12}{group['slices']:8}{group['patients']:10}"
+            f"{group['dice']['mean']:9.3f} ({low:.3f}-{high:.3f})"
+            + "".join(f"{group[score]['mean']:13.3f}" for score in SCORES_AFTER_DICE)
+            + ("            -" if missed is None else f"{missed:13.1%}")
         )
-    return "\n".join([*lines, f"Look at {output}/gallery.png and the other plots there."])
+    return "\n".join(
+        [*lines, EMPTY_MASKS, f"Look at {output}/gallery.png and the plots beside it."]
+    )
