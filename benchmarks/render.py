@@ -16,14 +16,12 @@ START, END = "<!-- results: rendered by benchmarks/render.py -->", "<!-- end of 
 
 
 def keep(run: Path) -> None:
-    """Collect what the README says of a run: scores, time, machine and versions."""
+    """Collect what the README says of a run: scores, machine and versions."""
     config = json.loads((run / "config.json").read_text())
     summary = json.loads((run / "evaluation-val" / "summary.json").read_text())
-    metrics = json.loads((run / "metrics.json").read_text())
     kept = {
         "scores": summary["scores"],
-        "training_seconds": metrics["training_seconds"],
-        "epochs": metrics["epochs"],
+        "epochs": config["options"]["epochs"],
         "precision": config["precision"],
         "machine": config["machine"],
         "versions": config["versions"],
@@ -39,10 +37,10 @@ def table(kept: dict) -> str:
     everything = kept["scores"]["all"]
     versions = ", ".join(f"{name} {number}" for name, number in kept["versions"].items())
     lines = [
-        f"`python train.py` took {kept['training_seconds'] / 60:.0f} minutes for {kept['epochs']} epochs "
-        f"on {kept['machine']} ({kept['precision']}; {versions}). On the {everything['patients']} "
-        f"validation patients of the published split ({everything['slices']} slices), none of them "
-        "trained on, though they chose the epoch:",
+        f"`python train.py` ({kept['epochs']} epochs, {kept['precision']}; {kept['machine']}; {versions}) "
+        f"on the {everything['patients']} validation patients of the published split "
+        f"({everything['slices']} slices, reduced to {kept['options']['size']} pixels a side): none of "
+        "them was trained on, though they chose the epoch.",
         "",
         "| tumor | slices | patients | Dice (95 % interval over patients) | IoU | missed whole |",
         "| --- | --- | --- | --- | --- | --- |",

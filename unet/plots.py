@@ -170,7 +170,7 @@ def dice_by_type(rows: list[dict], scores: dict[str, dict], path: Path) -> None:
 
 def dice_by_size(rows: list[dict], path: Path) -> None:
     """Dice over tumor size, a dot a slice; slices without tumor are left out."""
-    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
     for name, (group, color) in by_tumor(rows).items():
         shown = [row for row in group if row["truth_pixels"]]
         axes.plot(
@@ -182,7 +182,7 @@ def dice_by_size(rows: list[dict], path: Path) -> None:
         xscale="log", ylim=(-0.02, 1.02),
     )  # fmt: skip
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.legend()
+    figure.legend(loc="outside right upper")
     save(figure, path)
 
 
