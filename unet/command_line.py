@@ -23,7 +23,10 @@ def run(step: Callable[[], int | None]) -> None:
 
     try:
         with start_up_messages_hidden():
-            import tensorflow  # noqa: F401
+            import tensorflow
+
+            # Looking for GPUs where there are none is loud too.
+            tensorflow.config.list_physical_devices()
         sys.exit(step() or 0)
     except UserError as error:
         print(error, file=sys.stderr)
