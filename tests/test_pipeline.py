@@ -14,6 +14,7 @@ import pytest
 from conftest import ROOT, TINY, run_script, write_image, write_pairs
 
 from unet.data import load_slices
+from unet.evaluation import gallery_choice
 from unet.files import UserError, read_image
 from unet.inference import Predictor
 from unet.options import DataOptions, ModelConfig, TrainingOptions
@@ -113,6 +114,13 @@ def test_evaluation_scores_every_validation_slice_at_its_own_size(trained):
     assert "both score 0" in summary["empty_masks"]
     plots = {"dice_distribution", "dice_by_type", "dice_by_size", "threshold_curve", "gallery"}
     assert plots == {path.stem for path in folder.glob("*.png")}
+
+
+def test_the_gallery_shows_different_patients():
+    dice = [0.9, 0.8, 0.7, 0.1, 0.2, 0.6]
+    rows = [{"dice": d, "patient": p} for d, p in zip(dice, "aabbcc", strict=True)]
+    # By Dice: a0 a1 b2 c5 c4 b3; the middle one is b2.
+    assert gallery_choice(rows, 3) == {"best": [0, 2, 5], "median": [2, 5, 1], "worst": [3, 4, 1]}
 
 
 def test_evaluation_says_when_slices_were_trained_on(trained, phantoms):

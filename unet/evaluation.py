@@ -211,16 +211,29 @@ def draw(
         THRESHOLDS, list(summary["dice_by_threshold"].values()), predictor.threshold,
         output / "threshold_curve.png",
     )  # fmt: skip
-    ranking = sorted(range(len(rows)), key=lambda index: rows[index]["dice"])
-    middle = max(0, len(ranking) // 2 - 2)
-    rows_of_gallery = {
-        "best": ranking[-4:][::-1], "median": ranking[middle : middle + 4], "worst": ranking[:4]
-    }  # fmt: skip
     gallery = {
         name: [gallery_tile(predictor, selection.pairs[i], rows[i]) for i in indices]
-        for name, indices in rows_of_gallery.items()
+        for name, indices in gallery_choice(rows).items()
     }
     plots.gallery(gallery, predictor.threshold, output / "gallery.png")
+
+
+def gallery_choice(rows: list[dict], count: int = 4) -> dict[str, list[int]]:
+    """Indices of the best, middle and worst slices by Dice, each of another patient where possible."""
+    ranking = sorted(range(len(rows)), key=lambda index: rows[index]["dice"])
+    middle = len(ranking) // 2
+    places = sorted(range(len(ranking)), key=lambda place: abs(place - middle))
+    outwards = [ranking[place] for place in places]
+    return {
+        name: one_a_patient(order, rows)[:count]
+        for name, order in (("best", ranking[::-1]), ("median", outwards), ("worst", ranking))
+    }
+
+
+def one_a_patient(order: list[int], rows: list[dict]) -> list[int]:
+    """The same indices, those of patients that have come before moved to the end."""
+    first = {rows[index]["patient"]: index for index in reversed(order)}
+    return sorted(order, key=lambda index: first[rows[index]["patient"]] != index)
 
 
 def gallery_tile(predictor: Predictor, pair: Pair, row: dict) -> tuple:
