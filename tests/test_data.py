@@ -120,6 +120,9 @@ def test_the_tables_split_is_taken_and_a_patient_in_two_parts_refused(tmp_path):
     write_table(table, [(0, "a", "train"), (1, "a", "val"), (2, "b", "val"), (3, "c", "test")])
     with pytest.raises(UserError, match="patient 'a' in train and val"):
         split_slices(slices, tmp_path, options)
+    write_table(table, [(0, "a", "train"), (1, "a", ""), (2, "b", "val"), (3, "c", "test")])
+    with pytest.raises(UserError, match="some slices but not of 1"):
+        split_slices(slices, tmp_path, options)
     write_table(table, [(0, "a", "train")])
     with pytest.raises(UserError, match="no row for the image '1'"):
         split_slices(slices, tmp_path, options)

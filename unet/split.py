@@ -40,7 +40,13 @@ def split_slices(slices: Slices, folder: Path, options: DataOptions) -> Split:
     test, validation and (five of them) training. --fold redraws validation among all but test.
     """
     facts, origin = patient_facts(slices, folder, options)
-    if all(row.get("split") for row in facts.values()):
+    unplaced = [id for id, row in facts.items() if not row.get("split")]
+    if unplaced and len(unplaced) < len(facts):
+        raise UserError(
+            f"{origin} names the split of some slices but not of {len(unplaced)} ('{unplaced[0]}', "
+            "...): fill the column split, or drop it."
+        )
+    if not unplaced:
         part_of = {id: row["split"] for id, row in facts.items()}
         source = f"Split by patient as {origin} says"
     else:
