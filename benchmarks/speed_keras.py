@@ -1,0 +1,96 @@
+"""Worker of speed.py in the project's own environment: our network, the data set author's, the ceiling."""
+
+import statistics
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+from keras import layers
+from timing import Job, tell
+
+from unet.devices import use_precision
+from unet.learner import Learner
+from unet.model import flops
+from unet.options import TrainingOptions
+from unet.saved_run import installed_versions, machine_description
+
+
+def plain_unet() -> keras.Model:
+    """The U-Net that the author of the Kaggle data set trains: 64 to 512 channels, bottleneck 1024."""
+
+    def convolutions(x: keras.KerasTensor, filters: int) -> keras.KerasTensor:
+        for _ in range(2):
+            x = layers.Conv2D(filters, 3, padding="same")(x)
+            x = layers.BatchNormalization()(x)
+            x = layers.Activation("relu")(x)
+        return x
+
+    image = x = keras.Input((None, None, 1))
+    skip_connections = []
+    for filters in (64, 128, 256, 512):
+        x = convolutions(x, filters)
+        skip_connections.append(x)
+        x = layers.MaxPooling2D()(x)
+    x = convolutions(x, 1024)
+    for filters in (512, 256, 128, 64):
+        x = layers.Conv2DTranspose(filters, 2, strides=2)(x)
+        x = convolutions(layers.Concatenate()([x, skip_connections.pop()]), filters)
+    return keras.Model(image, layers.Conv2D(1, 1, activation="sigmoid", dtype="float32")(x))
+
+
+def our_training(job: Job, images: tf.Tensor, masks: tf.Tensor) -> tuple[keras.Model, Callable]:
+    learner = Learner(TrainingOptions(), job.batch, 1000, tf.distribute.get_strategy())
+
+    def step() -> float:
+        learner.train_step(images, masks)
+        return float(learner.loss.result())  # ends when the step has ended
+
+    return learner.model, step
+
+
+def author_training(job: Job, images: tf.Tensor, masks: tf.Tensor) -> tuple[keras.Model, Callable]:
+    model = plain_unet()
+    model.compile("adam", keras.losses.Dice(), jit_compile=job.mode == "xla")
+    return model, lambda: model.train_on_batch(images, masks)
+
+
+TRAININGS = {"ours": our_training, "author": author_training}
+
+
+def measure(job: Job) -> None:
+    """Speeds of a network on random slices; inference first, or its peak memory would be training's."""
+    use_precision({"float32": "float32", "bfloat16": "mixed_bfloat16"}[job.precision])
+    images = tf.random.uniform((job.batch, job.size, job.size, 1))
+    masks = tf.cast(tf.random.uniform(images.shape) < 0.02, tf.float32)
+    model, train = TRAININGS[job.network](job, images, masks)
+    infer = tf.function(lambda x: model(x, training=False), jit_compile=job.mode == "xla")
+    figures = {"parameters": model.count_params(), "flops": flops(model, job.size)}
+    figures["inference"] = job.speed(lambda: infer(images).numpy())
+    tell(figures)
+    figures["training"] = job.speed(train)
+    tell(figures)
+
+
+def measure_ceiling(job: Job) -> None:
+    """FLOP/s of one large 3 x 3 convolution and one large matrix product."""
+    images = tf.cast(tf.random.uniform((8, 128, 128, 64)), job.precision)
+    kernel = tf.cast(tf.random.uniform((3, 3, 64, 64)), job.precision)
+    matrix = tf.cast(tf.random.uniform((2048, 2048)), job.precision)
+    # One number is read, so that the time ends with the work and copies nothing.
+    convolve = tf.function(lambda x, y: tf.nn.conv2d(x, y, 1, "SAME")[0, 0, 0, 0])
+    multiply = tf.function(lambda x, y: tf.matmul(x, y)[0, 0])
+    convolution = statistics.median(job.time(lambda: convolve(images, kernel).numpy()))
+    product = statistics.median(job.time(lambda: multiply(matrix, matrix).numpy()))
+    tell(
+        {
+            "convolution": 2 * 9 * 64 * 64 * 8 * 128 * 128 / convolution,
+            "product": 2 * 2048**3 / product,
+            "versions": installed_versions(),
+            "machine": machine_description(),
+        }
+    )
+
+
+if __name__ == "__main__":
+    job = Job.from_command_line()
+    measure_ceiling(job) if job.network == "ceiling" else measure(job)

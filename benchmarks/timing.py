@@ -1,0 +1,58 @@
+"""What both workers of speed.py share: a job, and how its steps are timed."""
+
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+# The first call traces or compiles; the second fills the caches of the convolution library.
+WARM_UP_STEPS = 2
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network in one setting, measured in a process of its own."""
+
+    network: str
+    precision: str  # float32 or bfloat16
+    mode: str  # how the framework runs it: see speed.py
+    batch: int
+    size: int  # pixels a side
+    repetitions: int
+    seconds: float
+
+    @classmethod
+    def from_command_line(cls) -> "Job":
+        return cls(**json.loads(sys.argv[1]))
+
+    def time(self, step: Callable[[], object]) -> list[float]:
+        """Seconds of each `step` after warm-up: `repetitions` of them, more until `seconds` are over."""
+        for _ in range(WARM_UP_STEPS):
+            step()
+        times = []
+        while len(times) < self.repetitions or sum(times) < self.seconds:
+            start = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - start)
+        return times
+
+    def speed(self, step: Callable[[], object]) -> dict[str, float]:
+        """Slices per second of `step`, which takes a batch; peak memory of the process until now."""
+        times = self.time(step)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return {
+            "slices_per_second": self.batch / statistics.median(times),
+            "slowest": self.batch / max(times),
+            "fastest": self.batch / min(times),
+            "repetitions": len(times),
+            # macOS counts bytes, Linux KiB.
+            "peak_memory_gib": peak / (2**30 if sys.platform == "darwin" else 2**20),
+        }
+
+
+def tell(figures: dict) -> None:
+    """One line of JSON for speed.py; of several, with what later failed, the last counts."""
+    print(json.dumps(figures), flush=True)
