@@ -1,4 +1,4 @@
-"""The machine's part: which number format is faster here, and how work is spread over devices."""
+"""The machine's part: which number format the network computes in here."""
 
 import time
 

@@ -53,8 +53,9 @@ def predict(options: PredictionOptions) -> int:
     """Write masks, overlays and predictions.csv for all images; returns 3 if any was skipped, else 0."""
     run = SavedRun.open(options.run)
     inputs = find_inputs(options.images, options.output)
-    prepare_output(options.output, options.overwrite)
     predictor = Predictor(run, options.batch_size)
+    # After all that may fail: --overwrite deletes earlier results.
+    prepare_output(options.output, options.overwrite)
 
     def write(prediction: Prediction) -> Measurement:
         return write_outputs(prediction, predictor, options.output)

@@ -39,8 +39,8 @@ def train(options: TrainingOptions) -> SavedRun:
     run = SavedRun.open(options.resume) if options.resume else None
     options = run.config.options if run else options
     folder = Path(run.config.data_folder) if run else data_folder(options.data.data)
-    slices = load_slices(folder, options.size, options.data.memory_gib)
     check_size(options)
+    slices = load_slices(folder, options.size, options.data.memory_gib)
     run = check_same_data(run, slices) if run else start_run(options, slices, folder)
     print(run.config.split_source)
 
