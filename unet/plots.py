@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from unet.files import write_whole
 
@@ -181,7 +182,9 @@ def dice_by_size(rows: list[dict], path: Path) -> None:
         title="Dice by tumor size", xlabel="tumor, % of the image (log scale)", ylabel="Dice",
         xscale="log", ylim=(-0.02, 1.02),
     )  # fmt: skip
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    for axis_format in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis_format(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     figure.legend(loc="outside right upper")
     save(figure, path)
 
