@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from unet.losses import segmentation_loss
 from unet.metrics import MeanDice, MeanIoU
-from unet.model import build_unet, with_logits
+from unet.model import FusedBatchNormalization, build_unet, with_logits
 from unet.options import TrainingOptions
 
 
@@ -25,15 +25,14 @@ class Learner:
         self.dice_over = options.dice
         self.batch_size = batch_size
         self.strategy = strategy
+        self.average_over_steps = max(1.0, options.ema * steps)
         with strategy.scope():
-            self.model = build_unet(options.model)
+            self.model = build_unet(options.model, FusedBatchNormalization)
             self.averaged = build_unet(options.model)
             self.optimizer = keras.optimizers.AdamW(
                 learning_rate_schedule(options, steps),
                 weight_decay=options.weight_decay,
                 global_clipnorm=1.0,
-                use_ema=True,
-                ema_momentum=1 - 1 / max(1.0, options.ema * steps),
             )
             # Scale and shift of batch normalisation, and biases, must be free to be large.
             self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
@@ -60,6 +59,19 @@ class Learner:
             self.dice.update_state(masks, tf.sigmoid(logits))
 
         self.strategy.run(on_replica, (images, masks))
+        self.update_average()
+
+    def update_average(self) -> None:
+        """Move `averaged` towards `model`, weights and normalisation statistics alike.
+
+        The average spans what --ema says, but never more than a tenth of the steps so far: the random
+        weights of the start leave it soon. (Keras' own average in the optimizer has no such start.)
+        """
+        step = tf.cast(self.optimizer.iterations, tf.float32)
+        share = 1 / tf.clip_by_value(step / 10, 1.0, self.average_over_steps)
+        for average, current in zip(self.averaged.variables, self.model.variables, strict=True):
+            if average.dtype.startswith("float"):
+                average.assign(average + share * (current - average))
 
     @tf.function(reduce_retracing=True)
     def validation_step(self, images: tf.Tensor, masks: tf.Tensor) -> None:
@@ -74,14 +86,6 @@ class Learner:
 
         self.strategy.run(on_replica, (images, masks))
 
-    def update_average(self) -> None:
-        """Copy the averaged weights, and the normalisation statistics, into `averaged`."""
-        self.optimizer.finalize_variable_values(self.averaged.trainable_variables)
-        for average, current in zip(
-            self.averaged.non_trainable_variables, self.model.non_trainable_variables, strict=True
-        ):
-            average.assign(current)
-
     def take_scores(self) -> dict[str, float]:
         """Means since the last call: loss, dice and (validation only) iou."""
         scores = {
@@ -94,7 +98,7 @@ class Learner:
     @property
     def variables(self) -> list[keras.Variable]:
         """All that training changes: weights, statistics, dropout's seed state, optimizer, average."""
-        return self.model.variables + self.optimizer.variables
+        return self.model.variables + self.averaged.variables + self.optimizer.variables
 
     def state(self) -> list[np.ndarray]:
         return [np.asarray(variable.numpy()) for variable in self.variables]

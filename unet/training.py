@@ -169,7 +169,6 @@ def train_epoch(
 
 def validate(learner: Learner, batches: tf.data.Dataset) -> dict[str, float]:
     """Score the averaged weights on every validation slice once; means over slices."""
-    learner.update_average()
     for images, masks in learner.strategy.experimental_distribute_dataset(batches):
         learner.validation_step(images, masks)
     return {f"val_{name}": value for name, value in learner.take_scores().items()}
