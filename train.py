@@ -4,14 +4,17 @@ Usage:
 
     python train.py --data phantom          simulated slices: a first look in minutes
     python train.py --data DIR              DIR holds images/ and masks/
+    python train.py --data DIR --quick      the recipe for half an hour
 """
 
+import sys
+
 from unet.command_line import parse, run
-from unet.options import TrainingOptions
+from unet.options import QUICK, TrainingOptions
 
 
 def main() -> None:
-    options = parse(TrainingOptions, __doc__)
+    options = parse(TrainingOptions, __doc__, QUICK if "--quick" in sys.argv else None)
 
     def step() -> None:
         from unet.training import train

@@ -32,20 +32,13 @@ def keep(run: Path) -> None:
     KEPT.write_text(json.dumps(kept, indent=1) + "\n")
 
 
-def table(kept: dict) -> str:
-    """The README's paragraph and table."""
-    everything = kept["scores"]["all"]
-    versions = ", ".join(f"{name} {number}" for name, number in kept["versions"].items())
+def score_table(scores: dict) -> str:
+    """Scores of all slices and by tumor type as a table."""
     lines = [
-        f"`python train.py` ({kept['epochs']} epochs, {kept['precision']}; {kept['machine']}; {versions}) "
-        f"on the {everything['patients']} validation patients of the published split "
-        f"({everything['slices']} slices, reduced to {kept['options']['size']} pixels a side): none of "
-        "them was trained on, though they chose the epoch.",
-        "",
         "| tumor | slices | patients | Dice (95 % interval over patients) | IoU | missed whole |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for name, group in kept["scores"].items():
+    for name, group in scores.items():
         low, high = group["dice"]["interval"]
         lines.append(
             f"| {name} | {group['slices']} | {group['patients']} | "
@@ -53,6 +46,19 @@ def table(kept: dict) -> str:
             f"{group['tumors_missed_whole']:.1%} |"
         )
     return "\n".join(lines)
+
+
+def table(kept: dict) -> str:
+    """The README's paragraph and table."""
+    everything = kept["scores"]["all"]
+    versions = ", ".join(f"{name} {number}" for name, number in kept["versions"].items())
+    about = (
+        f"`python train.py` ({kept['epochs']} epochs, {kept['precision']}; {kept['machine']}; {versions}) "
+        f"on the {everything['patients']} validation patients of the published split "
+        f"({everything['slices']} slices, reduced to {kept['options']['size']} pixels a side): none of "
+        "them was trained on, though they chose the epoch."
+    )
+    return f"{about}\n\n{score_table(kept['scores'])}"
 
 
 def render(readme: str) -> str:

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from unet.model import build_unet, flops, with_logits
+from unet.model import FusedBatchNormalization, build_unet, flops, with_logits
 from unet.options import ModelConfig
 
 SMALL = ModelConfig(width=4, max_width=12, depth=3, stem_stride=2)
@@ -58,3 +58,16 @@ def test_any_layer_computes_in_the_chosen_format_but_the_output_in_float32():
     assert model.get_layer("logits").compute_dtype == "float32"
     assert model.layers[2].compute_dtype == "bfloat16"
     assert all(weight.dtype == "float32" for weight in model.weights)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_fused_batch_norm_gives_what_keras_gives(training):
+    stock, fused = build_unet(SMALL), build_unet(SMALL, FusedBatchNormalization)
+    fused.set_weights(stock.get_weights())
+    # 1024 values a channel in the first block, 16 at the bottleneck: variances differ by 1024/1023, 16/15.
+    images = np.random.default_rng(0).random((4, 16, 16, 1)).astype(np.float32)
+    expected, result = stock(images, training=training), fused(images, training=training)
+    np.testing.assert_allclose(result, expected, atol=1e-4)
+    for ours, theirs in zip(fused.variables, stock.variables, strict=True):
+        ratio = 16 / 15 if training and "moving_variance" in ours.path else 1
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4 + ratio - 1, atol=1e-6)

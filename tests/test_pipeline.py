@@ -63,7 +63,9 @@ def test_a_fresh_process_predicts_the_masks_of_the_network_in_memory(
     # A threshold amid the probabilities, or all masks would be empty after one step.
     run.set_threshold(float(np.median(in_memory)))
     files = [pair.image for pair in slices.pairs[:4]]
-    done = run_script("predict", *files, "--run", run.folder, "--output", "out", cwd=tmp_path)
+    done = run_script(
+        "predict", *files, "--run", run.folder, "--output", "out", "--no-mirror", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     for file, probability in zip(files, in_memory, strict=True):
         mask = read_image(tmp_path / "out/masks" / file.name) > 0
@@ -205,6 +207,15 @@ def test_one_image_gives_what_a_batch_gives(trained, phantoms):
     for image, probability in zip(images, together, strict=True):
         assert probability.shape == image.shape
         np.testing.assert_allclose(predictor([image])[0], probability, atol=1e-5)
+
+
+def test_a_mirrored_image_gets_the_mirrored_outline(trained, phantoms):
+    image = read_image(sorted((phantoms / "images").iterdir())[0])
+    for mirror in (True, False):
+        predictor = Predictor(SavedRun.open(trained), mirror=mirror)
+        [straight], [mirrored] = predictor([image]), predictor([image[:, ::-1]])
+        agree = np.allclose(straight, mirrored[:, ::-1], atol=1e-5)
+        assert agree == mirror
 
 
 @pytest.mark.parametrize("script", ["train", "evaluate", "predict"])

@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterator
 import tyro
 
 
-def parse(options: type, description: str):
-    """The options of a script; --help and mistakes end the process here, before TensorFlow is imported."""
-    return tyro.cli(options, description=description)
+def parse(options: type, description: str, default: object = None):
+    """The options of a script, those not given as in `default`.
+
+    --help and mistakes end the process here, before TensorFlow is imported.
+    """
+    return tyro.cli(options, description=description, default=default)
 
 
 def run(step: Callable[[], int | None]) -> None:

@@ -12,7 +12,7 @@ from unet.files import UserError, read_image, write_json, write_table
 from unet.inference import Prediction, Predictor
 from unet.options import DataOptions, EvaluationOptions
 from unet.saved_run import SavedRun
-from unet.split import patient_facts
+from unet.split import patient_facts, same_tumor_size
 
 SCORES_AFTER_DICE = [name for name in metrics.SCORES if name != "dice"]
 THRESHOLDS = np.arange(1, 20) / 20
@@ -45,12 +45,13 @@ def evaluate(options: EvaluationOptions) -> Path:
     """Score and draw; returns the folder with per_slice.csv, summary.json and the plots."""
     run = SavedRun.open(options.run)
     selection = select(run, options)
-    predictor = Predictor(run)
+    predictor = Predictor(run, mirror=options.mirror)
     scores = score_slices(predictor, selection)
     check_unchanged(run, selection, scores)
     say_what_was_trained_on(run, selection, scores)
 
-    output = options.output or run.folder / f"evaluation-{selection.title}"
+    home = run.folder if options.run else Path("runs/pretrained")
+    output = options.output or home / f"evaluation-{selection.title}"
     rows = [score.row for score in scores]
     summary = summarise(
         run, selection, rows, np.mean([s.dice_by_threshold for s in scores], axis=0)
@@ -74,9 +75,7 @@ def select(run: SavedRun, options: EvaluationOptions) -> Selection:
             f"The run knows no {split} slices: '{folder}' had none. Name a folder that has with --data."
         )
     if not folder.is_dir():
-        raise UserError(
-            f"The run's data folder '{folder}' is gone: name its new place with --data."
-        )
+        raise UserError(f"The run's data folder '{folder}' is not there: name it with --data.")
     pairs = {pair.id: pair for pair in find_pairs(folder)[0]}
     missing = [id for id in ids if id not in pairs]
     if missing:
@@ -140,7 +139,14 @@ def dice_by_threshold(truth: np.ndarray, probability: np.ndarray) -> np.ndarray:
 def check_unchanged(run: SavedRun, selection: Selection, scores: list[SliceScore]) -> None:
     """UserError where a slice of the run's own split is not what it was in training."""
     for pair, score in zip(selection.pairs, scores, strict=True):
-        if selection.split and score.digest != run.config.fingerprints[pair.id]:
+        if not selection.split:
+            continue
+        if run.config.fingerprints:
+            same = score.digest == run.config.fingerprints[pair.id]
+        else:
+            expected = float(run.config.facts[pair.id]["tumor_percent"])
+            same = same_tumor_size(score.row["tumor_percent"], expected)
+        if not same:
             raise UserError(
                 f"'{pair.image}' or its mask has changed since the run was trained: restore it."
             )
@@ -152,7 +158,7 @@ def say_what_was_trained_on(run: SavedRun, selection: Selection, scores: list[Sl
         if part == selection.split == "val":
             continue  # what validation is for
         ids = run.config.split[part]
-        digests = {run.config.fingerprints[id] for id in ids}
+        digests = {run.config.fingerprints.get(id) for id in ids}
         patients = {run.config.facts[id]["patient"] for id in ids}
         seen = sum(
             score.digest in digests or selection.facts[pair.id]["patient"] in patients

@@ -30,17 +30,26 @@ class Prediction:
 
 
 class Predictor:
-    """A trained network with the preprocessing and the threshold it was trained with."""
+    """A trained network with the preprocessing and the threshold it was trained with.
 
-    def __init__(self, run: SavedRun, batch_size: int = 8):
+    With `mirror`, probabilities are means over the image and its mirror image.
+    """
+
+    def __init__(self, run: SavedRun, batch_size: int = 8, mirror: bool = True):
         self.size = run.config.options.size
         self.threshold = run.config.threshold
         self.batch_size = batch_size
         model = run.load_model()
         shape = tf.TensorSpec((None, self.size, self.size, 1), tf.float32)
-        self._network = tf.function(
-            lambda images: model(images, training=False), input_signature=[shape]
-        )
+
+        def network(images: tf.Tensor) -> tf.Tensor:
+            probability = model(images, training=False)
+            if mirror:
+                mirrored = model(tf.reverse(images, [2]), training=False)
+                probability = (probability + tf.reverse(mirrored, [2])) / 2
+            return probability
+
+        self._network = tf.function(network, input_signature=[shape])
 
     def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
         """Grey uint8 images (height, width), sizes mixed -> float32 probabilities of the same sizes."""

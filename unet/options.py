@@ -94,6 +94,8 @@ class TrainingOptions:
     """Name of the run's folder below runs/. Default: date, time and image size."""
     resume: Path | None = None
     """Go on with this run where it stopped; all other options come from the run."""
+    quick: bool = False
+    """Take the quick recipe: within half an hour on two cores. Options beside it count as given."""
     seed: int = 0
     """Decides weights, order and augmentation."""
     size: int = 256
@@ -118,12 +120,15 @@ class TrainingOptions:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
 
+QUICK = TrainingOptions(quick=True, epochs=20)
+
+
 @dataclass(frozen=True)
 class EvaluationOptions:
     """Score a run on patients it was not trained on."""
 
-    run: tyro.conf.Positional[Path]
-    """Folder of the run, as train.py made it."""
+    run: tyro.conf.Positional[Path | None] = None
+    """Folder of the run, as train.py made it. Default: the network that comes with the project."""
     split: Literal["train", "val", "test"] | None = None
     """Part of the run's data to score. Default: val, or everything below --data."""
     data: Path | None = None
@@ -131,7 +136,10 @@ class EvaluationOptions:
     patients: Path | None = None
     """CSV with the patient of each slice in --data, as for train.py."""
     output: Path | None = None
-    """Where results go. Default: evaluation-SPLIT in the run's folder."""
+    """Where results go. Default: evaluation-SPLIT in the run's folder; for the network that comes with
+    the project, in runs/pretrained/."""
+    mirror: bool = True
+    """Average the outlines of each slice and of its mirror image: a bit better, takes twice as long."""
 
 
 @dataclass(frozen=True)
@@ -142,9 +150,11 @@ class PredictionOptions:
     """Files, folders (searched with all folders below) or quoted globs."""
     output: Path
     """Folder for masks/, overlays/ and predictions.csv."""
-    run: Path
-    """Folder of the run whose network to use."""
+    run: Path | None = None
+    """Folder of the run whose network to use. Default: the one that comes with the project."""
+    mirror: bool = True
+    """Average the outlines of each image and of its mirror image: a bit better, takes twice as long."""
     batch_size: int = 8
-    """Slices the network takes at once."""
+    """Images the network takes at once."""
     overwrite: bool = False
     """Replace what an earlier prediction left in the output folder."""

@@ -53,7 +53,7 @@ def predict(options: PredictionOptions) -> int:
     """Write masks, overlays and predictions.csv for all images; returns 3 if any was skipped, else 0."""
     run = SavedRun.open(options.run)
     inputs = find_inputs(options.images, options.output)
-    predictor = Predictor(run, options.batch_size)
+    predictor = Predictor(run, options.batch_size, options.mirror)
     # After all that may fail: --overwrite deletes earlier results.
     prepare_output(options.output, options.overwrite)
 

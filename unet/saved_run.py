@@ -31,6 +31,8 @@ from unet.options import TrainingOptions
 from unet.preprocessing import PERCENTILES
 from unet.split import Split
 
+# The run that comes with the project; its README.md says what it is for.
+PRETRAINED = Path(__file__).parent / "pretrained"
 FORMAT_VERSION = 1
 CHECKPOINTS_KEPT = 2
 
@@ -46,8 +48,8 @@ class RunConfig:
     threshold: float  # probability from which a pixel is tumor
     split: dict[str, list[str]]  # ids of train, val and test
     split_source: str
-    data_folder: str  # absolute
-    fingerprints: dict[str, str]  # of the pixels of each id
+    data_folder: str  # absolute, but for the run that is shipped
+    fingerprints: dict[str, str]  # of the pixels of each id; none in the run that is shipped
     facts: dict[str, dict[str, str]]  # of each id: patient, tumor ...
     versions: dict[str, str]
     machine: str
@@ -88,8 +90,9 @@ class SavedRun:
         return run
 
     @classmethod
-    def open(cls, folder: Path) -> "SavedRun":
-        """A run that was saved; UserError where the folder holds none or one of another format."""
+    def open(cls, folder: Path | None) -> "SavedRun":
+        """A run that was saved, or the shipped one; UserError where a folder holds none or another format."""
+        folder = folder or PRETRAINED
         path = folder / "config.json"
         try:
             config = _CONFIG.validate_json(path.read_bytes())

@@ -1,0 +1,120 @@
+"""Make a run the network that comes with the project: unet/pretrained/, with its model card.
+
+Usage:
+
+    python benchmarks/ship.py runs/NAME FOLDER
+
+FOLDER holds the data that the run was trained on. Weights are kept in 16 bits; the card's scores are those
+of the kept file, by predict.py's own way (mirror averaging). Nothing that shows a patient is copied.
+"""
+
+import json
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import keras
+import tyro
+from render import score_table
+
+from unet.evaluation import evaluate
+from unet.files import write_whole
+from unet.model import build_unet
+from unet.options import QUICK, EvaluationOptions, TrainingOptions
+from unet.saved_run import PRETRAINED, SavedRun
+
+COPIED = ("history.csv", "metrics.json", "curves.png")
+
+
+@dataclass(frozen=True)
+class ShipOptions:
+    """What to ship."""
+
+    run: tyro.conf.Positional[Path]
+    """A finished run."""
+    folder: tyro.conf.Positional[Path]
+    """The data it was trained on."""
+
+
+def ship(options: ShipOptions) -> None:
+    """Write unet/pretrained anew."""
+    source = SavedRun.open(options.run)
+    config = source.config
+    if config.options.data.fold is not None or "patients.csv" not in config.split_source:
+        raise SystemExit("Only a run on the published training patients is shipped.")
+    model = source.load_model()
+    shutil.rmtree(PRETRAINED, ignore_errors=True)
+    usual = TrainingOptions().data
+    shipped = SavedRun.create(
+        PRETRAINED,
+        replace(
+            config,
+            options=replace(config.options, data=usual, name=None),
+            data_folder=usual.data,
+            split_source=config.split_source.replace(str(options.folder), "data"),
+            fingerprints={},
+        ),
+    )
+    save_in_16_bits(shipped, model)
+    for name in COPIED:
+        shutil.copy(options.run / name, PRETRAINED / name)
+    with tempfile.TemporaryDirectory() as folder:
+        evaluate(EvaluationOptions(split="val", data=options.folder, output=Path(folder)))
+        summary = json.loads((Path(folder) / "summary.json").read_text())
+    write_whole(PRETRAINED / "README.md", card(shipped, summary))
+
+
+def save_in_16_bits(run: SavedRun, model: keras.Model) -> None:
+    """Write the weights as float16: half the size; masks stay the same but for single pixels."""
+    keras.config.set_dtype_policy("float16")
+    small = build_unet(run.config.options.model)
+    small.set_weights(model.get_weights())
+    run.save_model(small)
+    keras.config.set_dtype_policy("float32")
+
+
+def command(options: TrainingOptions) -> str:
+    """The command that trains with these options: what differs from the defaults is named."""
+
+    def differences(now: dict, usual: dict, prefix: str) -> list[str]:
+        found = []
+        for name, value in now.items():
+            if isinstance(value, dict):
+                inner = "" if name == "data" else f"{name}."
+                found += differences(value, usual[name], prefix + inner)
+            elif value != usual[name] and name != "quick":
+                found.append(f"--{prefix}{name} {value}".replace("_", "-"))
+        return found
+
+    usual = QUICK if options.quick else TrainingOptions()
+    quick = ["--quick"] if options.quick else []
+    return " ".join(["python train.py", *quick, *differences(asdict(options), asdict(usual), "")])
+
+
+def card(run: SavedRun, summary: dict) -> str:
+    """The model card: model-card.md, its gaps filled."""
+    config = run.config
+    metrics = json.loads((run.folder / "metrics.json").read_text())
+    train = config.split["train"]
+    return (
+        (Path(__file__).parent / "model-card.md")
+        .read_text()
+        .format(
+            command=command(config.options),
+            train_slices=len(train),
+            train_patients=len({config.facts[id]["patient"] for id in train}),
+            epochs=metrics["epochs"],
+            best_epoch=metrics["best_epoch"],
+            minutes=metrics["training_seconds"] / 60,
+            precision=config.precision,
+            machine=config.machine,
+            versions=", ".join(f"{name} {number}" for name, number in config.versions.items()),
+            threshold=config.threshold,
+            scores=score_table(summary["scores"]),
+        )
+    )
+
+
+if __name__ == "__main__":
+    ship(tyro.cli(ShipOptions, description=__doc__))

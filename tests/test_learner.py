@@ -1,0 +1,43 @@
+"""One step of learning, and the average of the weights."""
+
+import numpy as np
+import tensorflow as tf
+
+from unet.learner import Learner
+from unet.options import ModelConfig, TrainingOptions
+
+OPTIONS = TrainingOptions(ema=0.5, model=ModelConfig(width=2, depth=2), weight_decay=0.0)
+
+
+def batch(seed: int):
+    random = np.random.default_rng(seed)
+    images = random.random((4, 8, 8, 1)).astype(np.float32)
+    return tf.constant(images), tf.constant((images > 0.7).astype(np.float32))
+
+
+def test_the_average_follows_from_the_first_step_and_then_spans_more():
+    learner = Learner(OPTIONS, 4, steps=100, strategy=tf.distribute.get_strategy())
+    learner.train_step(*batch(0))
+    # One step seen: the average is that step's weights, nothing random is left in it.
+    for average, current in zip(learner.averaged.variables, learner.model.variables, strict=True):
+        np.testing.assert_allclose(average, current, atol=1e-7)
+    for step in range(1, 20):
+        before = [variable.numpy() for variable in learner.averaged.variables]
+        learner.train_step(*batch(step))
+    # A tenth of 20 steps: the average moves half of the way.
+    for old, average, current in zip(
+        before, learner.averaged.variables, learner.model.variables, strict=True
+    ):
+        np.testing.assert_allclose(average, (old + current.numpy()) / 2, atol=1e-6)
+
+
+def test_a_restored_learner_goes_on_alike():
+    one, other = (
+        Learner(OPTIONS, 4, steps=10, strategy=tf.distribute.get_strategy()) for _ in range(2)
+    )
+    one.train_step(*batch(0))
+    other.restore(one.state())
+    for learner in (one, other):
+        learner.train_step(*batch(1))
+    for ours, theirs in zip(one.state(), other.state(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
