@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from unet.files import ImageError
-from unet.preprocessing import to_native_size, to_network_input, to_training_image
+from unet.preprocessing import Box, to_native_size, to_network_input, to_training_image
 from unet.saved_run import SavedRun
 
 
@@ -26,6 +26,18 @@ class Prediction:
     image: np.ndarray | None  # grey uint8 (height, width)
     probability: np.ndarray | None  # of tumor, float32 (height, width)
     seconds: float  # spent on this image, its share of the batch included
+    error: ImageError | None = None
+
+
+@dataclass
+class Item:
+    """One image on its way through the network."""
+
+    source: object
+    seconds: float = 0.0
+    image: np.ndarray | None = None
+    box: Box | None = None  # of the image, that the square shows
+    square: np.ndarray | None = None  # what the network takes, uint8; then its probability
     error: ImageError | None = None
 
 
@@ -49,7 +61,7 @@ class Predictor:
                 probability = (probability + tf.reverse(mirrored, [2])) / 2
             return probability
 
-        self._network = tf.function(network, input_signature=[shape])
+        self.network = tf.function(network, input_signature=[shape])
 
     def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
         """Grey uint8 images (height, width), sizes mixed -> float32 probabilities of the same sizes."""
@@ -71,44 +83,43 @@ class Predictor:
         prediction carries it; any other error ends the stream.
         """
 
-        def load(source: object) -> tuple:
+        def load(source: object) -> Item:
             start = time.perf_counter()
+            item = Item(source)
             try:
-                image = read(source)
-                square = to_training_image(image, self.size)
+                item.image = read(source)
+                item.square, item.box = to_training_image(item.image, self.size)
             except ImageError as error:
-                return source, None, error, time.perf_counter() - start
-            return source, image, square, time.perf_counter() - start
+                item.error = error
+            item.seconds = time.perf_counter() - start
+            return item
 
-        def finish(item: tuple) -> object:
-            source, image, square, seconds = item
-            if image is None:
-                return use(Prediction(source, None, None, seconds, error=square))
+        def finish(item: Item) -> object:
+            if item.error:
+                return use(Prediction(item.source, None, None, item.seconds, item.error))
             start = time.perf_counter()
-            probability = to_native_size(square, *image.shape)
-            seconds += time.perf_counter() - start
-            return use(Prediction(source, image, probability, seconds))
+            probability = to_native_size(item.square, item.box, *item.image.shape)
+            item.seconds += time.perf_counter() - start
+            return use(Prediction(item.source, item.image, probability, item.seconds))
 
         ahead = 3 * self.batch_size
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             loaded = in_order(threads, load, sources, ahead)
             yield from in_order(threads, finish, self._through_network(loaded), ahead)
 
-    def _through_network(self, loaded: Iterator[tuple]) -> Iterator[tuple]:
+    def _through_network(self, items: Iterator[Item]) -> Iterator[Item]:
         """Replace each readable image's network input by its probability, a batch at a time."""
-        for batch in in_batches(loaded, self.batch_size):
-            start = time.perf_counter()
-            squares = [square for _, image, square, _ in batch if image is not None]
-            probabilities = iter(())
-            if squares:
-                inputs = tf.constant(to_network_input(np.stack(squares)))
-                probabilities = iter(self._network(inputs).numpy()[..., 0])
-            seconds_each = (time.perf_counter() - start) / max(1, len(squares))
-            for source, image, square, seconds in batch:
-                if image is None:
-                    yield source, image, square, seconds
-                else:
-                    yield source, image, next(probabilities), seconds + seconds_each
+        for batch in in_batches(items, self.batch_size):
+            readable = [item for item in batch if not item.error]
+            if readable:
+                start = time.perf_counter()
+                inputs = to_network_input(np.stack([item.square for item in readable]))
+                probabilities = self.network(tf.constant(inputs)).numpy()[..., 0]
+                seconds_each = (time.perf_counter() - start) / len(readable)
+                for item, probability in zip(readable, probabilities, strict=True):
+                    item.square = probability
+                    item.seconds += seconds_each
+            yield from batch
 
 
 def in_order(

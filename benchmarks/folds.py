@@ -1,0 +1,121 @@
+"""The five folds of the quick recipe, and what a split by slice would have made of it (the leakage meter).
+
+Usage:
+
+    python benchmarks/folds.py FOLDER
+
+FOLDER holds the real data. Six trainings of the quick recipe; those that are finished are kept, one that
+was stopped goes on. Five validate on each fifth of the patients in turn. The sixth is split by slice: a
+random fifth of the slices validates, and other slices of the same patients train. All else is equal, so
+the difference is the optimism of a split by slice. Results go to benchmarks/results/folds.json.
+"""
+
+import csv
+import json
+import random
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+from unet.files import write_json, write_table  # noqa: E402
+
+BY_SLICE = "by-slice"
+
+
+@dataclass(frozen=True)
+class FoldsOptions:
+    """Where the data are."""
+
+    folder: tyro.conf.Positional[Path]
+    """Folder with images/, masks/ and patients.csv."""
+    only: tuple[str, ...] = ("0", "1", "2", "3", "4", BY_SLICE)
+    """Which trainings to run now."""
+    output: Path = ROOT / "benchmarks" / "results" / "folds.json"
+    """Where the figures go, once all are there."""
+
+
+def measure(options: FoldsOptions) -> None:
+    """Train and score what is not there yet, then gather."""
+    for part in options.only:
+        run = Path("runs") / f"quick-{part}"
+        if not (run / "metrics.json").exists():
+            if (run / "config.json").exists():
+                arguments = ["--resume", run]
+            else:
+                arguments = ["--quick", "--data", options.folder, "--name", run.name]
+                if part == BY_SLICE:
+                    arguments += ["--patients", table_by_slice(options.folder)]
+                else:
+                    arguments += ["--fold", part]
+            subprocess.run([sys.executable, ROOT / "train.py", *arguments], check=True)
+        if not (run / "evaluation-val" / "summary.json").exists():
+            subprocess.run([sys.executable, ROOT / "evaluate.py", run], check=True)
+    runs = [Path("runs") / f"quick-{part}" for part in FoldsOptions.only]
+    if all((run / "evaluation-val" / "summary.json").exists() for run in runs):
+        write_json(options.output, gather(runs[:-1], runs[-1]))
+
+
+def table_by_slice(folder: Path) -> Path:
+    """A patients table that calls each slice a patient of its own and lets a random fifth validate."""
+    with open(folder / "patients.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] != "test"]
+    validation = set(random.Random(0).sample([row["id"] for row in rows], len(rows) // 5))
+    table = [
+        {
+            "id": row["id"],
+            "patient": row["id"],
+            "tumor": row["tumor"],
+            "split": "val" if row["id"] in validation else "train",
+        }
+        for row in rows
+    ]
+    path = Path("runs") / "split-by-slice.csv"
+    write_table(path, table)
+    return path
+
+
+def gather(folds: list[Path], by_slice: Path) -> dict:
+    """Every slice's score over the five folds, its interval over patients, and the split by slice beside."""
+    from unet.evaluation import summarise_group
+
+    rows = []
+    for run in folds:
+        with open(run / "evaluation-val" / "per_slice.csv", newline="") as file:
+            rows += list(csv.DictReader(file))
+    for row in rows:
+        for name in row.keys() - {"id", "patient", "pid", "tumor", "split"}:
+            row[name] = float(row[name])
+    tumors = sorted({row["tumor"] for row in rows})
+    config = json.loads((folds[0] / "config.json").read_text())
+    fold_dice = [
+        json.loads((run / "evaluation-val" / "summary.json").read_text())["scores"]["all"]["dice"]
+        for run in folds
+    ]
+    slice_summary = json.loads((by_slice / "evaluation-val" / "summary.json").read_text())
+    scores = {"all": summarise_group(rows)}
+    scores |= {
+        tumor: summarise_group([row for row in rows if row["tumor"] == tumor]) for tumor in tumors
+    }
+    return {
+        "date": f"{datetime.now():%Y-%m-%d}",
+        "machine": config["machine"],
+        "versions": config["versions"],
+        "epochs": config["options"]["epochs"],
+        "scores": scores,
+        "dice_of_each_fold": [fold["mean"] for fold in fold_dice],
+        "mean_of_folds": float(np.mean([fold["mean"] for fold in fold_dice])),
+        "split_by_slice": slice_summary["scores"],
+        "optimism_of_a_split_by_slice": slice_summary["scores"]["all"]["dice"]["mean"]
+        - scores["all"]["dice"]["mean"],
+    }
+
+
+if __name__ == "__main__":
+    measure(tyro.cli(FoldsOptions, description=__doc__))

@@ -1,0 +1,154 @@
+"""Prediction end to end: slices a second, first mask, memory; beside the network alone and the author's loop.
+
+Usage:
+
+    python benchmarks/prediction.py FOLDER          PNGs of 512 x 512 pixels, as Kaggle has them
+
+The machine must be idle. predict.py runs as users run it, on links to FOLDER's images under new names.
+The author's loop reads, scales, predicts and writes one image after the other with the data set
+author's network, as his test script does. Results go to benchmarks/results/prediction.json.
+"""
+
+import itertools
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tyro
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+from unet.files import image_files_below, write_json  # noqa: E402
+
+
+@dataclass(frozen=True)
+class PredictionBenchmark:
+    """What to predict with, and how many."""
+
+    folder: tyro.conf.Positional[Path]
+    """Folder of slices."""
+    run: Path | None = None
+    """Run to predict with. Default: the network that comes with the project."""
+    few: int = 100
+    """Files of the small folder."""
+    many: int = 5000
+    """Files of the large one: speed is that of the difference, without the start."""
+    author: int = 40
+    """Slices for the author's loop."""
+    output: Path = ROOT / "benchmarks" / "results" / "prediction.json"
+    """Where the figures go."""
+
+
+def measure(options: PredictionBenchmark) -> dict:
+    """All figures; the network alone and the author's loop in this process, predict.py in its own."""
+    images = image_files_below(options.folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        few, many = (
+            predict_many(images, count, options.run, Path(temporary))
+            for count in (options.few, options.many)
+        )
+    speed = (options.many - options.few) / (many["seconds"] - few["seconds"])
+    ours, author = network_alone(images, options.run), author_loop(images[: options.author])
+
+    from unet.saved_run import installed_versions, machine_description
+
+    results = {
+        "date": f"{datetime.now():%Y-%m-%d}",
+        "machine": machine_description(),
+        "versions": installed_versions(),
+        "few": few,
+        "many": many,
+        "slices_per_second": speed,
+        "network_alone_slices_per_second": ours,
+        "share_of_network_alone": speed / ours,
+        "author_loop_slices_per_second": author,
+        "times_the_author_loop": speed / author,
+    }
+    write_json(options.output, results)
+    return results
+
+
+def predict_many(images: list[Path], count: int, run: Path | None, temporary: Path) -> dict:
+    """Seconds, seconds until the first mask and peak memory of predict.py on `count` files."""
+    folder, output = temporary / f"images-{count}", temporary / f"output-{count}"
+    folder.mkdir()
+    for number, image in enumerate(itertools.islice(itertools.cycle(images), count)):
+        os.symlink(image.resolve(), folder / f"{number:06d}{image.suffix}")
+    command = [sys.executable, ROOT / "predict.py", folder, "--output", output]
+    start = time.perf_counter()
+    process = subprocess.Popen([*command, *(["--run", run] if run else [])])
+    while not any((output / "masks").glob("*.png")) and process.poll() is None:
+        time.sleep(0.02)
+    first = time.perf_counter() - start
+    # wait4 tells the peak memory of this child alone.
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    if status:
+        raise SystemExit(f"predict.py failed on {count} files of '{folder}'.")
+    return {
+        "files": count,
+        "seconds": seconds,
+        "first_mask_seconds": first,
+        # macOS counts bytes, Linux KiB.
+        "peak_memory_gib": usage.ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20),
+    }
+
+
+def network_alone(images: list[Path], run: Path | None) -> float:
+    """Slices a second of the network with its mirror image, on inputs that are ready."""
+    import tensorflow as tf
+
+    from unet.files import read_image
+    from unet.inference import Predictor
+    from unet.preprocessing import to_network_input, to_training_image
+    from unet.saved_run import SavedRun
+
+    predictor = Predictor(SavedRun.open(run))
+    squares = [
+        to_training_image(read_image(path), predictor.size)[0]
+        for path in images[: predictor.batch_size]
+    ]
+    inputs = tf.constant(to_network_input(np.stack(squares)))
+    return len(squares) / statistics.median(seconds_of(lambda: predictor.network(inputs).numpy()))
+
+
+def author_loop(images: list[Path]) -> float:
+    """Slices a second of the author's loop."""
+    from speed_keras import plain_unet
+
+    model = plain_unet()
+    times = []
+    with tempfile.TemporaryDirectory() as folder:
+        for path in images:
+            start = time.perf_counter()
+            image = cv2.resize(cv2.imread(str(path)), (256, 256))
+            # His network takes three channels; ours of his has one, which is a little faster.
+            grey = image[np.newaxis, ..., :1].astype(np.float32) / 255
+            mask = model.predict(grey, verbose=0)[0] >= 0.5
+            joined = np.concatenate([image, np.repeat(mask, 3, axis=-1) * 255], axis=1)
+            cv2.imwrite(f"{folder}/{path.name}", joined)
+            times.append(time.perf_counter() - start)
+    return 1 / statistics.median(times)
+
+
+def seconds_of(step, repetitions: int = 30) -> list[float]:
+    """Seconds of each repetition, after two that warm up."""
+    times = []
+    for _ in range(repetitions + 2):
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    return times[2:]
+
+
+if __name__ == "__main__":
+    for name, value in measure(tyro.cli(PredictionBenchmark, description=__doc__)).items():
+        print(f"{name}: {value}")
