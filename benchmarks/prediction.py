@@ -113,7 +113,7 @@ def network_alone(images: list[Path], run: Path | None) -> float:
 
     predictor = Predictor(SavedRun.open(run))
     squares = [
-        to_training_image(read_image(path), predictor.size)[0]
+        to_training_image(read_image(path), predictor.size)
         for path in images[: predictor.batch_size]
     ]
     inputs = tf.constant(to_network_input(np.stack(squares)))

@@ -1,35 +1,38 @@
-"""Keep the scores of a run, and write them into the README: no figure there is typed by hand.
+"""Write what was measured into the README and docs/: no figure there is typed by hand.
 
 Usage:
 
-    python benchmarks/render.py runs/NAME      after evaluate.py: keep its scores, then render
-    python benchmarks/render.py                render what is kept
+    python benchmarks/render.py
+
+Reads unet/pretrained/ (ship.py) and benchmarks/results/ (folds.py, accuracy.py, speed.py, prediction.py);
+what was not measured yet is left out.
 """
 
 import json
-import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-KEPT = ROOT / "benchmarks" / "results" / "validation.json"
-START, END = "<!-- results: rendered by benchmarks/render.py -->", "<!-- end of results -->"
+PRETRAINED = ROOT / "unet" / "pretrained"
+RESULTS = ROOT / "benchmarks" / "results"
+PLOT = ROOT / "docs" / "accuracy.png"
+NAMES = {
+    "ours": "**this project**",
+    "author": "data set author's",
+    "smp-resnet18": "segmentation_models_pytorch, ResNet-18",
+    "smp-resnet34": "segmentation_models_pytorch, ResNet-34",
+    "monai-basicunet": "MONAI BasicUNet",
+    "nnunet-plain": "nnU-Net plain 2D",
+}
 
 
-def keep(run: Path) -> None:
-    """Collect what the README says of a run: scores, machine and versions."""
-    config = json.loads((run / "config.json").read_text())
-    summary = json.loads((run / "evaluation-val" / "summary.json").read_text())
-    kept = {
-        "scores": summary["scores"],
-        "epochs": config["options"]["epochs"],
-        "precision": config["precision"],
-        "machine": config["machine"],
-        "versions": config["versions"],
-        "options": config["options"],
-    }
-    del kept["options"]["data"]["data"]  # a path of one machine
-    KEPT.parent.mkdir(exist_ok=True)
-    KEPT.write_text(json.dumps(kept, indent=1) + "\n")
+def read(path: Path) -> dict:
+    """A JSON file; {} where it is not there yet."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def where(machine: str, versions: dict[str, str]) -> str:
+    """Machine and versions, for the end of a sentence."""
+    return f"{machine}; {', '.join(f'{name} {number}' for name, number in versions.items())}"
 
 
 def score_table(scores: dict) -> str:
@@ -48,28 +51,143 @@ def score_table(scores: dict) -> str:
     return "\n".join(lines)
 
 
-def table(kept: dict) -> str:
-    """The README's paragraph and table."""
-    everything = kept["scores"]["all"]
-    versions = ", ".join(f"{name} {number}" for name, number in kept["versions"].items())
-    about = (
-        f"`python train.py` ({kept['epochs']} epochs, {kept['precision']}; {kept['machine']}; {versions}) "
-        f"on the {everything['patients']} validation patients of the published split "
-        f"({everything['slices']} slices, reduced to {kept['options']['size']} pixels a side): none of "
-        "them was trained on, though they chose the epoch."
+def shipped() -> str:
+    """Scores of the network in the box."""
+    scores, config = read(PRETRAINED / "scores.json"), read(PRETRAINED / "config.json")
+    everything = scores["scores"]["all"]
+    return (
+        "The network that comes with the project "
+        "([model card](unet/pretrained/README.md)) on the validation patients of the published split: "
+        f"{everything['patients']} patients, {everything['slices']} slices reduced to 256 pixels a side. "
+        "None was trained on, though they chose the epoch; the test patients are measured at a release.\n\n"
+        f"{score_table(scores['scores'])}\n\n"
+        f"*Trained and scored on {where(config['machine'], config['versions'])}.*"
     )
-    return f"{about}\n\n{score_table(kept['scores'])}"
+
+
+def folds() -> str:
+    """The five folds of the quick recipe and the leakage meter."""
+    kept = read(RESULTS / "folds.json")
+    if not kept:
+        return ""
+    everything = kept["scores"]["all"]
+    low, high = everything["dice"]["interval"]
+    leaky = kept["split_by_slice"]["all"]["dice"]["mean"]
+    each = ", ".join(f"{dice:.3f}" for dice in kept["dice_of_each_fold"])
+    return (
+        f"`python train.py --quick` on five folds over the training and validation patients: Dice "
+        f"{everything['dice']['mean']:.3f} ({low:.3f} to {high:.3f}) over all {everything['patients']} "
+        f"patients, each scored by the fold that had not seen them; the folds one by one: {each}.\n\n"
+        f"**What a split by slice pretends.** The same recipe with a random fifth of the *slices* put "
+        f"aside scores {leaky:.3f}: {kept['optimism_of_a_split_by_slice']:.3f} too much, as other slices "
+        "of the same heads were trained on. That is why this project splits by patient."
+    )
+
+
+def accuracy() -> str:
+    """The plot of validation Dice against minutes."""
+    kept = read(RESULTS / "accuracy.json")
+    if not kept:
+        return ""
+    draw_accuracy(kept["curves"])
+    return (
+        "![Validation Dice against minutes of training](docs/accuracy.png)\n\n"
+        "*Every network trained from scratch on the same slices and two CPU cores, each with a schedule "
+        "made for its time ([benchmarks/accuracy.py](benchmarks/accuracy.py)).*"
+    )
+
+
+def draw_accuracy(curves: dict) -> None:
+    """docs/accuracy.png."""
+    import sys
+
+    sys.path.insert(0, str(ROOT))
+    from unet import plots
+
+    figure, axes = plots.plt.subplots(figsize=(7.5, 4), layout="constrained")
+    others = iter(("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#666666", "#D55E00"))
+    for name, curve in sorted(curves.items(), key=lambda pair: pair[0].startswith("ours")):
+        if not curve["points"]:
+            continue
+        minutes = [point["minutes"] for point in curve["points"]]
+        dice = [point["val_dice"] for point in curve["points"]]
+        ours = name.startswith("ours")
+        color = plots.PREDICTION if ours else next(others)
+        axes.plot(minutes, dice, color=color, linewidth=2 if ours else 1.2)
+        axes.annotate(
+            name, (minutes[-1], dice[-1]), (4, 0), textcoords="offset points",
+            va="center", fontsize=8, color=color, fontweight="bold" if ours else "normal",
+        )  # fmt: skip
+    axes.set(
+        title="Unseen patients, against training time on two cores",
+        xlabel="minutes of training", ylabel="mean Dice, validation patients", xlim=(0, None),
+    )  # fmt: skip
+    plots.save(figure, PLOT)
+
+
+def speed() -> str:
+    """Networks alone, at their best settings."""
+    kept = read(RESULTS / "speed.json")
+    if not kept:
+        return ""
+    lines = [
+        "| network | parameters | training, slices/s | inference, slices/s | best setting |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for network, best in kept["best"].items():
+        training, inference = best["training"], best["inference"]
+        if not inference:
+            continue
+        trains = f"{training['slices_per_second']:.1f}" if training else "out of memory"
+        setting = f"{inference['precision']}, {inference['mode']}"
+        lines.append(
+            f"| {NAMES[network]} | {inference['parameters'] / 1e6:.1f} M | {trains} | "
+            f"{inference['slices_per_second']:.1f} | {setting} |"
+        )
+    precision, share = max(
+        kept["ours_over_ceiling"].items(), key=lambda pair: pair[1]["flops_per_second"]
+    )
+    return (
+        f"Networks alone, {kept['size']} x {kept['size']} pixels, batch {kept['batch']}, each in its fastest "
+        f"CPU setting, one run on one idle machine:\n\n" + "\n".join(lines) + "\n\n"
+        f"Ours trains at {share['flops_per_second'] / 1e9:.0f} GFLOP/s in {precision}: "
+        f"{share['over_convolution']:.0%} of what one large convolution reaches here and "
+        f"{share['over_product']:.0%} of a matrix product.\n\n"
+        f"*{where(kept['machine'], kept['versions'])}.*"
+    )
+
+
+def prediction() -> str:
+    """predict.py end to end."""
+    kept = read(RESULTS / "prediction.json")
+    if not kept:
+        return ""
+    few, many = kept["few"], kept["many"]
+    return (
+        f"`predict.py` end to end (512 x 512 PNGs in; masks, overlays and table out; mirror averaging): "
+        f"{kept['slices_per_second']:.0f} slices/s, {kept['times_the_author_loop']:.0f} times the data set "
+        f"author's test loop ({kept['author_loop_slices_per_second']:.1f}) and "
+        f"{kept['share_of_network_alone']:.0%} of what the network alone does. The first mask is there "
+        f"{few['first_mask_seconds']:.1f} s after the start; memory peaks at "
+        f"{few['peak_memory_gib']:.2f} GiB for {few['files']} files "
+        f"and {many['peak_memory_gib']:.2f} GiB for {many['files']}."
+    )
+
+
+SECTIONS = {"results": (shipped, folds), "speed": (accuracy, speed, prediction)}
 
 
 def render(readme: str) -> str:
-    """The README with its results replaced by what is kept."""
-    before, rest = readme.split(START)
-    after = rest.split(END)[1]
-    return f"{before}{START}\n{table(json.loads(KEPT.read_text()))}\n{END}{after}"
+    """The README with each section between its markers rendered anew."""
+    for name, parts in SECTIONS.items():
+        start, end = f"<!-- {name}: rendered by benchmarks/render.py -->", f"<!-- end of {name} -->"
+        before, rest = readme.split(start)
+        after = rest.split(end)[1]
+        text = "\n\n".join(filter(None, (part() for part in parts)))
+        readme = f"{before}{start}\n{text}\n{end}{after}"
+    return readme
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        keep(Path(sys.argv[1]))
     readme = ROOT / "README.md"
     readme.write_text(render(readme.read_text()))

@@ -19,7 +19,7 @@ import tyro
 from render import score_table
 
 from unet.evaluation import evaluate
-from unet.files import write_whole
+from unet.files import write_json, write_whole
 from unet.model import build_unet
 from unet.options import QUICK, EvaluationOptions, TrainingOptions
 from unet.saved_run import PRETRAINED, SavedRun
@@ -62,6 +62,8 @@ def ship(options: ShipOptions) -> None:
     with tempfile.TemporaryDirectory() as folder:
         evaluate(EvaluationOptions(split="val", data=options.folder, output=Path(folder)))
         summary = json.loads((Path(folder) / "summary.json").read_text())
+    summary["run"] = "unet/pretrained"
+    write_json(PRETRAINED / "scores.json", summary)
     write_whole(PRETRAINED / "README.md", card(shipped, summary))
 
 

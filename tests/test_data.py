@@ -192,4 +192,4 @@ def test_what_training_reads_is_what_prediction_prepares(slices):
     from unet.files import read_image
 
     native = read_image(slices.pairs[5].image)
-    np.testing.assert_array_equal(slices.images[5], to_training_image(native, 32)[0])
+    np.testing.assert_array_equal(slices.images[5], to_training_image(native, 32))

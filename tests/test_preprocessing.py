@@ -5,7 +5,6 @@ import pytest
 import tensorflow as tf
 
 from unet import preprocessing as steps
-from unet.preprocessing import Box
 
 RAMP = np.arange(48, dtype=np.uint8).reshape(6, 8) * 4
 
@@ -55,7 +54,7 @@ def test_a_mask_pixel_is_tumor_where_half_of_it_is():
         bool,
     )
     # Blocks hold 3, 1, 1 and 4 tumor pixels of 4.
-    assert steps.to_training_mask(mask, Box(0, 0, 4, 4), 2).tolist() == [[1, 0], [0, 1]]
+    assert steps.to_training_mask(mask, 2).tolist() == [[1, 0], [0, 1]]
 
 
 def test_network_input_is_a_share_of_white():
@@ -69,25 +68,9 @@ def test_back_on_its_own_grid_a_blob_is_where_it_was(shape):
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     image = np.exp(-(((rows / shape[0] - 0.4) ** 2 + (columns / shape[1] - 0.6) ** 2) * 8))
     image = (255 * image).astype(np.float32)
-    back = steps.to_native_size(steps.resize_into_square(image, 64), Box(0, 0, *shape), *shape)
+    back = steps.to_native_size(steps.resize_into_square(image, 64), *shape)
     assert back.shape == shape
     assert np.abs(back - image).mean() < 4
-
-
-def test_the_head_is_cut_out_and_put_back():
-    image = np.zeros((100, 80), np.uint8)
-    image[20:60, 30:70] = 200
-    image[90, 5] = 255  # noise, smaller than 2 % of the side
-    square, box = steps.to_training_image(image, 20)
-    assert box == (20, 30, 40, 40)
-    assert (square == 255).all()
-    back = steps.to_native_size(np.ones((20, 20), np.float32), box, *image.shape)
-    assert back[20:60, 30:70].all() and back.sum() == 40 * 40
-
-
-def test_without_a_head_the_whole_image_is_shown():
-    assert steps.head_box(np.zeros((5, 7), np.uint8)) == (0, 0, 5, 7)
-    assert steps.head_box(np.full((5, 7), 255, np.uint8)) == (0, 0, 5, 7)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (64, 64), (101, 77)])
@@ -99,15 +82,14 @@ def test_percentiles_are_those_of_numpy(shape):
 STEPS = {
     "stretch_contrast": (steps.stretch_contrast, tf.uint8),
     "resize_into_square": (lambda image: steps.resize_into_square(image, 4), tf.uint8),
-    "to_training_image": (lambda image: steps.to_training_image(image, 4)[0], tf.uint8),
-    "head_box": (lambda image: np.array(steps.head_box(image)), tf.int64),
+    "to_training_image": (lambda image: steps.to_training_image(image, 4), tf.uint8),
     "to_training_mask": (
-        lambda image: steps.to_training_mask(image > 90, Box(0, 0, 6, 8), 4),
+        lambda image: steps.to_training_mask(image > 90, 4),
         tf.uint8,
     ),
     "to_network_input": (lambda image: steps.to_network_input(image[np.newaxis]), tf.float32),
     "to_native_size": (
-        lambda image: steps.to_native_size(image[:6, :6].astype(np.float32), Box(1, 0, 7, 5), 9, 5),
+        lambda image: steps.to_native_size(image[:6, :6].astype(np.float32), 9, 5),
         tf.float32,
     ),
 }

@@ -146,8 +146,7 @@ def load_slices(folder: Path, size: int, memory_gib: float = 4.0) -> Slices:
         except ImageError as error:
             unreadable.append(str(error))
             return
-        square, box = to_training_image(image, size)
-        pixels[index] = square, to_training_mask(mask, box, size)
+        pixels[index] = to_training_image(image, size), to_training_mask(mask, size)
         digests[index] = digest(image, mask)
         tumor_percent[index] = 100 * mask.mean()
 

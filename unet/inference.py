@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from unet.files import ImageError
-from unet.preprocessing import Box, to_native_size, to_network_input, to_training_image
+from unet.preprocessing import to_native_size, to_network_input, to_training_image
 from unet.saved_run import SavedRun
 
 
@@ -36,7 +36,6 @@ class Item:
     source: object
     seconds: float = 0.0
     image: np.ndarray | None = None
-    box: Box | None = None  # of the image, that the square shows
     square: np.ndarray | None = None  # what the network takes, uint8; then its probability
     error: ImageError | None = None
 
@@ -88,7 +87,7 @@ class Predictor:
             item = Item(source)
             try:
                 item.image = read(source)
-                item.square, item.box = to_training_image(item.image, self.size)
+                item.square = to_training_image(item.image, self.size)
             except ImageError as error:
                 item.error = error
             item.seconds = time.perf_counter() - start
@@ -98,7 +97,7 @@ class Predictor:
             if item.error:
                 return use(Prediction(item.source, None, None, item.seconds, item.error))
             start = time.perf_counter()
-            probability = to_native_size(item.square, item.box, *item.image.shape)
+            probability = to_native_size(item.square, *item.image.shape)
             item.seconds += time.perf_counter() - start
             return use(Prediction(item.source, item.image, probability, item.seconds))
 

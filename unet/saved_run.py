@@ -33,7 +33,7 @@ from unet.split import Split
 
 # The run that comes with the project; its README.md says what it is for.
 PRETRAINED = Path(__file__).parent / "pretrained"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 1
 CHECKPOINTS_KEPT = 2
 
 
