@@ -7,12 +7,12 @@ import pytest
 import tensorflow as tf
 
 from unet import augmentation
-from unet.augmentation import Draws, augment, output_to_input, resample
+from unet.augmentation import Draws, augment, output_to_input, paste_tumors, resample
 from unet.options import AugmentationConfig
 
 NOTHING = AugmentationConfig(
     spatial=0, mirror_left_right=0, mirror_up_down=0, noise=0, blur=0, brightness=0, contrast=0,
-    low_resolution=0, gamma=0, inverted_gamma=0,
+    low_resolution=0, gamma=0, inverted_gamma=0, copy_paste=0,
 )  # fmt: skip
 ALWAYS = AugmentationConfig(
     spatial=1,
@@ -107,3 +107,19 @@ def test_the_same_in_tf_data_with_parallel_workers():
         expected_image, expected_mask = augment(IMAGE, tf.constant(BLOB), ALWAYS, item_seed)
         np.testing.assert_allclose(image, expected_image, atol=1e-4)
         np.testing.assert_array_equal(mask, expected_mask)
+
+
+def test_a_pasted_tumor_is_whole_and_fades_into_the_slice():
+    images = np.zeros((2, 16, 16, 1), np.float32)
+    masks = np.zeros_like(images)
+    images[0], masks[0, 6:10, 6:10], masks[1, 0, 0] = 1.0, 1.0, 1.0
+    pasted, pasted_masks = paste_tumors(images, masks, 1.0, seed(0))
+    # The second slice was dark; it gets the bright first one's tumor, and keeps its own.
+    assert (pasted[1, 6:10, 6:10] == 1).numpy().all() and pasted_masks[1].numpy().sum() == 17
+    edge = pasted[1, 8, :, 0].numpy()
+    np.testing.assert_allclose(
+        edge, [0, 0, 0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0, 0], atol=1e-6
+    )
+    unchanged, same_masks = paste_tumors(images, masks, 0.0, seed(0))
+    np.testing.assert_array_equal(unchanged, images)
+    np.testing.assert_array_equal(same_masks, masks)

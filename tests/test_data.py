@@ -176,7 +176,7 @@ def test_order_and_augmentation_depend_on_seed_epoch_and_slice_only(slices):
 def test_an_epoch_holds_no_slice_twice(slices):
     still = replace(
         AugmentationConfig(), spatial=0, mirror_left_right=0, noise=0, blur=0, brightness=0,
-        contrast=0, low_resolution=0, gamma=0, inverted_gamma=0,
+        contrast=0, low_resolution=0, gamma=0, inverted_gamma=0, copy_paste=0,
     )  # fmt: skip
     dataset = training_batches(slices, np.arange(20), 5, range(1), 0, still)
     seen = np.concatenate([images for images, _ in dataset])

@@ -63,6 +63,22 @@ def augment(
     return image, mask
 
 
+def paste_tumors(
+    images: tf.Tensor, masks: tf.Tensor, probability: float, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """A batch (batch, size, size, 1) in which some slices also have the tumor of the slice before them.
+
+    The pasted tumor replaces what was there and fades out over four pixels around it. Heads meet
+    tumors of other patients that way (copy-paste, Ghiasi 2021, arXiv 2012.07177).
+    """
+    other_images, other_masks = tf.roll(images, 1, axis=0), tf.roll(masks, 1, axis=0)
+    draws = tf.random.stateless_uniform((images.shape[0], 1, 1, 1), seed)
+    other_masks *= tf.cast(draws < probability, tf.float32)
+    # Grown by two pixels and then averaged over two: 1 on the whole tumor.
+    share = tf.nn.avg_pool2d(tf.nn.max_pool2d(other_masks, 5, 1, "SAME"), 5, 1, "SAME")
+    return images + share * (other_images - images), tf.maximum(masks, other_masks)
+
+
 def move(
     image: tf.Tensor, mask: tf.Tensor, config: AugmentationConfig, draws: Draws
 ) -> tuple[tf.Tensor, tf.Tensor]:

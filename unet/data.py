@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from unet.augmentation import augment
+from unet.augmentation import augment, paste_tumors
 from unet.files import ImageError, UserError, image_files_below, read_image, read_mask
 from unet.options import AugmentationConfig
 from unet.phantoms import write_phantoms
@@ -185,9 +185,9 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Augmented batches of those epochs: images and masks, float32 (batch, size, size, 1).
 
-    Order and augmentation are functions of (seed, epoch, slice) alone, so a dataset that starts
-    at a later epoch goes on exactly as one that ran through. The last, smaller batch of each
-    epoch is left out; as the order changes, so does what it holds.
+    Order and augmentation are functions of (seed, epoch, slice) alone, and with it of who is in a
+    batch, so a dataset that starts at a later epoch goes on exactly as one that ran through. The
+    last, smaller batch of each epoch is left out; as the order changes, so does what it holds.
     """
     steps = len(indices) // batch_size
 
@@ -200,11 +200,15 @@ def training_batches(
     def load(index: tf.Tensor, epoch_seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, mask = read(slices, index[tf.newaxis])
         item_seed = tf.random.fold_in(epoch_seed, tf.cast(index, tf.int32))
-        return augment(image[0], mask[0], config, item_seed)
+        return *augment(image[0], mask[0], config, item_seed), item_seed
+
+    def paste(images: tf.Tensor, masks: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return paste_tumors(images, masks, config.copy_paste, tf.random.fold_in(seeds[0], 0))
 
     items = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one_epoch)
     items = items.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return items.batch(batch_size, drop_remainder=True).prefetch(2)
+    batches = items.batch(batch_size, drop_remainder=True)
+    return batches.map(paste, num_parallel_calls=2, deterministic=True).prefetch(2)
 
 
 def validation_batches(slices: Slices, indices: np.ndarray, batch_size: int) -> tf.data.Dataset:

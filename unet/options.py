@@ -14,7 +14,7 @@ import tyro
 class ModelConfig:
     """Shape of the U-Net."""
 
-    width: int = 16
+    width: int = 24
     """Channels of the first level; every level below has twice as many, up to max-width."""
     max_width: int = 256
     """Most channels a level may have."""
@@ -68,6 +68,8 @@ class AugmentationConfig:
     """Probability of a gamma 0.7 to 1.5 that keeps mean and standard deviation."""
     inverted_gamma: float = 0.1
     """Probability of the same on the inverted image."""
+    copy_paste: float = 0.3
+    """Probability that another slice's tumor is pasted in, where it stands there."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class TrainingOptions:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
 
-QUICK = TrainingOptions(quick=True, epochs=20)
+QUICK = TrainingOptions(quick=True, epochs=20, model=ModelConfig(width=16))
 
 
 @dataclass(frozen=True)
