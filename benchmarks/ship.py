@@ -10,6 +10,7 @@ of the kept file, by predict.py's own way (mirror averaging). Nothing that shows
 
 import json
 import shutil
+import sys
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,11 +19,13 @@ import keras
 import tyro
 from render import score_table
 
-from unet.evaluation import evaluate
-from unet.files import write_json, write_whole
-from unet.model import build_unet
-from unet.options import QUICK, EvaluationOptions, TrainingOptions
-from unet.saved_run import PRETRAINED, SavedRun
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from unet.evaluation import evaluate  # noqa: E402
+from unet.files import write_json, write_whole  # noqa: E402
+from unet.model import build_unet  # noqa: E402
+from unet.options import QUICK, EvaluationOptions, TrainingOptions  # noqa: E402
+from unet.saved_run import PRETRAINED, SavedRun  # noqa: E402
+from unet.split import PUBLISHED_PATIENTS, read_patients  # noqa: E402
 
 COPIED = ("history.csv", "metrics.json", "curves.png")
 
@@ -46,6 +49,7 @@ def ship(options: ShipOptions) -> None:
     model = source.load_model()
     shutil.rmtree(PRETRAINED, ignore_errors=True)
     usual = TrainingOptions().data
+    published = read_patients(PUBLISHED_PATIENTS)
     shipped = SavedRun.create(
         PRETRAINED,
         replace(
@@ -53,6 +57,8 @@ def ship(options: ShipOptions) -> None:
             options=replace(config.options, data=usual, name=None),
             data_folder=usual.data,
             split_source=config.split_source.replace(str(options.folder), "data"),
+            # With the tumors' sizes: evaluate.py knows the slices by them at any resolution.
+            facts={id: published[id] for id in config.facts},
             fingerprints={},
         ),
     )

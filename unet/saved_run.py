@@ -26,7 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from unet.devices import choose_precision, use_precision
 from unet.files import UserError, write_json, write_table, write_whole
-from unet.model import build_unet
+from unet.model import FusedBatchNormalization, build_unet
 from unet.options import TrainingOptions
 from unet.preprocessing import PERCENTILES
 from unet.split import Split
@@ -145,7 +145,10 @@ class SavedRun:
         except Exception as error:  # Keras and h5py raise many kinds for damaged files
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"'{path}' does not hold this run's network: {reason}") from error
-        return model
+        # Saved with Keras' own layers, so that Keras alone can load the file; these are faster.
+        fused = build_unet(self.config.options.model, FusedBatchNormalization)
+        fused.set_weights(model.get_weights())
+        return fused
 
     # ------------------------------------------------------------------ progress
 

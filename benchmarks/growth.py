@@ -1,0 +1,114 @@
+"""How time and memory grow with the number of slices, their size and the batch: training and prediction.
+
+Usage:
+
+    python benchmarks/growth.py
+
+The machine must be idle. Trains two epochs of the quick recipe on simulated slices and predicts
+them, each point in processes of its own, by the scripts as users run them. One value changes at a time.
+Results go to benchmarks/results/growth.json.
+"""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import tyro
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+from unet.files import write_json  # noqa: E402
+from unet.phantoms import write_phantoms  # noqa: E402
+from unet.saved_run import installed_versions, machine_description  # noqa: E402
+
+USUAL = {"slices": 100, "size": 256, "batch": 16}
+VALUES = {"slices": (100, 1000, 10000), "size": (128, 256, 512, 1024), "batch": (1, 4, 16, 64)}
+
+
+@dataclass(frozen=True)
+class GrowthOptions:
+    """Where results go."""
+
+    only: tuple[str, ...] = tuple(VALUES)
+    """What to vary: slices, size, batch."""
+    output: Path = ROOT / "benchmarks" / "results" / "growth.json"
+    """Where the figures go."""
+
+
+def measure(options: GrowthOptions) -> None:
+    """All points; results are written after each."""
+    results = {
+        "date": f"{datetime.now():%Y-%m-%d}",
+        "machine": machine_description(),
+        "versions": installed_versions(),
+        "usual": USUAL,
+        "points": [],
+    }
+    with tempfile.TemporaryDirectory() as temporary:
+        for varied in options.only:
+            for value in VALUES[varied]:
+                point = USUAL | {varied: value}
+                point = {"varied": varied} | point | measure_point(point, Path(temporary))
+                print(point, flush=True)
+                results["points"].append(point)
+                write_json(options.output, results)
+
+
+def measure_point(point: dict[str, int], temporary: Path) -> dict[str, float]:
+    """Seconds of the second epoch, seconds of a prediction without its start, and peak memory of both."""
+    # 128 pixels: what a slice has on disk does not matter once it is read and scaled.
+    folder = temporary / f"phantoms-{point['slices']}"
+    if not folder.exists():
+        write_phantoms(folder, patients=point["slices"] // 10, slices=10, size=128)
+    name = "-".join(map(str, point.values()))
+    training_memory = run(
+        temporary, "train.py", "--quick", "--data", folder, "--name", name, "--epochs", 2,
+        "--size", point["size"], "--batch-size", point["batch"],
+    )  # fmt: skip
+    with open(temporary / "runs" / name / "history.csv", newline="") as file:
+        second_epoch = list(csv.DictReader(file))[1]
+    output = temporary / f"output-{name}"
+    prediction_memory = run(
+        temporary, "predict.py", folder / "images", "--run", f"runs/{name}", "--output", output,
+        "--batch-size", point["batch"],
+    )  # fmt: skip
+    first, last = (output_time(output, pick) for pick in (min, max))
+    config = json.loads((temporary / "runs" / name / "config.json").read_text())
+    train = len(config["split"]["train"])
+    batch = min(point["batch"], train)
+    seen = train // batch * batch
+    return {
+        "epoch_seconds": float(second_epoch["seconds"]),
+        "training_slices_per_second": seen / float(second_epoch["seconds"]),
+        "training_peak_gib": training_memory,
+        "prediction_slices_per_second": (point["slices"] - 1) / max(last - first, 1e-3),
+        "prediction_peak_gib": prediction_memory,
+    }
+
+
+def run(folder: Path, script: str, *arguments: object) -> float:
+    """Run a script in `folder`; returns its peak memory in GiB."""
+    process = subprocess.Popen(
+        [sys.executable, ROOT / script, *map(str, arguments)],
+        cwd=folder, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{script} failed with {arguments}.")
+    # macOS counts bytes, Linux KiB.
+    return usage.ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def output_time(output: Path, pick) -> float:
+    """When the first (min) or last (max) mask was written."""
+    return pick(path.stat().st_mtime for path in (output / "masks").rglob("*.png"))
+
+
+if __name__ == "__main__":
+    measure(tyro.cli(GrowthOptions, description=__doc__))

@@ -1,0 +1,58 @@
+"""The network that comes with the project: whole, small, free of traces, and used where no run is named."""
+
+import csv
+import json
+import sys
+
+import numpy as np
+from conftest import ROOT, run_script
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from render import score_table
+
+from unet.files import read_image
+from unet.metrics import score
+from unet.saved_run import PRETRAINED, SavedRun
+
+
+def test_it_is_small_and_tells_nothing_of_the_machine_that_made_it():
+    files = [path for path in PRETRAINED.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 15e6
+    config = SavedRun.open(None).config
+    assert not config.data_folder.startswith("/") and config.options.data.data == config.data_folder
+    for path in files:
+        assert path.suffix in (".json", ".csv", ".md", ".keras") or path.name == "curves.png"
+        assert b"/work/" not in path.read_bytes() and b"/home/" not in path.read_bytes()
+
+
+def test_it_was_trained_on_the_published_training_patients_only():
+    with open(ROOT / "data" / "patients.csv", newline="") as file:
+        part = {row["id"]: row["split"] for row in csv.DictReader(file)}
+    config = SavedRun.open(None).config
+    for name in ("train", "val"):
+        assert set(config.split[name]) == {id for id, split in part.items() if split == name}
+
+
+def test_its_card_has_the_scores_that_were_measured():
+    scores = json.loads((PRETRAINED / "scores.json").read_text())["scores"]
+    assert score_table(scores) in (PRETRAINED / "README.md").read_text()
+
+
+def test_it_predicts_where_no_run_is_named(phantoms, tmp_path):
+    done = run_script("predict", phantoms / "images", "--output", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    scores = [
+        score(read_image(phantoms / "masks" / path.name) > 0, read_image(path) > 0)["dice"]
+        for path in (tmp_path / "out" / "masks").iterdir()
+    ]
+    # It has never seen a simulated slice, yet knows a bright lump when it sees one.
+    assert np.mean(scores) > 0.3
+
+
+def test_it_is_evaluated_where_no_run_is_named(phantoms, tmp_path):
+    done = run_script("evaluate", "--data", phantoms, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs/pretrained/evaluation-phantoms/summary.json").exists()
+    done = run_script("evaluate", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "data/brain-tumor-segmentation' is not there: name it with --data" in done.stderr
