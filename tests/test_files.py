@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import write_image
+from PIL import Image
 
 from unet.files import ImageError, image_files_below, read_image, read_mask, write_whole
 
@@ -22,6 +23,49 @@ def test_grey_pixels_come_back(tmp_path, suffix):
 def test_colour_becomes_luminance(tmp_path):
     write_image(tmp_path / "a.png", np.full((2, 2, 3), (255, 0, 0), np.uint8))  # blue
     assert read_image(tmp_path / "a.png").tolist() == [[29, 29], [29, 29]]  # 0.114 * 255
+
+
+def saved(tmp_path, image: Image.Image, suffix: str, **options) -> np.ndarray:
+    image.save(tmp_path / f"a{suffix}", **options)
+    return read_image(tmp_path / f"a{suffix}")
+
+
+def test_other_kinds_of_pixels_become_grey(tmp_path):
+    grey = Image.fromarray(GREY)
+    np.testing.assert_array_equal(saved(tmp_path, grey.convert("P"), ".png"), GREY)
+    np.testing.assert_array_equal(saved(tmp_path, grey.convert("RGBA"), ".png"), GREY)
+    np.testing.assert_array_equal(saved(tmp_path, grey.convert("LA"), ".png"), GREY)
+    np.testing.assert_array_equal(saved(tmp_path, grey.convert("CMYK"), ".tif"), GREY)
+    bits = saved(tmp_path, Image.fromarray(GREY > 100), ".png")
+    np.testing.assert_array_equal(bits, np.where(GREY > 100, 255, 0))
+
+
+def test_an_image_stands_as_viewers_show_it(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6  # orientation: turn by 90 degrees clockwise
+    turned = saved(tmp_path, Image.fromarray(GREY), ".png", exif=exif)
+    np.testing.assert_array_equal(turned, np.rot90(GREY, -1))
+
+
+def test_more_pixels_than_allowed_are_refused_from_the_header(tmp_path):
+    write_image(tmp_path / "a.png", GREY)
+    with pytest.raises(ImageError, match="4 x 3 pixels, more than --max-pixels 11"):
+        read_image(tmp_path / "a.png", max_pixels=11)
+
+
+def test_several_pages_and_32_bits_are_refused(tmp_path):
+    pages = {"save_all": True, "append_images": [Image.fromarray(GREY)]}
+    with pytest.raises(ImageError, match="has 2 pages"):
+        saved(tmp_path, Image.fromarray(GREY), ".tif", **pages)
+    with pytest.raises(ImageError, match="32-bit pixels"):
+        saved(tmp_path, Image.fromarray(GREY.astype(np.float32)), ".tif")
+
+
+def test_a_truncated_jpeg_is_no_image(tmp_path):
+    content = cv2.imencode(".jpg", np.tile(GREY, (20, 20)))[1].tobytes()
+    (tmp_path / "a.jpg").write_bytes(content[: len(content) * 2 // 3])
+    with pytest.raises(ImageError, match="not a readable image: image file is truncated"):
+        read_image(tmp_path / "a.jpg")
 
 
 def test_16_bit_is_scaled_to_its_brightest_pixel(tmp_path):

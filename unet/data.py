@@ -16,7 +16,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from unet.augmentation import augment, paste_tumors
-from unet.files import ImageError, UserError, image_files_below, read_image, read_mask
+from unet.files import MAX_PIXELS, ImageError, UserError, image_files_below, read_image, read_mask
 from unet.options import AugmentationConfig
 from unet.phantoms import write_phantoms
 from unet.preprocessing import to_network_input, to_training_image, to_training_mask
@@ -116,7 +116,7 @@ def raise_problems(problems: list[str]) -> None:
 
 def read_truth(pair: Pair, image: np.ndarray) -> np.ndarray:
     """Mask of a pair, bool (height, width); ImageError where it has not the image's size."""
-    mask = read_mask(pair.mask)
+    mask = read_mask(pair.mask, max(MAX_PIXELS, image.size))
     if image.shape != mask.shape:
         raise ImageError(
             f"'{pair.mask}' is {mask.shape[1]} x {mask.shape[0]} pixels but its image is "
@@ -131,7 +131,9 @@ def digest(image: np.ndarray, mask: np.ndarray) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def load_slices(folder: Path, size: int, memory_gib: float = 4.0) -> Slices:
+def load_slices(
+    folder: Path, size: int, memory_gib: float = 4.0, max_pixels: int = MAX_PIXELS
+) -> Slices:
     """Read, check and scale every pair of a folder; UserError lists all that is wrong at once."""
     pairs, problems = find_pairs(folder)
     pixels = allocate((len(pairs), 2, size, size), memory_gib)
@@ -141,7 +143,7 @@ def load_slices(folder: Path, size: int, memory_gib: float = 4.0) -> Slices:
 
     def load(index: int) -> None:
         try:
-            image = read_image(pairs[index].image)
+            image = read_image(pairs[index].image, max_pixels)
             mask = read_truth(pairs[index], image)
         except ImageError as error:
             unreadable.append(str(error))

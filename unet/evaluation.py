@@ -30,6 +30,7 @@ class Selection:
     title: str
     pairs: list[Pair]
     facts: dict[str, dict[str, str]]
+    max_pixels: int
 
 
 @dataclass(frozen=True)
@@ -83,21 +84,21 @@ def select(run: SavedRun, options: EvaluationOptions) -> Selection:
             f"{len(missing)} {split} slices have no image and mask in '{folder}' ('{missing[0]}', "
             "...): restore them or name the right folder with --data."
         )
-    return Selection(split, split, [pairs[id] for id in ids], run.config.facts)
+    return Selection(split, split, [pairs[id] for id in ids], run.config.facts, options.max_pixels)
 
 
 def select_from_folder(run: SavedRun, options: EvaluationOptions) -> Selection:
     """All slices of --data, or those that its patients table puts in --split."""
     folder = data_folder(str(options.data))
-    slices = load_slices(folder, run.config.options.size)
+    slices = load_slices(folder, run.config.options.size, max_pixels=options.max_pixels)
     facts, origin = patient_facts(slices, folder, DataOptions(patients=options.patients))
     name = folder.resolve().name
     if not options.split:
-        return Selection(None, name, slices.pairs, facts)
+        return Selection(None, name, slices.pairs, facts, options.max_pixels)
     pairs = [pair for pair in slices.pairs if facts[pair.id].get("split") == options.split]
     if not pairs:
         raise UserError(f"No slice in '{folder}' is {options.split} according to {origin}.")
-    return Selection(None, f"{name}-{options.split}", pairs, facts)
+    return Selection(None, f"{name}-{options.split}", pairs, facts, options.max_pixels)
 
 
 def score_slices(predictor: Predictor, selection: Selection) -> list[SliceScore]:
@@ -120,7 +121,10 @@ def score_slices(predictor: Predictor, selection: Selection) -> list[SliceScore]
         curve = dice_by_threshold(truth, prediction.probability)
         return SliceScore(row, curve, digest(prediction.image, truth))
 
-    scores = predictor.stream(selection.pairs, lambda pair: read_image(pair.image), score)
+    def read(pair: Pair) -> np.ndarray:
+        return read_image(pair.image, selection.max_pixels)
+
+    scores = predictor.stream(selection.pairs, read, score)
     return list(tqdm(scores, "Evaluating", len(selection.pairs), unit="slice", disable=None))
 
 
@@ -218,7 +222,7 @@ def draw(
         output / "threshold_curve.png",
     )  # fmt: skip
     gallery = {
-        name: [gallery_tile(predictor, selection.pairs[i], rows[i]) for i in indices]
+        name: [gallery_tile(predictor, selection, i, rows[i]) for i in indices]
         for name, indices in gallery_choice(rows).items()
     }
     plots.gallery(gallery, predictor.threshold, output / "gallery.png")
@@ -242,9 +246,10 @@ def one_a_patient(order: list[int], rows: list[dict]) -> list[int]:
     return sorted(order, key=lambda index: first[rows[index]["patient"]] != index)
 
 
-def gallery_tile(predictor: Predictor, pair: Pair, row: dict) -> tuple:
+def gallery_tile(predictor: Predictor, selection: Selection, index: int, row: dict) -> tuple:
     """Image, truth, probability and caption of a slice; predicted anew, as few are shown."""
-    image = read_image(pair.image)
+    pair = selection.pairs[index]
+    image = read_image(pair.image, selection.max_pixels)
     truth = read_truth(pair, image)
     caption = f"{pair.id} {row.get('tumor', '')}\nDice {row['dice']:.3f}"
     return image, truth, predictor([image])[0], caption

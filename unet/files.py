@@ -10,11 +10,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-
-# OpenCV reports damaged files on stderr; here they become errors that name the file.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+MAX_PIXELS = 100_000_000
+# Its own limit only warns; ours holds.
+Image.MAX_IMAGE_PIXELS = None
 
 
 class UserError(Exception):
@@ -25,42 +27,73 @@ class ImageError(UserError):
     """An image file that cannot be used; its text says why."""
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Pixels of an image file as grey uint8 (height, width).
+def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Pixels of an image file as grey uint8 (height, width), turned as its EXIF orientation says.
 
-    Colours become luminance. 16-bit images are scaled so that their brightest pixel is 255.
-    Raises ImageError, naming the file, where there is no readable image.
+    Colours, palettes and CMYK become luminance, transparency is dropped, 1-bit becomes 0 and 255. 16-bit
+    grey is scaled so that its brightest pixel is 255. Raises ImageError, naming the file, where there is
+    no readable image of one page, or one of more pixels than `max_pixels` (known from its header).
     """
+    content = read_regular_file(path, 8 * max_pixels)
     try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            check_header(path, image, max_pixels)
+            image.load()
+            return to_grey(path, ImageOps.exif_transpose(image))
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"'{path}' is not a readable image: it is empty, damaged or not an image."
+        ) from error
+    except Exception as error:  # Pillow's readers raise many kinds for damaged files
+        raise ImageError(f"'{path}' is not a readable image: {error}.") from error
+
+
+def read_regular_file(path: Path, max_bytes: int) -> bytes:
+    """Content of a file; ImageError for what is no regular file, too large or not readable."""
+    try:
+        status = os.stat(path)
         # Opening a pipe would wait for a writer for ever.
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        if not stat.S_ISREG(status.st_mode):
             raise ImageError(f"'{path}' is not a regular file: pass an image.")
-        content = Path(path).read_bytes()
+        if status.st_size > max_bytes:
+            raise ImageError(f"'{path}' has {status.st_size:,} bytes: too many for an image.")
+        return Path(path).read_bytes()
     except OSError as error:
         raise ImageError(f"Cannot read '{path}': {error.strerror}.") from error
-    pixels = None
-    if content:
-        try:
-            pixels = cv2.imdecode(
-                np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
-            )
-        except cv2.error as error:
-            raise ImageError(f"'{path}' cannot be decoded: {error.err}.") from error
-    if pixels is None:
-        raise ImageError(f"'{path}' is not a readable image: it is empty, damaged or not an image.")
-    if pixels.dtype == np.uint8:
-        return pixels
-    if pixels.dtype != np.uint16:
-        raise ImageError(f"'{path}' holds {pixels.dtype} pixels: save it as 8-bit or 16-bit grey.")
-    return (pixels * (255.0 / max(1, int(pixels.max()))) + 0.5).astype(np.uint8)
 
 
-def read_mask(path: Path) -> np.ndarray:
+def check_header(path: Path, image: Image.Image, max_pixels: int) -> None:
+    """ImageError for what must not be decoded: too many pixels, or several pages."""
+    if image.width * image.height > max_pixels:
+        raise ImageError(
+            f"'{path}' has {image.width} x {image.height} pixels, more than --max-pixels "
+            f"{max_pixels}: scale it down or raise the limit."
+        )
+    # A phone's JPEG may hold a second picture (MPO): what viewers show is the first.
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+        raise ImageError(f"'{path}' has {image.n_frames} pages: save each as an image of its own.")
+
+
+def to_grey(path: Path, image: Image.Image) -> np.ndarray:
+    """uint8 (height, width) of a decoded image."""
+    if image.mode.startswith("I;16"):
+        pixels = np.asarray(image, np.uint16)
+        return (pixels * (255.0 / max(1, int(pixels.max()))) + 0.5).astype(np.uint8)
+    if image.mode in ("I", "F"):
+        raise ImageError(f"'{path}' holds 32-bit pixels: save it as 8-bit or 16-bit grey.")
+    if image.mode not in ("1", "L", "LA", "RGB", "RGBA"):
+        image = image.convert("RGB")
+    return np.asarray(image.convert("L"))
+
+
+def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """A mask file as booleans (height, width): True is tumor.
 
     The file holds 0 and one other value (0/1 or 0/255); anything else raises ImageError.
     """
-    pixels = read_image(path)
+    pixels = read_image(path, max_pixels)
     # bincount is 20 times faster than unique on 8-bit pixels.
     values = np.flatnonzero(np.bincount(pixels.ravel(), minlength=256))
     if len(values[values > 0]) > 1:

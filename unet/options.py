@@ -85,6 +85,8 @@ class DataOptions:
     """Validate on this fold of five over the training and validation patients."""
     memory_gib: float = 4.0
     """Slices are kept in memory up to this size, on disk past it."""
+    max_pixels: int = 100_000_000
+    """Images of more pixels are refused before they are decoded."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,8 @@ class EvaluationOptions:
     output: Path | None = None
     """Where results go. Default: evaluation-SPLIT in the run's folder; for the network that comes with
     the project, in runs/pretrained/."""
+    max_pixels: int = 100_000_000
+    """Images of more pixels are refused before they are decoded."""
     mirror: bool = True
     """Average the outlines of each slice and of its mirror image: a bit better, takes twice as long."""
 
@@ -156,6 +160,8 @@ class PredictionOptions:
     """Folder of the run whose network to use. Default: the one that comes with the project."""
     mirror: bool = True
     """Average the outlines of each image and of its mirror image: a bit better, takes twice as long."""
+    max_pixels: int = 100_000_000
+    """Images of more pixels are refused before they are decoded."""
     batch_size: int = 8
     """Images the network takes at once."""
     overwrite: bool = False

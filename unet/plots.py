@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from unet.files import write_whole
 
@@ -61,6 +61,8 @@ def curves(history: list[dict[str, float]], path: Path) -> None:
     )  # fmt: skip
     dice.set_ylim(0, 1)
     rate.plot(epochs, [row["learning_rate"] for row in history], color=NEUTRAL)
+    for axes in (loss, dice, rate):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     rate.set(title="Learning rate at the epoch's start", xlabel="epoch")
     rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     save(figure, path)

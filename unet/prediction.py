@@ -60,7 +60,7 @@ def predict(options: PredictionOptions) -> int:
     def write(prediction: Prediction) -> Measurement:
         return write_outputs(prediction, predictor, options.output)
 
-    rows = predictor.stream(inputs, lambda input: read_image(input.path), write)
+    rows = predictor.stream(inputs, lambda input: read_image(input.path, options.max_pixels), write)
     skipped, with_tumor = 0, 0
     with open(
         options.output / "predictions.csv", "w", newline="", errors="surrogateescape"

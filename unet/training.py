@@ -40,7 +40,7 @@ def train(options: TrainingOptions) -> SavedRun:
     options = run.config.options if run else options
     folder = Path(run.config.data_folder) if run else data_folder(options.data.data)
     check_size(options)
-    slices = load_slices(folder, options.size, options.data.memory_gib)
+    slices = load_slices(folder, options.size, options.data.memory_gib, options.data.max_pixels)
     run = check_same_data(run, slices) if run else start_run(options, slices, folder)
     print(run.config.split_source)
 
