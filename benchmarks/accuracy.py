@@ -53,11 +53,15 @@ class AccuracyOptions:
     """Where the curves go; those that are there and not measured now stay."""
 
 
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def our_curve(run: Path) -> dict:
     """Minutes and validation Dice of each epoch of a run."""
-    with open(run / "history.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    minutes = np.cumsum([float(row["seconds"]) for row in rows]) / 60
+    rows, timing = (read_csv(run / f"{name}.csv") for name in ("history", "timing"))
+    minutes = np.cumsum([float(row["seconds"]) for row in timing]) / 60
     points = [
         {"minutes": float(minute), "val_dice": float(row["val_dice"])}
         for minute, row in zip(minutes, rows, strict=True)

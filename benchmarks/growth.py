@@ -71,7 +71,7 @@ def measure_point(point: dict[str, int], temporary: Path) -> dict[str, float]:
         temporary, "train.py", "--quick", "--data", folder, "--name", name, "--epochs", 2,
         "--size", point["size"], "--batch-size", point["batch"],
     )  # fmt: skip
-    with open(temporary / "runs" / name / "history.csv", newline="") as file:
+    with open(temporary / "runs" / name / "timing.csv", newline="") as file:
         second_epoch = list(csv.DictReader(file))[1]
     output = temporary / f"output-{name}"
     prediction_memory = run(

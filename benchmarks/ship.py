@@ -8,6 +8,7 @@ FOLDER holds the data that the run was trained on. Weights are kept in 16 bits; 
 of the kept file, by predict.py's own way (mirror averaging). Nothing that shows a patient is copied.
 """
 
+import csv
 import json
 import shutil
 import sys
@@ -27,7 +28,7 @@ from unet.options import QUICK, EvaluationOptions, TrainingOptions  # noqa: E402
 from unet.saved_run import PRETRAINED, SavedRun  # noqa: E402
 from unet.split import PUBLISHED_PATIENTS, read_patients  # noqa: E402
 
-COPIED = ("history.csv", "metrics.json", "curves.png")
+COPIED = ("history.csv", "timing.csv", "metrics.json", "curves.png")
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,12 @@ def command(options: TrainingOptions) -> str:
     return " ".join(["python train.py", *quick, *differences(asdict(options), asdict(usual), "")])
 
 
+def minutes(run: SavedRun) -> float:
+    """What all steps of a training took, without validation."""
+    with open(run.folder / "timing.csv", newline="") as file:
+        return sum(float(row["seconds"]) for row in csv.DictReader(file)) / 60
+
+
 def card(run: SavedRun, summary: dict) -> str:
     """The model card: model-card.md, its gaps filled."""
     config = run.config
@@ -114,7 +121,7 @@ def card(run: SavedRun, summary: dict) -> str:
             train_patients=len({config.facts[id]["patient"] for id in train}),
             epochs=metrics["epochs"],
             best_epoch=metrics["best_epoch"],
-            minutes=metrics["training_seconds"] / 60,
+            minutes=minutes(run),
             precision=config.precision,
             machine=config.machine,
             versions=", ".join(f"{name} {number}" for name, number in config.versions.items()),

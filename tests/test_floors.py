@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"files", "options"},
+    {"files", "options", "stopping"},
     {"metrics", "losses", "devices", "phantoms", "command_line"},
     {"model", "preprocessing", "augmentation", "plots"},
     {"data", "learner"},

@@ -1,10 +1,12 @@
 """What the scripts share: options from the command line, one-line errors, exit codes.
 
-Exit codes: 0 all done; 2 cannot start; 3 finished, but inputs were skipped; 130 stopped by Ctrl-C.
+Exit codes: 0 all done; 2 cannot start or go on; 3 finished, but inputs were skipped; 130 and 143 stopped by
+Ctrl-C and SIGTERM.
 """
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,8 +25,11 @@ def parse(options: type, description: str, default: object = None):
 def run(step: Callable[[], int | None]) -> None:
     """Do a script's step and end the process with its exit code; faults are told in a line."""
     from unet.files import UserError
+    from unet.stopping import SIGNALS, Stopped, stop_at_once
 
     try:
+        for number in SIGNALS:
+            signal.signal(number, stop_at_once)
         with start_up_messages_hidden():
             import tensorflow
 
@@ -34,9 +39,9 @@ def run(step: Callable[[], int | None]) -> None:
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("Stopped by Ctrl-C.", file=sys.stderr)
-        sys.exit(130)
+    except Stopped as stopped:
+        print(f"Stopped by {stopped}.", file=sys.stderr)
+        sys.exit(stopped.exit_code)
 
 
 @contextlib.contextmanager

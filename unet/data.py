@@ -184,8 +184,11 @@ def training_batches(
     epochs: range,
     seed: int,
     config: AugmentationConfig,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
     """Augmented batches of those epochs: images and masks, float32 (batch, size, size, 1).
+
+    The first `first_step` batches are left out.
 
     Order and augmentation are functions of (seed, epoch, slice) alone, and with it of who is in a
     batch, so a dataset that starts at a later epoch goes on exactly as one that ran through. The
@@ -208,6 +211,7 @@ def training_batches(
         return paste_tumors(images, masks, config.copy_paste, tf.random.fold_in(seeds[0], 0))
 
     items = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one_epoch)
+    items = items.skip(first_step * batch_size)
     items = items.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     batches = items.batch(batch_size, drop_remainder=True)
     return batches.map(paste, num_parallel_calls=2, deterministic=True).prefetch(2)

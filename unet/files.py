@@ -121,23 +121,31 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 
 def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
-    """Write a file so that its final name never holds half of it; durable: not even after a power cut."""
+    """Write a file so that its final name never holds half of it; durable: not even after a power cut.
+
+    Raises UserError, naming the file, where the disk is full or may not be written to.
+    """
     if isinstance(content, str):
         content = content.encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-            # mkstemp makes files that only their owner can read.
-            os.fchmod(file.fileno(), 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+                # mkstemp makes files that only their owner can read.
+                os.fchmod(file.fileno(), 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise UserError(
+            f"Cannot write '{path}': {error.strerror}. What was there stays."
+        ) from error
 
 
 def write_json(path: Path, content: object) -> None:

@@ -97,8 +97,10 @@ class Learner:
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """All that training changes: weights, statistics, dropout's seed state, optimizer, average."""
-        return self.model.variables + self.averaged.variables + self.optimizer.variables
+        """All that training changes: weights, statistics, dropout's seed state, average, optimizer, means."""
+        metrics = (self.loss, self.dice, self.iou)
+        parts = (self.model, self.averaged, self.optimizer, *metrics)
+        return [variable for part in parts for variable in part.variables]
 
     def state(self) -> list[np.ndarray]:
         return [np.asarray(variable.numpy()) for variable in self.variables]

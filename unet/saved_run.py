@@ -4,8 +4,8 @@ In the folder:
 
     config.json   options, preprocessing, threshold, split with ids, data fingerprint, versions
     model.keras   the network of the best epoch (averaged weights)
-    history.csv   a row an epoch            metrics.json  what was reached
-    checkpoint-N.npz   the whole state after epoch N, to go on from; the newest two are kept
+    history.csv   a row an epoch, timing.csv beside it      metrics.json   what was reached
+    checkpoint-N.npz   the whole state after N steps, to go on from; the newest two are kept
 """
 
 import contextlib
@@ -22,6 +22,7 @@ import cv2
 import keras
 import numpy as np
 import tensorflow as tf
+from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from unet.devices import choose_precision, use_precision
@@ -152,41 +153,50 @@ class SavedRun:
 
     # ------------------------------------------------------------------ progress
 
-    def write_history(self, rows: list[dict[str, float]]) -> None:
-        """history.csv, a row an epoch."""
+    def write_history(self, rows: list[dict[str, float]], timing: list[dict[str, float]]) -> None:
+        """history.csv, a row an epoch, the same whenever a training is repeated; timing.csv beside it."""
         write_table(self.folder / "history.csv", rows)
+        write_table(self.folder / "timing.csv", timing)
 
     def write_metrics(self, metrics: dict[str, object]) -> None:
         """metrics.json, what was reached."""
         write_json(self.folder / "metrics.json", metrics)
 
-    def save_checkpoint(self, epoch: int, arrays: list[np.ndarray], progress: dict) -> None:
-        """Keep the state after `epoch` epochs: variables in order, and progress as JSON can hold it."""
+    def save_checkpoint(self, steps: int, arrays: list[np.ndarray], progress: dict) -> None:
+        """Keep the state after `steps` steps: variables in order, and progress as JSON can hold it."""
         content = io.BytesIO()
         named = {f"variable_{index}": array for index, array in enumerate(arrays)}
         np.savez(content, progress=json.dumps(progress), **named)
-        write_whole(self._checkpoint(epoch), content.getvalue())
+        write_whole(self.folder / f"checkpoint-{steps:09d}.npz", content.getvalue())
         for path in self._checkpoints()[:-CHECKPOINTS_KEPT]:
             path.unlink()
 
-    def load_checkpoint(self) -> tuple[int, list[np.ndarray], dict] | None:
-        """Epoch, variables and progress of the newest checkpoint that can be read; None without any."""
+    def load_checkpoint(self) -> tuple[list[np.ndarray], dict] | None:
+        """Variables and progress of the newest checkpoint that can be read; None without any."""
         for path in reversed(self._checkpoints()):
             try:
                 with np.load(path, allow_pickle=False) as content:
                     arrays = [content[f"variable_{i}"] for i in range(len(content.files) - 1)]
-                    progress = json.loads(str(content["progress"]))
+                    return arrays, json.loads(str(content["progress"]))
             except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged files
                 print(f"'{path}' is damaged ({error}); going on from the one before.")
-                continue
-            return int(path.stem.split("-")[1]), arrays, progress
         return None
-
-    def _checkpoint(self, epoch: int) -> Path:
-        return self.folder / f"checkpoint-{epoch:05d}.npz"
 
     def _checkpoints(self) -> list[Path]:
         return sorted(self.folder.glob("checkpoint-*.npz"))
+
+    def lock(self) -> FileLock:
+        """A context in which no other process trains into this folder; UserError where one does already.
+
+        The system frees the lock when a process ends, however it ends.
+        """
+        lock = FileLock(self.folder / ".lock")
+        try:
+            return lock.acquire(timeout=0)
+        except Timeout as error:
+            raise UserError(
+                f"Another process is training into '{self.folder}': wait for it or stop it."
+            ) from error
 
 
 def new_config(

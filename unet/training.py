@@ -5,8 +5,10 @@ this loop does both, as order and augmentation depend on (seed, epoch, slice) on
 """
 
 import math
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 
@@ -26,17 +28,33 @@ from unet.devices import choose_precision, use_precision
 from unet.files import UserError
 from unet.learner import Learner
 from unet.options import TrainingOptions
-from unet.saved_run import SavedRun, new_config
+from unet.saved_run import CHECKPOINTS_KEPT, SavedRun, new_config
 from unet.split import split_slices
+from unet.stopping import Stopped, StopRequest
 
 SAMPLES_SHOWN = 6
 # Drawing takes a second: more than an epoch on a small set.
 SECONDS_BETWEEN_PLOTS = 15
+# Within an epoch; there is one after each epoch as well.
+SECONDS_BETWEEN_CHECKPOINTS = 600
+
+
+@dataclass
+class Progress:
+    """How far a training is. With the learner's state it is what a checkpoint holds."""
+
+    epoch: int = 0  # epochs done
+    step: int = 0  # steps done of the next one
+    seconds: float = 0.0  # spent on those steps, of which `waiting` for data
+    waiting: float = 0.0
+    cpu_seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    timing: list[dict[str, float]] = field(default_factory=list)
 
 
 def train(options: TrainingOptions) -> SavedRun:
     """Train, or go on with options.resume; returns the run, whose folder holds all results."""
-    run = SavedRun.open(options.resume) if options.resume else None
+    run = resumed(options) if options.resume else None
     options = run.config.options if run else options
     folder = Path(run.config.data_folder) if run else data_folder(options.data.data)
     check_size(options)
@@ -48,14 +66,36 @@ def train(options: TrainingOptions) -> SavedRun:
     train_count = len(run.config.split["train"])
     batch_size = min(options.batch_size, train_count)
     steps = train_count // batch_size * options.epochs
-    learner = Learner(options, batch_size, steps, tf.distribute.get_strategy())
     try:
-        history = fit(learner, run, slices)
+        with run.lock():
+            learner = Learner(options, batch_size, steps, tf.distribute.get_strategy())
+            history = fit(learner, run, slices)
+            finish(run, slices, history)
     except KeyboardInterrupt:
         print(f"Go on with: python train.py --resume {run.folder}")
         raise
-    finish(run, slices, history)
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise UserError(
+            f"Out of memory: start anew with a --batch-size below {batch_size} or a --size below "
+            f"{options.size}."
+        ) from error
     return run
+
+
+def resumed(options: TrainingOptions) -> SavedRun:
+    """The run to go on with; UserError where options beside --resume are given."""
+    given = [
+        item.name
+        for item in fields(options)
+        if item.name != "resume"
+        and getattr(options, item.name) != getattr(TrainingOptions(), item.name)
+    ]
+    if given:
+        raise UserError(
+            f"--resume takes all options from the run: leave out those of '{given[0]}', or start a new "
+            "run with them."
+        )
+    return SavedRun.open(options.resume)
 
 
 def check_size(options: TrainingOptions) -> None:
@@ -93,77 +133,123 @@ def check_same_data(run: SavedRun, slices: Slices) -> SavedRun:
 def fit(learner: Learner, run: SavedRun, slices: Slices) -> list[dict[str, float]]:
     """Train from the last checkpoint, or the start, to the last epoch; returns the history."""
     options = run.config.options
-    start, history = 0, []
+    progress = Progress()
     checkpoint = run.load_checkpoint()
     if checkpoint:
-        start, arrays, progress = checkpoint
+        arrays, told = checkpoint
         learner.restore(arrays)
-        history = progress["history"]
-        print(f"Going on after epoch {start} of {options.epochs}.")
+        progress = Progress(**told)
+        print(f"Going on after {progress.step} steps of epoch {progress.epoch + 1}.")
+    check_disk(run, learner)
 
     train_indices, val_indices = (
         slices.indices(run.config.split[part]) for part in ("train", "val")
     )
     shown = spread(val_indices, SAMPLES_SHOWN)
-    epochs = range(start, options.epochs)
     batch_size = learner.batch_size
+    steps = len(train_indices) // batch_size
+    epochs = range(progress.epoch, options.epochs)
     batches = training_batches(
-        slices, train_indices, batch_size, epochs, options.seed, options.augmentation
+        slices, train_indices, batch_size, epochs, options.seed, options.augmentation, progress.step
     )
     batches = iter(learner.strategy.experimental_distribute_dataset(batches))
-    steps = len(train_indices) // batch_size
-    total, done = steps * options.epochs, steps * start
     drawn = -math.inf
-    with tqdm(total=total, initial=done, unit="step", disable=None) as progress:
+    done = steps * progress.epoch + progress.step
+    with (
+        StopRequest() as stop,
+        tqdm(total=steps * options.epochs, initial=done, unit="step", disable=None) as bar,
+    ):
+
+        def save() -> None:
+            count = steps * progress.epoch + progress.step
+            run.save_checkpoint(count, learner.state(), asdict(progress))
+
         for epoch in epochs:
-            progress.set_description(f"epoch {epoch + 1}/{options.epochs}")
-            row = {"epoch": epoch + 1}
-            row |= train_epoch(learner, batches, steps, progress)
+            bar.set_description(f"epoch {epoch + 1}/{options.epochs}")
+            row = train_epoch(learner, batches, steps, progress, stop, save, bar)
             row |= validate(learner, validation_batches(slices, val_indices, batch_size))
-            is_best = row["val_dice"] > max((old["val_dice"] for old in history), default=-1)
-            history.append(row)
+            is_best = row["val_dice"] > max(
+                (old["val_dice"] for old in progress.history), default=-1
+            )
+            progress.history.append(row)
+            progress.timing.append(timing_of(progress))
             if is_best:
                 run.save_model(learner.averaged)
-            report(row, is_best, progress)
-            run.write_history(history)
+            report(row, progress.seconds, is_best, bar)
+            progress.epoch, progress.step = epoch + 1, 0
+            progress.seconds = progress.waiting = progress.cpu_seconds = 0.0
+            run.write_history(progress.history, progress.timing)
             if time.monotonic() > drawn + SECONDS_BETWEEN_PLOTS or epoch == epochs[-1]:
-                draw(run, learner, slices, shown, history)
+                draw(run, learner, slices, shown, progress.history)
                 drawn = time.monotonic()
             # Last: what a checkpoint says is done, is done.
-            run.save_checkpoint(len(history), learner.state(), {"history": history})
-    return history
+            save()
+            if stop.number:
+                raise Stopped(stop.number)
+    return progress.history
+
+
+def check_disk(run: SavedRun, learner: Learner) -> None:
+    """UserError where the checkpoints that are kept, and the one being written, would not fit."""
+    needed = (CHECKPOINTS_KEPT + 2) * sum(array.nbytes for array in learner.state())
+    free = shutil.disk_usage(run.folder).free
+    if free < needed:
+        raise UserError(
+            f"'{run.folder}' is on a disk with {free / 2**30:.2f} GiB free; the checkpoints need "
+            f"{needed / 2**30:.2f} GiB: free some space, or train where there is more."
+        )
 
 
 def train_epoch(
-    learner: Learner, batches: Iterator, steps: int, progress: tqdm
+    learner: Learner,
+    batches: Iterator,
+    steps: int,
+    progress: Progress,
+    stop: StopRequest,
+    save: Callable[[], None],
+    bar: tqdm,
 ) -> dict[str, float]:
-    """Train on `steps` batches; returns the means, the learning rate and where the time went."""
+    """Train up to `steps` batches; returns the epoch's means. A stop request saves and raises Stopped."""
     learning_rate = float(learner.optimizer.learning_rate)
-    start, start_cpu = time.perf_counter(), time.process_time()
-    waiting = 0.0
-    for step in range(steps):
-        asked = time.perf_counter()
+    saved = time.monotonic()
+    while progress.step < steps:
+        start, start_cpu = time.perf_counter(), time.process_time()
         images, masks = next(batches)
-        waiting += time.perf_counter() - asked
+        progress.waiting += time.perf_counter() - start
         learner.train_step(images, masks)
-        if step % 10 == 9:
+        progress.step += 1
+        if progress.step % 10 == 0 or progress.step == steps:
             loss, dice = float(learner.loss.result()), float(learner.dice.result())
-            progress.set_postfix_str(f"loss {loss:.3f}, Dice {dice:.3f}")
-        progress.update()
+            bar.set_postfix_str(f"loss {loss:.3f}, Dice {dice:.3f}")
+            if not math.isfinite(loss):
+                raise UserError(
+                    "The loss is no number any more: start anew with a lower --learning-rate. "
+                    "The best network so far is kept in the run."
+                )
+        progress.seconds += time.perf_counter() - start
+        progress.cpu_seconds += time.process_time() - start_cpu
+        bar.update()
+        if stop.number or time.monotonic() > saved + SECONDS_BETWEEN_CHECKPOINTS:
+            save()
+            saved = time.monotonic()
+        if stop.number:
+            raise Stopped(stop.number)
     scores = learner.take_scores()
-    seconds = time.perf_counter() - start
-    if not math.isfinite(scores["loss"]):
-        raise UserError(
-            "The loss is no number any more: start anew with a lower --learning-rate. "
-            "The best network so far is kept in the run."
-        )
     return {
+        "epoch": progress.epoch + 1,
         "loss": scores["loss"],
         "dice": scores["dice"],
         "learning_rate": learning_rate,
-        "seconds": seconds,
-        "waiting_for_data": waiting / seconds,
-        "busy_cores": (time.process_time() - start_cpu) / seconds,
+    }
+
+
+def timing_of(progress: Progress) -> dict[str, float]:
+    """A row of timing.csv: seconds of the epoch's steps, the share spent waiting, cores that were busy."""
+    return {
+        "epoch": progress.epoch + 1,
+        "seconds": progress.seconds,
+        "waiting_for_data": progress.waiting / progress.seconds,
+        "busy_cores": progress.cpu_seconds / progress.seconds,
     }
 
 
@@ -174,12 +260,12 @@ def validate(learner: Learner, batches: tf.data.Dataset) -> dict[str, float]:
     return {f"val_{name}": value for name, value in learner.take_scores().items()}
 
 
-def report(row: dict[str, float], is_best: bool, progress: tqdm) -> None:
+def report(row: dict[str, float], seconds: float, is_best: bool, bar: tqdm) -> None:
     """A line an epoch, above the progress bar."""
-    progress.write(
+    bar.write(
         f"epoch {row['epoch']:3d}  loss {row['loss']:.4f}  Dice {row['dice']:.4f}  "
         f"validation: loss {row['val_loss']:.4f}  Dice {row['val_dice']:.4f}  "
-        f"({row['seconds']:.0f} s){'  best so far' if is_best else ''}"
+        f"({seconds:.0f} s){'  best so far' if is_best else ''}"
     )
 
 
@@ -226,7 +312,6 @@ def finish(run: SavedRun, slices: Slices, history: list[dict]) -> None:
             "val_iou": float(np.mean([score["iou"] for score in scores])),
             "val_patients": len(set(patients)),
             "val_slices": len(val_ids),
-            "training_seconds": sum(row["seconds"] for row in history),
         },
     )
     print(
