@@ -22,10 +22,10 @@ def start(*arguments: object, cwd) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=cwd, stdout=-1, stderr=-1, text=True)
 
 
-def wait_for_epoch(training: subprocess.Popen, number: int) -> None:
-    """Read what a training prints until that epoch is done."""
+def wait_for_epoch(training: subprocess.Popen) -> None:
+    """Read what a training prints until an epoch is done."""
     for line in training.stdout:
-        if line.startswith(f"epoch {number:3d}"):
+        if line.startswith("epoch"):
             return
     raise AssertionError(training.stderr.read())
 
@@ -59,7 +59,7 @@ def test_determinism_the_same_seed_gives_the_same_run(phantoms, whole, tmp_path)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_38_signal_in_training(number, code, phantoms, whole, tmp_path):
     with start("--data", phantoms, "--name", "run", *SIX_EPOCHS, cwd=tmp_path) as training:
-        wait_for_epoch(training, 1)
+        wait_for_epoch(training)
         training.send_signal(number)
         out, errors = training.communicate(timeout=60)
     run = tmp_path / "runs" / "run"
@@ -106,14 +106,14 @@ def test_36_newest_checkpoint_damaged(whole, tmp_path):
 def test_44_two_trainings_into_one_folder(phantoms, whole, tmp_path):
     long = [*TINY, "--epochs", "1000"]
     with start("--data", phantoms, "--name", "run", *long, cwd=tmp_path) as training:
-        wait_for_epoch(training, 1)
+        wait_for_epoch(training)
         second = run_script("train", "--resume", "runs/run", cwd=tmp_path)
         training.kill()
     assert second.returncode == 2
     assert "Another process is training into 'runs/run'" in second.stderr
     # The lock of the killed one is stale.
     with start("--resume", "runs/run", cwd=tmp_path) as training:
-        wait_for_epoch(training, 3)
+        wait_for_epoch(training)
         training.kill()
 
 
