@@ -133,7 +133,8 @@ def author_loop(images: list[Path]) -> float:
             # His network takes three channels; ours of his has one, which is a little faster.
             grey = image[np.newaxis, ..., :1].astype(np.float32) / 255
             mask = model.predict(grey, verbose=0)[0] >= 0.5
-            joined = np.concatenate([image, np.repeat(mask, 3, axis=-1) * 255], axis=1)
+            white = np.repeat(mask, 3, axis=-1).astype(np.uint8) * 255
+            joined = np.concatenate([image, white], axis=1)
             cv2.imwrite(f"{folder}/{path.name}", joined)
             times.append(time.perf_counter() - start)
     return 1 / statistics.median(times)

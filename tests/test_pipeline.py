@@ -145,7 +145,7 @@ def test_prediction_writes_native_masks_overlays_and_a_row_an_image(trained, pha
     for name, size in (("a/x", (70, 50)), ("b/x.png", (33, 129)), ("b/x.jpg", (64, 64))):
         mask = read_image(tmp_path / "out/masks" / f"{name}.png")
         assert mask.shape == size and set(np.unique(mask)) <= {0, 255}
-        assert cv2.imread(str(tmp_path / "out/overlays" / f"{name}.png")).shape == (*size, 3)
+        assert cv2.imread(str(tmp_path / "out/overlays" / f"{name}.jpg")).shape == (*size, 3)
     row = rows[f"{images}/phantom.png"]
     mask = read_image(tmp_path / "out/masks/phantom.png")
     assert (int(row["width"]), int(row["height"])) == (64, 64)

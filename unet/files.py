@@ -113,10 +113,19 @@ def image_files_below(folder: Path) -> list[Path]:
     )
 
 
-def encode_png(pixels: np.ndarray) -> bytes:
-    """PNG bytes of uint8 pixels (height, width) or BGR (height, width, 3)."""
-    # Level 1 writes twice as fast as the default for files a tenth larger.
-    _, content = cv2.imencode(".png", pixels, (cv2.IMWRITE_PNG_COMPRESSION, 1))
+def encode_mask(mask: np.ndarray) -> bytes:
+    """A boolean mask (height, width) as PNG of 0 and 255."""
+    # Level 1 and no filter: four times as fast as the default, and masks are small however packed.
+    fast = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE)
+    _, content = cv2.imencode(".png", mask.astype(np.uint8) * 255, fast)
+    return content.tobytes()
+
+
+def encode_picture(pixels: np.ndarray) -> bytes:
+    """BGR pixels uint8 (height, width, 3) as JPEG, to look at: ten times as fast as PNG."""
+    full_colour = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444  # or thin coloured lines would blur
+    options = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, full_colour)
+    _, content = cv2.imencode(".jpg", pixels, options)
     return content.tobytes()
 
 

@@ -13,7 +13,14 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from unet.files import UserError, encode_png, image_files_below, read_image, write_whole
+from unet.files import (
+    UserError,
+    encode_mask,
+    encode_picture,
+    image_files_below,
+    read_image,
+    write_whole,
+)
 from unet.inference import Prediction, Predictor
 from unet.options import PredictionOptions
 from unet.saved_run import SavedRun
@@ -139,8 +146,8 @@ def write_outputs(prediction: Prediction, predictor: Predictor, folder: Path) ->
     start = time.perf_counter()
     mask = predictor.mask(prediction.probability)
     overlay = draw_overlay(prediction.image, prediction.probability, predictor.threshold)
-    for kind, pixels in (("masks", mask.astype(np.uint8) * 255), ("overlays", overlay)):
-        write_whole(folder / kind / f"{input.name}.png", encode_png(pixels), durable=False)
+    write_whole(folder / "masks" / f"{input.name}.png", encode_mask(mask), durable=False)
+    write_whole(folder / "overlays" / f"{input.name}.jpg", encode_picture(overlay), durable=False)
     seconds = prediction.seconds + time.perf_counter() - start
     return Measurement(
         str(input.path), "ok", mask.shape[1], mask.shape[0],

@@ -39,7 +39,7 @@ def stretch_contrast(image: np.ndarray) -> np.ndarray:
 
 def percentiles(image: np.ndarray) -> tuple[float, float]:
     """PERCENTILES of uint8 pixels as numpy.percentile has them, but by counting: ten times faster."""
-    at_most = np.bincount(image.ravel(), minlength=256).cumsum()
+    at_most = cv2.calcHist([image], [0], None, [256], [0, 256]).ravel().astype(np.int64).cumsum()
     places = np.array(PERCENTILES) / 100 * (image.size - 1)
     below, above = (
         np.searchsorted(at_most, round_(places), side="right") for round_ in (np.floor, np.ceil)
