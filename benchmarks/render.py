@@ -170,7 +170,8 @@ def prediction() -> str:
         f"{kept['share_of_network_alone']:.0%} of what the network alone does. The first mask is there "
         f"{few['first_mask_seconds']:.1f} s after the start; memory peaks at "
         f"{few['peak_memory_gib']:.2f} GiB for {few['files']} files "
-        f"and {many['peak_memory_gib']:.2f} GiB for {many['files']}."
+        f"and {many['peak_memory_gib']:.2f} GiB for {many['files']}.\n\n"
+        f"*{where(kept['machine'], kept['versions'])}.*"
     )
 
 
