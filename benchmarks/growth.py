@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 
 import tyro
+from timing import peak_gib
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -101,8 +102,7 @@ def run(folder: Path, script: str, *arguments: object) -> float:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{script} failed with {arguments}.")
-    # macOS counts bytes, Linux KiB.
-    return usage.ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+    return peak_gib(usage)
 
 
 def output_time(output: Path, pick) -> float:

@@ -23,6 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tyro
+from timing import peak_gib, times_of
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -97,8 +98,7 @@ def predict_many(images: list[Path], count: int, run: Path | None, temporary: Pa
         "files": count,
         "seconds": seconds,
         "first_mask_seconds": first,
-        # macOS counts bytes, Linux KiB.
-        "peak_memory_gib": usage.ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20),
+        "peak_memory_gib": peak_gib(usage),
     }
 
 
@@ -117,7 +117,8 @@ def network_alone(images: list[Path], run: Path | None) -> float:
         for path in images[: predictor.batch_size]
     ]
     inputs = tf.constant(to_network_input(np.stack(squares)))
-    return len(squares) / statistics.median(seconds_of(lambda: predictor.network(inputs).numpy()))
+    times = times_of(lambda: predictor.network(inputs).numpy(), repetitions=30)
+    return len(squares) / statistics.median(times)
 
 
 def author_loop(images: list[Path]) -> float:
@@ -138,16 +139,6 @@ def author_loop(images: list[Path]) -> float:
             cv2.imwrite(f"{folder}/{path.name}", joined)
             times.append(time.perf_counter() - start)
     return 1 / statistics.median(times)
-
-
-def seconds_of(step, repetitions: int = 30) -> list[float]:
-    """Seconds of each repetition, after two that warm up."""
-    times = []
-    for _ in range(repetitions + 2):
-        start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
-    return times[2:]
 
 
 if __name__ == "__main__":

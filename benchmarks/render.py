@@ -35,20 +35,29 @@ def where(machine: str, versions: dict[str, str]) -> str:
     return f"{machine}; {', '.join(f'{name} {number}' for name, number in versions.items())}"
 
 
+def markdown_table(*rows: tuple[str, ...]) -> str:
+    """A table; the first row has the headings."""
+    headings, *rest = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([headings, "|" + " --- |" * len(rows[0]), *rest])
+
+
 def score_table(scores: dict) -> str:
     """Scores of all slices and by tumor type as a table."""
-    lines = [
-        "| tumor | slices | patients | Dice (95 % interval over patients) | IoU | missed whole |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    interval = "Dice (95 % interval over patients)"
+    rows = [("tumor", "slices", "patients", interval, "IoU", "missed whole")]
     for name, group in scores.items():
-        low, high = group["dice"]["interval"]
-        lines.append(
-            f"| {name} | {group['slices']} | {group['patients']} | "
-            f"{group['dice']['mean']:.3f} ({low:.3f} to {high:.3f}) | {group['iou']['mean']:.3f} | "
-            f"{group['tumors_missed_whole']:.1%} |"
+        mean, (low, high) = group["dice"]["mean"], group["dice"]["interval"]
+        rows.append(
+            (
+                name,
+                f"{group['slices']}",
+                f"{group['patients']}",
+                f"{mean:.3f} ({low:.3f} to {high:.3f})",
+                f"{group['iou']['mean']:.3f}",
+                f"{group['tumors_missed_whole']:.1%}",
+            )
         )
-    return "\n".join(lines)
+    return markdown_table(*rows)
 
 
 def shipped() -> str:
@@ -130,26 +139,26 @@ def speed() -> str:
     kept = read(RESULTS / "speed.json")
     if not kept:
         return ""
-    lines = [
-        "| network | parameters | training, slices/s | inference, slices/s | best setting |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+    rows = [("network", "parameters", "training, slices/s", "inference, slices/s", "best setting")]
     for network, best in kept["best"].items():
         training, inference = best["training"], best["inference"]
         if not inference:
             continue
-        trains = f"{training['slices_per_second']:.1f}" if training else "out of memory"
-        setting = f"{inference['precision']}, {inference['mode']}"
-        lines.append(
-            f"| {NAMES[network]} | {inference['parameters'] / 1e6:.1f} M | {trains} | "
-            f"{inference['slices_per_second']:.1f} | {setting} |"
+        rows.append(
+            (
+                NAMES[network],
+                f"{inference['parameters'] / 1e6:.1f} M",
+                f"{training['slices_per_second']:.1f}" if training else "out of memory",
+                f"{inference['slices_per_second']:.1f}",
+                f"{inference['precision']}, {inference['mode']}",
+            )
         )
     precision, share = max(
         kept["ours_over_ceiling"].items(), key=lambda pair: pair[1]["flops_per_second"]
     )
     return (
         f"Networks alone, {kept['size']} x {kept['size']} pixels, batch {kept['batch']}, each in its fastest "
-        f"CPU setting, one run on one idle machine:\n\n" + "\n".join(lines) + "\n\n"
+        f"CPU setting, one run on one idle machine:\n\n" + markdown_table(*rows) + "\n\n"
         f"Ours trains at {share['flops_per_second'] / 1e9:.0f} GFLOP/s in {precision}: "
         f"{share['over_convolution']:.0%} of what one large convolution reaches here and "
         f"{share['over_product']:.0%} of a matrix product.\n\n"

@@ -30,27 +30,36 @@ class Job:
 
     def time(self, step: Callable[[], object]) -> list[float]:
         """Seconds of each `step` after warm-up: `repetitions` of them, more until `seconds` are over."""
-        for _ in range(WARM_UP_STEPS):
-            step()
-        times = []
-        while len(times) < self.repetitions or sum(times) < self.seconds:
-            start = time.perf_counter()
-            step()
-            times.append(time.perf_counter() - start)
-        return times
+        return times_of(step, self.repetitions, self.seconds)
 
     def speed(self, step: Callable[[], object]) -> dict[str, float]:
         """Slices per second of `step`, which takes a batch; peak memory of the process until now."""
         times = self.time(step)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {
             "slices_per_second": self.batch / statistics.median(times),
             "slowest": self.batch / max(times),
             "fastest": self.batch / min(times),
             "repetitions": len(times),
-            # macOS counts bytes, Linux KiB.
-            "peak_memory_gib": peak / (2**30 if sys.platform == "darwin" else 2**20),
+            "peak_memory_gib": peak_gib(resource.getrusage(resource.RUSAGE_SELF)),
         }
+
+
+def times_of(step: Callable[[], object], repetitions: int, seconds: float = 0.0) -> list[float]:
+    """Seconds of each `step` after warm-up: `repetitions` of them, more until `seconds` are over."""
+    for _ in range(WARM_UP_STEPS):
+        step()
+    times = []
+    while len(times) < repetitions or sum(times) < seconds:
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def peak_gib(usage: resource.struct_rusage) -> float:
+    """Peak memory of a process in GiB."""
+    # macOS counts bytes, Linux KiB.
+    return usage.ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def tell(figures: dict) -> None:
