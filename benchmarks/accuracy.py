@@ -10,7 +10,6 @@ about our augmentation, AdamW and a cosine schedule over its time; minutes count
 validation. Ours come from the history of finished runs. Results go to benchmarks/results/accuracy.json.
 """
 
-import csv
 import json
 import subprocess
 import sys
@@ -24,7 +23,7 @@ import tyro
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
-from unet.files import write_json  # noqa: E402
+from unet.files import read_table, write_json  # noqa: E402
 
 # Network, pixels a side, number format, mode.
 PEERS = (
@@ -53,14 +52,9 @@ class AccuracyOptions:
     """Where the curves go; those that are there and not measured now stay."""
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def our_curve(run: Path) -> dict:
     """Minutes and validation Dice of each epoch of a run."""
-    rows, timing = (read_csv(run / f"{name}.csv") for name in ("history", "timing"))
+    rows, timing = (read_table(run / f"{name}.csv") for name in ("history", "timing"))
     minutes = np.cumsum([float(row["seconds"]) for row in timing]) / 60
     points = [
         {"minutes": float(minute), "val_dice": float(row["val_dice"])}

@@ -10,7 +10,6 @@ random fifth of the slices validates, and other slices of the same patients trai
 the difference is the optimism of a split by slice. Results go to benchmarks/results/folds.json.
 """
 
-import csv
 import json
 import random
 import subprocess
@@ -24,7 +23,7 @@ import tyro
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
-from unet.files import write_json, write_table  # noqa: E402
+from unet.files import read_table, write_json, write_table  # noqa: E402
 
 BY_SLICE = "by-slice"
 
@@ -64,8 +63,7 @@ def measure(options: FoldsOptions) -> None:
 
 def table_by_slice(folder: Path) -> Path:
     """A patients table that calls each slice a patient of its own and lets a random fifth validate."""
-    with open(folder / "patients.csv", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] != "test"]
+    rows = [row for row in read_table(folder / "patients.csv") if row["split"] != "test"]
     validation = set(random.Random(0).sample([row["id"] for row in rows], len(rows) // 5))
     table = [
         {
@@ -87,8 +85,7 @@ def gather(folds: list[Path], by_slice: Path) -> dict:
 
     rows = []
     for run in folds:
-        with open(run / "evaluation-val" / "per_slice.csv", newline="") as file:
-            rows += list(csv.DictReader(file))
+        rows += read_table(run / "evaluation-val" / "per_slice.csv")
     for row in rows:
         for name in row.keys() - {"id", "patient", "pid", "tumor", "split"}:
             row[name] = float(row[name])

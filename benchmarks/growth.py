@@ -9,7 +9,6 @@ them, each point in processes of its own, by the scripts as users run them. One 
 Results go to benchmarks/results/growth.json.
 """
 
-import csv
 import json
 import os
 import subprocess
@@ -24,7 +23,7 @@ from timing import peak_gib
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
-from unet.files import write_json  # noqa: E402
+from unet.files import read_table, write_json  # noqa: E402
 from unet.phantoms import write_phantoms  # noqa: E402
 from unet.saved_run import installed_versions, machine_description  # noqa: E402
 
@@ -72,8 +71,7 @@ def measure_point(point: dict[str, int], temporary: Path) -> dict[str, float]:
         temporary, "train.py", "--quick", "--data", folder, "--name", name, "--epochs", 2,
         "--size", point["size"], "--batch-size", point["batch"],
     )  # fmt: skip
-    with open(temporary / "runs" / name / "timing.csv", newline="") as file:
-        second_epoch = list(csv.DictReader(file))[1]
+    second_epoch = read_table(temporary / "runs" / name / "timing.csv")[1]
     output = temporary / f"output-{name}"
     prediction_memory = run(
         temporary, "predict.py", folder / "images", "--run", f"runs/{name}", "--output", output,

@@ -8,7 +8,6 @@ FOLDER holds the data that the run was trained on. Weights are kept in 16 bits; 
 of the kept file, by predict.py's own way (mirror averaging). Nothing that shows a patient is copied.
 """
 
-import csv
 import json
 import shutil
 import sys
@@ -22,7 +21,7 @@ from render import score_table
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from unet.evaluation import evaluate  # noqa: E402
-from unet.files import write_json, write_whole  # noqa: E402
+from unet.files import read_table, write_json, write_whole  # noqa: E402
 from unet.model import build_unet  # noqa: E402
 from unet.options import QUICK, EvaluationOptions, TrainingOptions  # noqa: E402
 from unet.saved_run import PRETRAINED, SavedRun  # noqa: E402
@@ -51,7 +50,7 @@ def ship(options: ShipOptions) -> None:
     shutil.rmtree(PRETRAINED, ignore_errors=True)
     usual = TrainingOptions().data
     published = read_patients(PUBLISHED_PATIENTS)
-    shipped = SavedRun.create(
+    shipped = SavedRun(
         PRETRAINED,
         replace(
             config,
@@ -63,6 +62,7 @@ def ship(options: ShipOptions) -> None:
             fingerprints={},
         ),
     )
+    shipped.create()
     save_in_16_bits(shipped, model)
     for name in COPIED:
         shutil.copy(options.run / name, PRETRAINED / name)
@@ -103,8 +103,7 @@ def command(options: TrainingOptions) -> str:
 
 def minutes(run: SavedRun) -> float:
     """What all steps of a training took, without validation."""
-    with open(run.folder / "timing.csv", newline="") as file:
-        return sum(float(row["seconds"]) for row in csv.DictReader(file)) / 60
+    return sum(float(row["seconds"]) for row in read_table(run.folder / "timing.csv")) / 60
 
 
 def card(run: SavedRun, summary: dict) -> str:

@@ -8,11 +8,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from unet.phantoms import write_phantoms
 
+settings.register_profile("default", max_examples=400)
+settings.register_profile("fuzz", max_examples=20_000)
+settings.load_profile("default")
 ROOT = Path(__file__).parent.parent
 # The smallest training that goes through every step.
 TINY = (

@@ -7,7 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"files", "options", "stopping"},
+    {"options", "stopping"},
+    {"files"},
     {"metrics", "losses", "devices", "phantoms", "command_line"},
     {"model", "preprocessing", "augmentation", "plots"},
     {"data", "learner"},

@@ -14,7 +14,7 @@ from unet.data import load_slices
 from unet.evaluation import gallery_choice
 from unet.files import UserError, read_image
 from unet.inference import Predictor
-from unet.options import DataOptions, ModelConfig, TrainingOptions
+from unet.options import DataOptions, ModelConfig, PredictionOptions, TrainingOptions
 from unet.prediction import draw_overlay, find_inputs, measure, prepare_output
 from unet.preprocessing import to_native_size, to_network_input
 from unet.saved_run import SavedRun
@@ -154,7 +154,7 @@ def test_prediction_writes_native_masks_overlays_and_a_row_an_image(trained, pha
     again = run_script(
         "predict", images, "--run", trained, "--output", tmp_path / "out", cwd=tmp_path
     )
-    assert again.returncode == 2 and "add --overwrite" in again.stderr
+    assert again.returncode == 2 and "replace them with --overwrite" in again.stderr
 
 
 def test_measures_of_a_mask_by_hand():
@@ -192,7 +192,7 @@ def test_results_are_no_inputs_and_masks_of_a_data_set_are_safe(phantoms, tmp_pa
     write_image(tmp_path / "out/overlays/x.png", np.zeros((2, 2), np.uint8))
     assert [input.name for input in find_inputs((str(tmp_path),), tmp_path / "out")] == ["x"]
     with pytest.raises(UserError, match="holds masks/ of something else"):
-        prepare_output(phantoms, overwrite=True)
+        prepare_output(PredictionOptions(("x",), phantoms, overwrite=True), {}, [])
     assert any((phantoms / "masks").iterdir())
 
 

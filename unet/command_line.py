@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 
 import tyro
 
@@ -19,7 +20,23 @@ def parse(options: type, description: str, default: object = None):
 
     --help and mistakes end the process here, before TensorFlow is imported.
     """
-    return tyro.cli(options, description=description, default=default)
+    parsed = tyro.cli(options, description=description, default=default)
+    check(parsed)
+    return parsed
+
+
+def check(options: object) -> None:
+    """End the process with a line where an option is out of its range."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        TypeAdapter(type(options)).validate_python(asdict(options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        # --data's own options stand beside the others.
+        name = ".".join(part for part in first["loc"] if part != "data").replace("_", "-")
+        print(f"--{name} {first['input']}: {first['msg']}.", file=sys.stderr)
+        sys.exit(2)
 
 
 def run(step: Callable[[], int | None]) -> None:
@@ -30,6 +47,8 @@ def run(step: Callable[[], int | None]) -> None:
     try:
         for number in SIGNALS:
             signal.signal(number, stop_at_once)
+        # Names of files may hold what no terminal can show.
+        sys.stdout.reconfigure(errors="backslashreplace")
         with start_up_messages_hidden():
             import tensorflow
 

@@ -16,8 +16,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from unet.augmentation import augment, paste_tumors
-from unet.files import MAX_PIXELS, ImageError, UserError, image_files_below, read_image, read_mask
-from unet.options import AugmentationConfig
+from unet.files import ImageError, UserError, image_files_below, read_image, read_mask
+from unet.options import MAX_PIXELS, AugmentationConfig
 from unet.phantoms import write_phantoms
 from unet.preprocessing import to_network_input, to_training_image, to_training_mask
 

@@ -1,9 +1,15 @@
-"""The machine's part: which number format the network computes in here."""
+"""The machine's part: which number format the network computes in here, and the memory that is free."""
 
+import contextlib
 import time
+from pathlib import Path
 
 import keras
+import psutil
 import tensorflow as tf
+
+# Where Linux tells what a container may use (control groups, version 2 and 1).
+MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def choose_precision(wanted: str) -> str:
@@ -34,3 +40,12 @@ def _convolution_seconds(dtype: tf.DType) -> float:
 def use_precision(precision: str) -> None:
     """Layers built from now on compute in this format; their weights stay float32."""
     keras.config.set_dtype_policy(precision)
+
+
+def free_memory() -> int:
+    """Bytes that this process can still take without the system killing it."""
+    free = psutil.virtual_memory().available + psutil.swap_memory().free
+    for path in MEMORY_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # not there, or "max"
+            free = min(free, int(Path(path).read_text()) - psutil.Process().memory_info().rss)
+    return free

@@ -1,22 +1,30 @@
 """The one reader of image files and the one writer of results: whole or not at all."""
 
+import contextlib
 import csv
+import errno
 import io
 import json
 import os
 import stat
 import tempfile
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
+from filelock import FileLock, Timeout
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from unet.options import MAX_PIXELS
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
-MAX_PIXELS = 100_000_000
 # Its own limit only warns; ours holds.
 Image.MAX_IMAGE_PIXELS = None
+# Of damaged metadata beside pixels that are whole.
+warnings.filterwarnings("ignore", module="PIL")
 
 
 class UserError(Exception):
@@ -104,10 +112,17 @@ def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 
 def image_files_below(folder: Path) -> list[Path]:
-    """Image files in a folder and the folders below it, sorted; links to folders are not followed."""
+    """Image files in a folder and the folders below it, sorted; links to folders are not followed.
+
+    Raises UserError for a folder that may not be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"Cannot read the folder '{error.filename}': {error.strerror}.") from error
+
     return sorted(
         Path(parent) / name
-        for parent, _, names in os.walk(folder)
+        for parent, _, names in os.walk(folder, onerror=refuse)
         for name in names
         if name.lower().endswith(IMAGE_SUFFIXES)
     )
@@ -135,7 +150,7 @@ def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
     Raises UserError, naming the file, where the disk is full or may not be written to.
     """
     if isinstance(content, str):
-        content = content.encode()
+        content = to_bytes(content)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
@@ -157,15 +172,67 @@ def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
         ) from error
 
 
+def append_whole(path: Path, content: str) -> None:
+    """Add to the end of a file, all of it or nothing; UserError, naming the file, where that fails."""
+    try:
+        with open(path, "ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(to_bytes(content)) < len(to_bytes(content)):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except BaseException:
+                file.truncate(end)
+                raise
+    except OSError as error:
+        raise UserError(f"Cannot add to '{path}': {error.strerror}. What was there stays.") from error
+
+
+def to_bytes(text: str) -> bytes:
+    """UTF-8; names of files that are not come out as the bytes that they are."""
+    return text.encode(errors="surrogateescape")
+
+
 def write_json(path: Path, content: object) -> None:
     """Write JSON, whole or not at all."""
     write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
+def table_text(columns: Iterable[str], rows: list[dict], header: bool = True) -> str:
+    """Rows as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
 def write_table(path: Path, rows: list[dict]) -> None:
     """Write rows with equal keys as CSV with a header, whole or not at all."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(path, text.getvalue())
+    write_whole(path, table_text(rows[0], rows))
+
+
+def read_table(path: Path, errors: str = "strict") -> list[dict[str, str]]:
+    """Rows of a CSV with a header; `errors` is what str.decode takes."""
+    # Spreadsheets begin a file with a mark of UTF-8; sig drops it.
+    with open(path, newline="", encoding="utf-8-sig", errors=errors) as file:
+        return list(csv.DictReader(file))
+
+
+@contextlib.contextmanager
+def only_process_in(folder: Path) -> Iterator[None]:
+    """A context in which no other process works in this folder; UserError where one does already.
+
+    The system frees the lock when a process ends, however it ends. Makes the folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock").acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(
+            f"Another process works in '{folder}': wait for it, stop it, or choose another folder."
+        ) from error
+    except OSError as error:
+        raise UserError(f"Cannot write to '{folder}': {error.strerror}.") from error
+    with lock:
+        yield

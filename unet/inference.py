@@ -4,7 +4,6 @@ predict.py, evaluate.py and whatever else runs a trained network go through it.
 """
 
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +24,6 @@ class Prediction:
     source: object
     image: np.ndarray | None  # grey uint8 (height, width)
     probability: np.ndarray | None  # of tumor, float32 (height, width)
-    seconds: float  # spent on this image, its share of the batch included
     error: ImageError | None = None
 
 
@@ -34,7 +32,6 @@ class Item:
     """One image on its way through the network."""
 
     source: object
-    seconds: float = 0.0
     image: np.ndarray | None = None
     square: np.ndarray | None = None  # what the network takes, uint8; then its probability
     error: ImageError | None = None
@@ -83,23 +80,19 @@ class Predictor:
         """
 
         def load(source: object) -> Item:
-            start = time.perf_counter()
             item = Item(source)
             try:
                 item.image = read(source)
                 item.square = to_training_image(item.image, self.size)
             except ImageError as error:
                 item.error = error
-            item.seconds = time.perf_counter() - start
             return item
 
         def finish(item: Item) -> object:
             if item.error:
-                return use(Prediction(item.source, None, None, item.seconds, item.error))
-            start = time.perf_counter()
+                return use(Prediction(item.source, None, None, item.error))
             probability = to_native_size(item.square, *item.image.shape)
-            item.seconds += time.perf_counter() - start
-            return use(Prediction(item.source, item.image, probability, item.seconds))
+            return use(Prediction(item.source, item.image, probability))
 
         ahead = 3 * self.batch_size
         with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -111,13 +104,10 @@ class Predictor:
         for batch in in_batches(items, self.batch_size):
             readable = [item for item in batch if not item.error]
             if readable:
-                start = time.perf_counter()
                 inputs = to_network_input(np.stack([item.square for item in readable]))
                 probabilities = self.network(tf.constant(inputs)).numpy()[..., 0]
-                seconds_each = (time.perf_counter() - start) / len(readable)
                 for item, probability in zip(readable, probabilities, strict=True):
                     item.square = probability
-                    item.seconds += seconds_each
             yield from batch
 
 

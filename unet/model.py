@@ -111,6 +111,14 @@ def with_logits(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, model.get_layer("logits").output)
 
 
+def activation_bytes(model: keras.Model, size: int) -> int:
+    """Memory of all layers' outputs for one image (size, size): close to what a training step keeps of it."""
+    outputs = keras.Model(model.inputs, [layer.output for layer in model.layers])
+    shapes = outputs.compute_output_shape((1, size, size, 1))
+    number = keras.backend.standardize_dtype(model.compute_dtype)
+    return sum(math.prod(shape) for shape in shapes) * tf.as_dtype(number).size
+
+
 def flops(model: keras.Model, size: int) -> int:
     """Floating-point operations of one image (size, size) through the network: 2 a multiply-add."""
     run = tf.function(lambda image: model(image, training=False))

@@ -8,21 +8,27 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from annotated_types import Ge, Gt, Interval
+
+Share = Annotated[float, Interval(ge=0, le=1)]
+Positive = Annotated[float, Gt(0)]
+Count = Annotated[int, Ge(1)]
+MAX_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """Shape of the U-Net."""
 
-    width: int = 24
+    width: Annotated[int, Interval(ge=1, le=1024)] = 24
     """Channels of the first level; every level below has twice as many, up to max-width."""
-    max_width: int = 256
+    max_width: Annotated[int, Interval(ge=1, le=1024)] = 256
     """Most channels a level may have."""
-    depth: int = 6
+    depth: Annotated[int, Interval(ge=1, le=10)] = 6
     """Resolution levels, the bottleneck among them; each halves the one above."""
-    stem_stride: int = 2
+    stem_stride: Annotated[int, Interval(ge=1, le=16)] = 2
     """Pixels to a side that the first convolution merges into one; 1 keeps full resolution."""
-    dropout: float = 0.0
+    dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """Share of the bottleneck's channels that training switches off at random."""
 
     @property
@@ -40,35 +46,35 @@ class ModelConfig:
 class AugmentationConfig:
     """Random changes of training slices; after nnU-Net's, each with the probability to happen."""
 
-    spatial: float = 0.8
+    spatial: Share = 0.8
     """Probability of a rotation, scaling and shift."""
     rotation_degrees: float = 30.0
     """Largest rotation either way."""
-    scale_min: float = 0.7
+    scale_min: Positive = 0.7
     """Smallest magnification."""
-    scale_max: float = 1.4
+    scale_max: Positive = 1.4
     """Largest magnification."""
-    shift: float = 0.08
+    shift: Share = 0.08
     """Largest shift either way, as a share of the image's side."""
-    mirror_left_right: float = 0.5
+    mirror_left_right: Share = 0.5
     """Probability of mirroring left and right."""
-    mirror_up_down: float = 0.0
+    mirror_up_down: Share = 0.0
     """Probability of mirroring up and down."""
-    noise: float = 0.1
+    noise: Share = 0.1
     """Probability of Gaussian noise, up to a tenth of the image's standard deviation."""
-    blur: float = 0.1
+    blur: Share = 0.1
     """Probability of a Gaussian blur with sigma 0.5 to 1 pixel."""
-    brightness: float = 0.15
+    brightness: Share = 0.15
     """Probability of a brightness factor 0.75 to 1.25."""
-    contrast: float = 0.15
+    contrast: Share = 0.15
     """Probability of a contrast factor 0.75 to 1.25 that keeps the range."""
-    low_resolution: float = 0.125
+    low_resolution: Share = 0.125
     """Probability of sampling down by 0.5 to 1 and up again."""
-    gamma: float = 0.3
+    gamma: Share = 0.3
     """Probability of a gamma 0.7 to 1.5 that keeps mean and standard deviation."""
-    inverted_gamma: float = 0.1
+    inverted_gamma: Share = 0.1
     """Probability of the same on the inverted image."""
-    copy_paste: float = 0.3
+    copy_paste: Share = 0.3
     """Probability that another slice's tumor is pasted in, where it stands there."""
 
 
@@ -83,9 +89,9 @@ class DataOptions:
     folder, else data/patients.csv where it describes these slices."""
     fold: Literal[0, 1, 2, 3, 4] | None = None
     """Validate on this fold of five over the training and validation patients."""
-    memory_gib: float = 4.0
+    memory_gib: Positive = 4.0
     """Slices are kept in memory up to this size, on disk past it."""
-    max_pixels: int = 100_000_000
+    max_pixels: Count = MAX_PIXELS
     """Images of more pixels are refused before they are decoded."""
 
 
@@ -100,21 +106,21 @@ class TrainingOptions:
     """Go on with this run where it stopped; all other options come from the run."""
     quick: bool = False
     """Take the quick recipe: within half an hour on two cores. Options beside it count as given."""
-    seed: int = 0
+    seed: Annotated[int, Interval(ge=0, lt=2**31)] = 0
     """Decides weights, order and augmentation."""
-    size: int = 256
+    size: Annotated[int, Interval(ge=1, le=8192)] = 256
     """Side in pixels to which slices are scaled for the network."""
-    epochs: int = 30
+    epochs: Count = 30
     """Times each training slice is seen."""
-    batch_size: int = 16
+    batch_size: Count = 16
     """Slices a step, over all devices."""
-    learning_rate: float = 2e-3
+    learning_rate: Positive = 2e-3
     """Peak of the cosine schedule."""
-    warmup: float = 0.05
+    warmup: Share = 0.05
     """Share of the steps over which the learning rate rises from zero."""
-    weight_decay: float = 1e-2
+    weight_decay: Annotated[float, Ge(0)] = 1e-2
     """Decoupled weight decay of AdamW."""
-    ema: float = 0.03
+    ema: Share = 0.03
     """Share of the steps over which weights are averaged (exponentially); the average is what is kept."""
     dice: Literal["image", "batch"] = "image"
     """Take the Dice loss over each image, or over the pixels of the whole batch."""
@@ -142,7 +148,7 @@ class EvaluationOptions:
     output: Path | None = None
     """Where results go. Default: evaluation-SPLIT in the run's folder; for the network that comes with
     the project, in runs/pretrained/."""
-    max_pixels: int = 100_000_000
+    max_pixels: Count = MAX_PIXELS
     """Images of more pixels are refused before they are decoded."""
     mirror: bool = True
     """Average the outlines of each slice and of its mirror image: a bit better, takes twice as long."""
@@ -160,9 +166,11 @@ class PredictionOptions:
     """Folder of the run whose network to use. Default: the one that comes with the project."""
     mirror: bool = True
     """Average the outlines of each image and of its mirror image: a bit better, takes twice as long."""
-    max_pixels: int = 100_000_000
+    max_pixels: Count = MAX_PIXELS
     """Images of more pixels are refused before they are decoded."""
-    batch_size: int = 8
+    batch_size: Annotated[int, Interval(ge=1, le=256)] = 8
     """Images the network takes at once."""
+    resume: bool = False
+    """Go on with what an earlier prediction with the same options and images left in the output folder."""
     overwrite: bool = False
     """Replace what an earlier prediction left in the output folder."""

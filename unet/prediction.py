@@ -1,33 +1,41 @@
 """What predict.py does: images in, masks, overlays and a table of measurements out."""
 
-import csv
+import errno
 import glob
+import json
 import os
 import shutil
-import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from itertools import zip_longest
 from pathlib import Path
 
 import cv2
 import numpy as np
+import tensorflow as tf
 from tqdm import tqdm
 
 from unet.files import (
     UserError,
+    append_whole,
     encode_mask,
     encode_picture,
     image_files_below,
+    only_process_in,
     read_image,
+    read_table,
+    table_text,
+    write_json,
     write_whole,
 )
-from unet.inference import Prediction, Predictor
+from unet.inference import Prediction, Predictor, in_batches
 from unet.options import PredictionOptions
 from unet.saved_run import SavedRun
 
 # Orange of Okabe and Ito's colour-blind-safe palette, as OpenCV's blue, green, red.
 CONTOUR_BGR = (0, 159, 230)
-OUTPUTS = ("masks", "overlays", "predictions.csv")
+TABLE, SETTINGS = "predictions.csv", "prediction.json"
+OUTPUTS = (SETTINGS, TABLE, "masks", "overlays")
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,9 @@ class Measurement:
     right: int | str = ""
     bottom: int | str = ""
     mean_probability: float | str = ""  # over the tumor's pixels
-    seconds: float | str = ""
+
+
+COLUMNS = [column.name for column in fields(Measurement)]
 
 
 def predict(options: PredictionOptions) -> int:
@@ -61,31 +71,51 @@ def predict(options: PredictionOptions) -> int:
     run = SavedRun.open(options.run)
     inputs = find_inputs(options.images, options.output)
     predictor = Predictor(run, options.batch_size, options.mirror)
-    # After all that may fail: --overwrite deletes earlier results.
-    prepare_output(options.output, options.overwrite)
+    with only_process_in(options.output):
+        # After all that may fail: --overwrite deletes earlier results.
+        done = prepare_output(options, settings_of(run, options), inputs)
+        try:
+            rows = done + outline(predictor, inputs, len(done), options)
+        except KeyboardInterrupt:
+            print("Go on with the same command and --resume.")
+            raise
+        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+            raise UserError(
+                f"Out of memory: go on with a --batch-size below {options.batch_size}, or with smaller "
+                "images."
+            ) from error
+    skipped = sum(row["status"] != "ok" for row in rows)
+    with_tumor = sum(row["tumor_pixels"] not in ("", "0", 0) for row in rows)
+    print(
+        f"{len(rows) - skipped} of {len(rows)} images outlined, {with_tumor} with tumor, "
+        f"{skipped} skipped: see {options.output}/overlays and {options.output}/{TABLE}."
+    )
+    return 3 if skipped else 0
+
+
+def outline(
+    predictor: Predictor, inputs: list[Input], first: int, options: PredictionOptions
+) -> list[dict]:
+    """Write the outputs of all inputs from `first` on, and their rows a batch at a time; returns the rows."""
+
+    def read(input: Input) -> np.ndarray:
+        return read_image(input.path, options.max_pixels)
 
     def write(prediction: Prediction) -> Measurement:
         return write_outputs(prediction, predictor, options.output)
 
-    rows = predictor.stream(inputs, lambda input: read_image(input.path, options.max_pixels), write)
-    skipped, with_tumor = 0, 0
-    with open(
-        options.output / "predictions.csv", "w", newline="", errors="surrogateescape"
-    ) as file:
-        writer = csv.DictWriter(file, Measurement.__dataclass_fields__)
-        writer.writeheader()
-        for row in tqdm(rows, "Predicting", len(inputs), unit="image", disable=None):
-            writer.writerow(asdict(row))
-            if row.status != "ok":
-                skipped += 1
-                tqdm.write(f"skipped: {row.status}")
-            elif row.tumor_pixels:
-                with_tumor += 1
-    print(
-        f"{len(inputs) - skipped} of {len(inputs)} images outlined, {with_tumor} with tumor, "
-        f"{skipped} skipped: see {options.output}/overlays and {options.output}/predictions.csv."
-    )
-    return 3 if skipped else 0
+    measurements = predictor.stream(inputs[first:], read, write)
+    rows = []
+    bar = tqdm(measurements, "Predicting", len(inputs), initial=first, unit="image", disable=None)
+    for batch in in_batches(bar, options.batch_size):
+        # After their masks: what has a row is done.
+        batch = [asdict(measurement) for measurement in batch]
+        append_whole(options.output / TABLE, table_text(COLUMNS, batch, header=False))
+        rows += batch
+        for row in batch:
+            if row["status"] != "ok":
+                tqdm.write(f"skipped: {row['status']}")
+    return rows
 
 
 def find_inputs(arguments: tuple[str, ...], output: Path) -> list[Input]:
@@ -118,24 +148,79 @@ def find_inputs(arguments: tuple[str, ...], output: Path) -> list[Input]:
     ]
 
 
-def prepare_output(folder: Path, overwrite: bool) -> None:
-    """Make the output folder; UserError where it cannot be written or holds results already."""
+def settings_of(run: SavedRun, options: PredictionOptions) -> dict[str, object]:
+    """What decides the results, beside the images: content of prediction.json."""
+    return {
+        "network": run.network_digest(),
+        "threshold": run.config.threshold,
+        "mirror": options.mirror,
+        "max_pixels": options.max_pixels,
+        # The last digits of a probability may depend on how many images are computed at once.
+        "batch_size": options.batch_size,
+    }
+
+
+def prepare_output(
+    options: PredictionOptions, settings: dict[str, object], inputs: list[Input]
+) -> list[dict[str, str]]:
+    """Make the output folder ready; returns the rows that an earlier prediction finished (--resume).
+
+    Raises UserError where the folder cannot be written, or holds what must not be replaced or mixed.
+    """
+    folder = options.output
     old = [name for name in OUTPUTS if (folder / name).exists()]
-    if old and "predictions.csv" not in old:
+    if old and SETTINGS not in old:
         # A data set has masks/ too: those must never be replaced.
-        raise UserError(f"'{folder}' holds {old[0]}/ of something else: choose another --output.")
-    if old and not overwrite:
-        raise UserError(f"'{folder}' holds results: choose another --output or add --overwrite.")
+        raise UserError(f"'{folder}' holds {old[0]} of something else: choose another --output.")
+    if old and not (options.resume or options.overwrite):
+        raise UserError(
+            f"'{folder}' holds results: choose another --output, go on with --resume or replace them "
+            "with --overwrite."
+        )
+    done = finished_rows(folder, settings, inputs) if old and options.resume else []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # First, as it tells that the other two are ours.
-        (folder / "predictions.csv").touch()
-        for name in ("masks", "overlays"):
-            if (folder / name).exists():
-                shutil.rmtree(folder / name)
-            (folder / name).mkdir()
+        if not done:
+            # The table first: without it nothing counts as done.
+            (folder / TABLE).unlink(missing_ok=True)
+            for name in ("masks", "overlays"):
+                if (folder / name).exists():
+                    shutil.rmtree(folder / name)
+            write_json(folder / SETTINGS, settings)
+            for name in ("masks", "overlays"):
+                (folder / name).mkdir()
     except OSError as error:
         raise UserError(f"Cannot write to --output '{folder}': {error.strerror}.") from error
+    write_whole(folder / TABLE, table_text(COLUMNS, done))
+    return done
+
+
+def finished_rows(
+    folder: Path, settings: dict[str, object], inputs: list[Input]
+) -> list[dict[str, str]]:
+    """Rows of the batches that an earlier prediction finished; UserError where it was another one."""
+    begun_with = json.loads((folder / SETTINGS).read_text())
+    for name, value in settings.items():
+        if begun_with.get(name) != value:
+            raise UserError(
+                f"'{folder}' was begun with {name} {begun_with.get(name)}, not {value}: go on with the "
+                "same, or start again with --overwrite."
+            )
+    if not (folder / TABLE).exists():
+        return []
+    rows = read_table(folder / TABLE, errors="surrogateescape")
+    if not (folder / TABLE).read_bytes().endswith(b"\n"):
+        del rows[-1:]  # half-written
+    rows = [row for row in rows if None not in row.values()]
+    for row, input in zip_longest(rows, inputs[: len(rows)]):
+        if input is None or row["path"] != str(input.path):
+            raise UserError(
+                f"'{folder}' was begun with other images ('{row['path']}'): go on with the same, or "
+                "start again with --overwrite."
+            )
+    if len(rows) < len(inputs):
+        # Whole batches only, so that the rest is computed as if nothing had happened.
+        rows = rows[: len(rows) // settings["batch_size"] * settings["batch_size"]]
+    return rows
 
 
 def write_outputs(prediction: Prediction, predictor: Predictor, folder: Path) -> Measurement:
@@ -143,16 +228,21 @@ def write_outputs(prediction: Prediction, predictor: Predictor, folder: Path) ->
     input = prediction.source
     if prediction.error:
         return Measurement(str(input.path), str(prediction.error))
-    start = time.perf_counter()
     mask = predictor.mask(prediction.probability)
     overlay = draw_overlay(prediction.image, prediction.probability, predictor.threshold)
-    write_whole(folder / "masks" / f"{input.name}.png", encode_mask(mask), durable=False)
-    write_whole(folder / "overlays" / f"{input.name}.jpg", encode_picture(overlay), durable=False)
-    seconds = prediction.seconds + time.perf_counter() - start
+    try:
+        write_whole(folder / "masks" / f"{input.name}.png", encode_mask(mask), durable=False)
+        write_whole(
+            folder / "overlays" / f"{input.name}.jpg", encode_picture(overlay), durable=False
+        )
+    except UserError as error:
+        if error.__cause__.errno != errno.ENAMETOOLONG:
+            raise
+        return Measurement(str(input.path), str(error))
+    height, width = mask.shape
     return Measurement(
-        str(input.path), "ok", mask.shape[1], mask.shape[0],
-        **measure(mask, prediction.probability), seconds=round(seconds, 4),
-    )  # fmt: skip
+        str(input.path), "ok", width, height, **measure(mask, prediction.probability)
+    )
 
 
 def measure(mask: np.ndarray, probability: np.ndarray) -> dict[str, float | str]:

@@ -9,20 +9,22 @@ In the folder:
 """
 
 import contextlib
+import hashlib
 import io
 import json
 import os
 import platform
 import re
 import tempfile
+import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
-from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from unet.devices import choose_precision, use_precision
@@ -81,14 +83,11 @@ class SavedRun:
         self.folder = folder
         self.config = config
 
-    @classmethod
-    def create(cls, folder: Path, config: RunConfig) -> "SavedRun":
-        """A new folder with its config; UserError where it holds a run already."""
-        if (folder / "config.json").exists():
+    @staticmethod
+    def check_free(folder: Path) -> None:
+        """UserError where a folder holds what a training learned; one that only began is replaced."""
+        if any(folder.glob("checkpoint-*.npz")) or (folder / "model.keras").exists():
             raise UserError(f"'{folder}' holds a run: choose another --name or --resume it.")
-        run = cls(folder, config)
-        run.write_config()
-        return run
 
     @classmethod
     def open(cls, folder: Path | None) -> "SavedRun":
@@ -114,6 +113,11 @@ class SavedRun:
             )
         return cls(folder, config)
 
+    def create(self) -> None:
+        """Write a new run's config; UserError where its folder holds a run already."""
+        self.check_free(self.folder)
+        self.write_config()
+
     def write_config(self) -> None:
         write_whole(self.folder / "config.json", _CONFIG.dump_json(self.config, indent=1))
 
@@ -136,20 +140,24 @@ class SavedRun:
 
         It computes in whichever number format is faster on this machine.
         """
-        path = self.folder / "model.keras"
-        if not path.exists():
-            raise UserError(f"'{path}' is missing: the run has not finished an epoch yet.")
+        path = self._model_file()
         use_precision(choose_precision(self.config.options.precision))
         model = build_unet(self.config.options.model)
-        try:
-            model.load_weights(path)
-        except Exception as error:  # Keras and h5py raise many kinds for damaged files
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"'{path}' does not hold this run's network: {reason}") from error
+        load_weights(model, path)
         # Saved with Keras' own layers, so that Keras alone can load the file; these are faster.
         fused = build_unet(self.config.options.model, FusedBatchNormalization)
         fused.set_weights(model.get_weights())
         return fused
+
+    def network_digest(self) -> str:
+        """Hash of model.keras, to tell networks apart."""
+        return hashlib.sha256(self._model_file().read_bytes()).hexdigest()[:16]
+
+    def _model_file(self) -> Path:
+        path = self.folder / "model.keras"
+        if not path.exists():
+            raise UserError(f"'{path}' is missing: the run has not finished an epoch yet.")
+        return path
 
     # ------------------------------------------------------------------ progress
 
@@ -166,37 +174,80 @@ class SavedRun:
         """Keep the state after `steps` steps: variables in order, and progress as JSON can hold it."""
         content = io.BytesIO()
         named = {f"variable_{index}": array for index, array in enumerate(arrays)}
-        np.savez(content, progress=json.dumps(progress), **named)
+        told = {"made_with": self._decisive(), "progress": progress}
+        np.savez(content, told=json.dumps(told), **named)
         write_whole(self.folder / f"checkpoint-{steps:09d}.npz", content.getvalue())
         for path in self._checkpoints()[:-CHECKPOINTS_KEPT]:
             path.unlink()
 
     def load_checkpoint(self) -> tuple[list[np.ndarray], dict] | None:
-        """Variables and progress of the newest checkpoint that can be read; None without any."""
+        """Variables and progress of the newest checkpoint that can be read; None without any.
+
+        Raises UserError where config.json has changed since.
+        """
         for path in reversed(self._checkpoints()):
             try:
                 with np.load(path, allow_pickle=False) as content:
                     arrays = [content[f"variable_{i}"] for i in range(len(content.files) - 1)]
-                    return arrays, json.loads(str(content["progress"]))
+                    told = json.loads(str(content["told"]))
             except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged files
                 print(f"'{path}' is damaged ({error}); going on from the one before.")
+                continue
+            now = self._decisive()
+            for name, value in told["made_with"].items():
+                if now[name] != value:
+                    raise UserError(
+                        f"'{self.folder}/config.json' has another {name} than '{path.name}' was made "
+                        "with: restore it or start a new run."
+                    )
+            return arrays, told["progress"]
         return None
+
+    def _decisive(self) -> dict[str, object]:
+        """What must not change while a run is trained, by its name in config.json."""
+        content = _CONFIG.dump_python(self.config, mode="json")
+        data = {
+            name: hashlib.sha256(json.dumps(content[name]).encode()).hexdigest()[:16]
+            for name in ("split", "fingerprints")
+        }
+        return {"precision": content["precision"]} | data | flat(content["options"], "options")
 
     def _checkpoints(self) -> list[Path]:
         return sorted(self.folder.glob("checkpoint-*.npz"))
 
-    def lock(self) -> FileLock:
-        """A context in which no other process trains into this folder; UserError where one does already.
 
-        The system frees the lock when a process ends, however it ends.
-        """
-        lock = FileLock(self.folder / ".lock")
-        try:
-            return lock.acquire(timeout=0)
-        except Timeout as error:
-            raise UserError(
-                f"Another process is training into '{self.folder}': wait for it or stop it."
-            ) from error
+def load_weights(model: keras.Model, path: Path) -> None:
+    """Set a network's weights from a .keras file, of which nothing else is read; UserError if they do not fit.
+
+    Their number and size are checked first: a damaged or hostile file may claim any.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            member = archive.getinfo("model.weights.h5")
+            limit = 2**20 + 8 * model.count_params()
+            if member.file_size > limit:
+                raise ValueError(f"its weights take {member.file_size:,} bytes")
+            content = archive.read(member)
+        with h5py.File(io.BytesIO(content)) as file:
+            sizes = []
+            file.visititems(
+                lambda _, item: sizes.append(item.size) if isinstance(item, h5py.Dataset) else None
+            )
+        if sum(sizes) != model.count_params():
+            raise ValueError(f"it has {sum(sizes):,} weights, not {model.count_params():,}")
+        model.load_weights(path)
+    except Exception as error:  # zipfile, h5py and Keras raise many kinds for damaged files
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"'{path}' does not hold this run's network: {reason}.") from error
+
+
+def flat(tree: dict, name: str) -> dict[str, object]:
+    """Leaves of nested dicts by their dotted names."""
+    leaves = {}
+    for key, value in tree.items():
+        inner = f"{name}.{key}"
+        leaves |= flat(value, inner) if isinstance(value, dict) else {inner: value}
+    return leaves
 
 
 def new_config(

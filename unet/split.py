@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.neighbors import radius_neighbors_graph
 
 from unet.data import Slices, raise_problems
-from unet.files import UserError
+from unet.files import UserError, read_table
 from unet.options import DataOptions
 from unet.preprocessing import resize_into_square
 
@@ -103,13 +103,12 @@ def patient_facts(
 def read_patients(path: Path) -> dict[str, dict[str, str]]:
     """Rows of a patients table by id; UserError where there is none or it lacks id or patient."""
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_table(path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"Cannot read the patients table '{path}': {error}.") from error
     if not rows or not {"id", "patient"} <= rows[0].keys():
         raise UserError(f"'{path}' must be a CSV with columns id and patient (and tumor, split).")
-    # DictReader puts surplus cells under None, and None into missing ones.
+    # csv puts surplus cells under None, and None into missing ones.
     ragged = [row["id"] for row in rows if None in row or None in row.values()]
     raise_problems(
         [f"'{path}' has more or fewer cells than columns at id '{id}'." for id in ragged]

@@ -24,9 +24,10 @@ from unet.data import (
     training_batches,
     validation_batches,
 )
-from unet.devices import choose_precision, use_precision
-from unet.files import UserError
+from unet.devices import choose_precision, free_memory, use_precision
+from unet.files import UserError, only_process_in
 from unet.learner import Learner
+from unet.model import activation_bytes
 from unet.options import TrainingOptions
 from unet.saved_run import CHECKPOINTS_KEPT, SavedRun, new_config
 from unet.split import split_slices
@@ -54,23 +55,26 @@ class Progress:
 
 def train(options: TrainingOptions) -> SavedRun:
     """Train, or go on with options.resume; returns the run, whose folder holds all results."""
-    run = resumed(options) if options.resume else None
-    options = run.config.options if run else options
-    folder = Path(run.config.data_folder) if run else data_folder(options.data.data)
-    check_size(options)
-    slices = load_slices(folder, options.size, options.data.memory_gib, options.data.max_pixels)
-    run = check_same_data(run, slices) if run else start_run(options, slices, folder)
-    print(run.config.split_source)
+    run, slices = resumed_run(options) if options.resume else new_run(options)
+    with only_process_in(run.folder):
+        if not options.resume:
+            run.create()
+        print(run.config.split_source)
+        fit_and_finish(run, slices)
+    return run
 
+
+def fit_and_finish(run: SavedRun, slices: Slices) -> None:
+    """Train from the run's last checkpoint, or the start, to the end, and say what was reached."""
     use_precision(run.config.precision)
+    options = run.config.options
     train_count = len(run.config.split["train"])
     batch_size = min(options.batch_size, train_count)
     steps = train_count // batch_size * options.epochs
     try:
-        with run.lock():
-            learner = Learner(options, batch_size, steps, tf.distribute.get_strategy())
-            history = fit(learner, run, slices)
-            finish(run, slices, history)
+        learner = Learner(options, batch_size, steps, tf.distribute.get_strategy())
+        history = fit(learner, run, slices)
+        finish(run, slices, history)
     except KeyboardInterrupt:
         print(f"Go on with: python train.py --resume {run.folder}")
         raise
@@ -79,11 +83,10 @@ def train(options: TrainingOptions) -> SavedRun:
             f"Out of memory: start anew with a --batch-size below {batch_size} or a --size below "
             f"{options.size}."
         ) from error
-    return run
 
 
-def resumed(options: TrainingOptions) -> SavedRun:
-    """The run to go on with; UserError where options beside --resume are given."""
+def resumed_run(options: TrainingOptions) -> tuple[SavedRun, Slices]:
+    """The run to go on with and its data; UserError where options beside --resume are given."""
     given = [
         item.name
         for item in fields(options)
@@ -95,7 +98,30 @@ def resumed(options: TrainingOptions) -> SavedRun:
             f"--resume takes all options from the run: leave out those of '{given[0]}', or start a new "
             "run with them."
         )
-    return SavedRun.open(options.resume)
+    run = SavedRun.open(options.resume)
+    slices = read_data(Path(run.config.data_folder), run.config.options)
+    check_same_data(run, slices)
+    return run, slices
+
+
+def new_run(options: TrainingOptions) -> tuple[SavedRun, Slices]:
+    """A run that is not written yet, and its data; UserError where one of its name stands already."""
+    check_size(options)
+    name = options.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{options.size}px"
+    run_folder = Path("runs") / name
+    SavedRun.check_free(run_folder)
+    folder = data_folder(options.data.data)
+    slices = read_data(folder, options)
+    if not slices.tumor_percent.any():
+        raise UserError(f"No mask in '{folder}' has any tumor: there is nothing to learn.")
+    split = split_slices(slices, folder, options.data)
+    fingerprints = dict(zip(slices.ids, slices.digests, strict=True))
+    config = new_config(options, choose_precision(options.precision), split, folder, fingerprints)
+    return SavedRun(run_folder, config), slices
+
+
+def read_data(folder: Path, options: TrainingOptions) -> Slices:
+    return load_slices(folder, options.size, options.data.memory_gib, options.data.max_pixels)
 
 
 def check_size(options: TrainingOptions) -> None:
@@ -108,18 +134,8 @@ def check_size(options: TrainingOptions) -> None:
         )
 
 
-def start_run(options: TrainingOptions, slices: Slices, folder: Path) -> SavedRun:
-    """Split the data and make the run's folder."""
-    split = split_slices(slices, folder, options.data)
-    fingerprints = dict(zip(slices.ids, slices.digests, strict=True))
-    precision = choose_precision(options.precision)
-    name = options.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{options.size}px"
-    config = new_config(options, precision, split, folder, fingerprints)
-    return SavedRun.create(Path("runs") / name, config)
-
-
-def check_same_data(run: SavedRun, slices: Slices) -> SavedRun:
-    """The run itself; UserError where its slices are not what they were when it started."""
+def check_same_data(run: SavedRun, slices: Slices) -> None:
+    """UserError where its slices are not what they were when it started."""
     now = dict(zip(slices.ids, slices.digests, strict=True))
     for id, digest in run.config.fingerprints.items():
         if now.get(id) != digest:
@@ -127,7 +143,6 @@ def check_same_data(run: SavedRun, slices: Slices) -> SavedRun:
                 f"The slice '{id}' in '{run.config.data_folder}' is gone or has changed since "
                 f"'{run.folder}' was started: restore it or start a new run."
             )
-    return run
 
 
 def fit(learner: Learner, run: SavedRun, slices: Slices) -> list[dict[str, float]]:
@@ -140,6 +155,7 @@ def fit(learner: Learner, run: SavedRun, slices: Slices) -> list[dict[str, float
         learner.restore(arrays)
         progress = Progress(**told)
         print(f"Going on after {progress.step} steps of epoch {progress.epoch + 1}.")
+    check_memory(run, learner)
     check_disk(run, learner)
 
     train_indices, val_indices = (
@@ -187,6 +203,20 @@ def fit(learner: Learner, run: SavedRun, slices: Slices) -> list[dict[str, float
             if stop.number:
                 raise Stopped(stop.number)
     return progress.history
+
+
+def check_memory(run: SavedRun, learner: Learner) -> None:
+    """UserError where a step surely takes more memory than there is: the system would kill the process."""
+    if tf.config.list_physical_devices("GPU"):
+        return  # TensorFlow itself tells that a GPU's memory is full
+    size = run.config.options.size
+    needed = learner.batch_size * activation_bytes(learner.model, size)
+    free = free_memory()
+    if needed > free:
+        raise UserError(
+            f"A step takes about {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} are free: start "
+            f"anew with a --batch-size below {learner.batch_size} or a --size below {size}."
+        )
 
 
 def check_disk(run: SavedRun, learner: Learner) -> None:

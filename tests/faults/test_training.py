@@ -1,19 +1,32 @@
-"""Faults 33 to 45: what may happen to a training."""
+"""Faults 33 to 38, 40, 44 and 45: what may happen to a training."""
 
 import csv
-import os
+import json
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import cv2
 import numpy as np
 import pytest
 from conftest import ROOT, TINY, run_script
 
+from unet.saved_run import SavedRun
+
 SIX_EPOCHS = [*TINY, "--epochs", "6", "--model.dropout", "0.2"]
+WRITER = """
+import sys, pathlib
+import numpy as np
+from unet.saved_run import SavedRun
+run = SavedRun.open(pathlib.Path(sys.argv[1]))
+for step in range(1_000_000):
+    run.save_checkpoint(step, [np.full(1_000_000, step, np.float32)] * 5, {"step": step})
+    print(step, flush=True)
+"""
 LAST = "checkpoint-000000018.npz"  # 24 slices in batches of 8, six times
 
 
@@ -44,7 +57,7 @@ def assert_same_result(run, whole) -> None:
     with np.load(run / LAST) as one, np.load(whole / LAST) as other:
         assert one.files == other.files
         for name in other.files:
-            if name != "progress":  # which holds times
+            if name != "told":  # which holds times
                 np.testing.assert_array_equal(one[name], other[name])
     for name in ("history.csv", "metrics.json"):
         assert (run / name).read_text() == (whole / name).read_text()
@@ -57,7 +70,7 @@ def test_determinism_the_same_seed_gives_the_same_run(phantoms, whole, tmp_path)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_38_signal_in_training(number, code, phantoms, whole, tmp_path):
+def test_38_signal_in_training(number, code, phantoms, whole, tmp_path, survived):
     with start("--data", phantoms, "--name", "run", *SIX_EPOCHS, cwd=tmp_path) as training:
         wait_for_epoch(training)
         training.send_signal(number)
@@ -70,12 +83,13 @@ def test_38_signal_in_training(number, code, phantoms, whole, tmp_path):
     done = run_script("train", "--resume", "runs/run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert_same_result(run, whole)
+    survived(38, number.name, f"exit {code} with a checkpoint; resumed to the same bits")
 
 
 @pytest.mark.parametrize(
     "number", [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, 20))]
 )
-def test_34_killed_at_a_random_time(number, phantoms, whole, tmp_path):
+def test_34_killed_at_a_random_time(number, phantoms, whole, tmp_path, survived):
     """Two kills: one at any time after the first epoch, one while it goes on."""
     draw = random.Random(number)
     run = tmp_path / "runs" / "run"
@@ -90,9 +104,24 @@ def test_34_killed_at_a_random_time(number, phantoms, whole, tmp_path):
     done = run_script("train", "--resume", "runs/run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert_same_result(run, whole)
+    survived(34, "kill -9 at two random times, then --resume", "weights equal to the bit")
 
 
-def test_36_newest_checkpoint_damaged(whole, tmp_path):
+def test_35_killed_while_a_checkpoint_is_written(whole, tmp_path, survived):
+    """A process that writes nothing but checkpoints, of 20 MB each, is killed again and again."""
+    run = tmp_path / "run"
+    shutil.copytree(whole, run, ignore=shutil.ignore_patterns("checkpoint-*"))
+    for number in range(10):
+        with subprocess.Popen([sys.executable, "-c", WRITER, run], cwd=ROOT, stdout=-1) as writer:
+            writer.stdout.readline()  # the first is written
+            time.sleep(random.Random(number).uniform(0, 0.3))
+            writer.kill()
+        arrays, progress = SavedRun.open(run).load_checkpoint()
+        assert len(arrays) == 5 and all((array == progress["step"]).all() for array in arrays)
+    survived(35, "kill -9 while checkpoints are written, 10 times", "a whole one loads each time")
+
+
+def test_36_newest_checkpoint_damaged(whole, tmp_path, survived):
     run = tmp_path / "runs" / "run"
     shutil.copytree(whole, run)
     newest = run / LAST
@@ -101,44 +130,100 @@ def test_36_newest_checkpoint_damaged(whole, tmp_path):
     assert done.returncode == 0, done.stderr
     assert f"'{newest}' is damaged" in done.stdout and "going on from the one before" in done.stdout
     assert_same_result(run, whole)
+    survived(36, "newest checkpoint cut in half", "said, and resumed from the one before to the same bits")
 
 
-def test_44_two_trainings_into_one_folder(phantoms, whole, tmp_path):
+def change_batch_size(run, data) -> str:
+    config = json.loads((run / "config.json").read_text())
+    config["options"]["batch_size"] = 4
+    (run / "config.json").write_text(json.dumps(config))
+    return "has another options.batch_size than"
+
+
+def change_split(run, data) -> str:
+    config = json.loads((run / "config.json").read_text())
+    config["split"]["train"].append(config["split"]["val"].pop())
+    (run / "config.json").write_text(json.dumps(config))
+    return "has another split than"
+
+
+def change_image(run, data) -> str:
+    path = sorted((data / "images").iterdir())[0]
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    image[0, 0] ^= 255
+    cv2.imwrite(str(path), image)
+    return f"The slice '{path.stem}' in"
+
+
+@pytest.mark.parametrize("change", [change_batch_size, change_split, change_image])
+def test_37_resume_with_another_config_or_data(change, phantoms, whole, tmp_path, survived):
+    run, data = tmp_path / "run", tmp_path / "data"
+    shutil.copytree(whole, run)
+    shutil.copytree(phantoms, data)
+    config = json.loads((run / "config.json").read_text()) | {"data_folder": str(data)}
+    (run / "config.json").write_text(json.dumps(config))
+    expected = change(run, data)
+    done = run_script("train", "--resume", run, cwd=tmp_path)
+    assert done.returncode == 2 and expected in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    told = done.stderr.strip().replace(f"{tmp_path}/", "")
+    survived(37, f"{change.__name__.replace('_', ' ')}, then --resume", f"exit 2: {told}")
+
+
+def test_44_two_trainings_into_one_folder(phantoms, whole, tmp_path, survived):
     long = [*TINY, "--epochs", "1000"]
     with start("--data", phantoms, "--name", "run", *long, cwd=tmp_path) as training:
         wait_for_epoch(training)
         second = run_script("train", "--resume", "runs/run", cwd=tmp_path)
         training.kill()
     assert second.returncode == 2
-    assert "Another process is training into 'runs/run'" in second.stderr
+    assert "Another process works in 'runs/run'" in second.stderr
     # The lock of the killed one is stale.
     with start("--resume", "runs/run", cwd=tmp_path) as training:
         wait_for_epoch(training)
         training.kill()
+    told = second.stderr.strip()
+    survived(44, "two trainings into one folder, the first killed", f"the second: exit 2: {told}")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
-def test_40_disk_full_at_a_checkpoint(whole, tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    size = sum(path.stat().st_size for path in whole.glob("*"))
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk])
-    if mounted.returncode:
-        pytest.skip("this system mounts no tmpfs")
-    try:
-        run = disk / "run"
-        shutil.copytree(whole, run, ignore=shutil.ignore_patterns(LAST))
-        before = {path.name: path.read_bytes() for path in run.glob("checkpoint-*.npz")}
+def test_40_disk_full_at_a_checkpoint(whole, small_disk, tmp_path, survived):
+    disk = small_disk(sum(path.stat().st_size for path in whole.glob("*")))
+    run = disk / "run"
+    shutil.copytree(whole, run, ignore=shutil.ignore_patterns(LAST))
+    before = {path.name: path.read_bytes() for path in run.glob("checkpoint-*.npz")}
+    (disk / "filler").write_bytes(b"0" * (shutil.disk_usage(disk).free - 10_000))
+    done = run_script("train", "--resume", run, cwd=tmp_path)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "GiB free; the checkpoints need" in done.stderr
+    assert before == {path.name: path.read_bytes() for path in run.glob("checkpoint-*.npz")}
+    survived(40, "10 kB free before training", "exit 2, naming free and needed space; files intact")
+
+
+def test_40_disk_full_while_training(phantoms, small_disk, tmp_path, survived):
+    """The disk fills up after training began, so only the write itself can tell."""
+    disk = small_disk(20 * 2**20)
+    long = ["--data", phantoms, "--name", "run", *TINY, "--epochs", "1000"]
+    with start(*long, cwd=disk) as training:
+        wait_for_epoch(training)
         (disk / "filler").write_bytes(b"0" * (shutil.disk_usage(disk).free - 10_000))
-        done = run_script("train", "--resume", run, cwd=tmp_path)
-        assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-        assert "GiB free; the checkpoints need" in done.stderr
-        assert before == {path.name: path.read_bytes() for path in run.glob("checkpoint-*.npz")}
-    finally:
-        subprocess.run(["umount", disk], check=True)
+        _, errors = training.communicate(timeout=120)
+    assert training.returncode == 2 and "No space left on device. What was there stays." in errors
+    assert len(errors.splitlines()) == 1 and not list(disk.rglob(".writing-*"))
+    run = SavedRun.open(disk / "runs" / "run")
+    assert run.load_checkpoint() and run.load_model()
+    told = re.sub("'.*'", "'...'", errors.strip())
+    survived(40, "disk full while training", f"exit 2: {told} Checkpoint and network load")
 
 
-def test_33_loss_becomes_nan(phantoms, tmp_path):
+def test_45_out_of_memory(phantoms, tmp_path, survived):
+    arguments = ["--size", "4096", "--batch-size", "64", "--epochs", "1"]
+    done = run_script("train", "--data", phantoms, "--name", "run", *arguments, cwd=tmp_path)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "a --batch-size below 24 or a --size below 4096" in done.stderr
+    survived(45, "24 slices of 4096 x 4096 in a batch", "exit 2 before the first step, naming --batch-size and --size")
+
+
+def test_33_loss_becomes_nan(phantoms, tmp_path, survived):
     # A learning rate that throws the weights out of all bounds, without a cut of the gradient's norm
     # that could save it: Adam's steps have the size of the learning rate.
     done = run_script(
@@ -150,3 +235,4 @@ def test_33_loss_becomes_nan(phantoms, tmp_path):
     if history.exists():
         with open(history, newline="") as file:
             assert all(np.isfinite(float(row["loss"])) for row in csv.DictReader(file))
+    survived(33, "learning rate of 1e38", f"exit 2: {done.stderr.strip()}")

@@ -1,0 +1,166 @@
+"""Faults 20, 39 and 41 to 45, 50: what may happen to a prediction."""
+
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT, run_script, write_image
+from faults.conftest import run_measured
+
+from unet.files import read_table
+
+
+def write_images(folder: Path, count: int) -> None:
+    random = np.random.default_rng(0)
+    for index in range(count):
+        write_image(folder / f"{index:04d}.png", random.integers(0, 256, (64, 64)).astype(np.uint8))
+    (folder / "0005.png").write_bytes(b"no image")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below, but for the lock."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def predict(run: Path, *arguments: object, cwd: Path):
+    return run_measured("predict", "in", "--run", run, "--output", "out", *arguments, cwd=cwd)
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty"])
+def test_20_no_input(kind, trained, tmp_path, survived):
+    if kind == "empty":
+        (tmp_path / "in").mkdir()
+    done = predict(trained, cwd=tmp_path)
+    assert done.returncode == 2 and "'in' names no image" in done.stderr
+    assert not (tmp_path / "out").exists()
+    survived(20, f"input folder {kind}", f"exit 2: {done.stderr.strip()}")
+
+
+@pytest.fixture(scope="module")
+def many(trained, tmp_path_factory):
+    """A folder with 1500 images, one of them unreadable, and what an undisturbed prediction makes of it."""
+    folder = tmp_path_factory.mktemp("many")
+    write_images(folder / "in", 1500)
+    done = predict(trained, cwd=folder)
+    assert done.returncode == 3, done.stderr
+    return folder / "in", contents(folder / "out")
+
+
+@pytest.mark.parametrize(
+    "number", [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, 20))]
+)
+def test_39_killed_at_a_random_time(number, trained, many, tmp_path, survived):
+    images, whole = many
+    arguments = [images, "--run", trained, "--output", "out", "--resume"]
+    command = [sys.executable, ROOT / "predict.py", *map(str, arguments)]
+    table = tmp_path / "out" / "predictions.csv"
+    with subprocess.Popen(command, cwd=tmp_path, stdout=-1, stderr=-1) as prediction:
+        while not table.exists() and prediction.poll() is None:
+            time.sleep(0.005)
+        time.sleep(random.Random(number).uniform(0, 1.5))
+        prediction.kill()
+    assert prediction.returncode == -9, "it ended before the kill"
+    masks = tmp_path / "out" / "masks"
+    done = len(read_table(table)) // 8 * 8
+    times = {path: path.stat().st_mtime_ns for path in sorted(masks.iterdir())[: max(0, done - 1)]}
+    again = run_script("predict", *arguments, cwd=tmp_path)
+    assert again.returncode == 3, again.stderr
+    assert contents(tmp_path / "out") == whole
+    assert times == {path: path.stat().st_mtime_ns for path in times}
+    survived(
+        39, "kill -9 at a random time, then --resume", "outputs equal to the byte, no finished image redone"
+    )
+
+
+def test_41_disk_full_at_outputs(trained, many, small_disk, tmp_path, survived):
+    images, _ = many
+    disk = small_disk(2**20)
+    done = run_measured("predict", images, "--run", trained, "--output", disk / "out", cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.search(r"Cannot (write|add to) '.*': No space left on device", done.stderr)
+    assert len(done.stderr.splitlines()) == 1
+    for path in (disk / "out").rglob("*.[pj][np]g"):
+        assert cv2.imread(str(path)) is not None
+    assert not list(disk.rglob(".writing-*"))
+    rows = read_table(disk / "out" / "predictions.csv")
+    assert rows and all(None not in row.values() for row in rows)
+    survived(41, "disk of 1 MiB", "exit 2: " + re.sub("'.*'", "'...'", done.stderr.strip()))
+
+
+def test_42_output_folder_read_only(trained, tmp_path, survived):
+    write_images(tmp_path / "in", 6)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out").chmod(0o555)
+    done = predict(trained, cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr == "Cannot write to 'out': Permission denied.\n"
+    assert not list((tmp_path / "out").iterdir())
+    survived(42, "output folder without write permission", f"exit 2: {done.stderr.strip()}")
+
+
+def test_43_output_folder_holds_other_results(trained, tmp_path, survived):
+    write_images(tmp_path / "in", 6)
+    assert predict(trained, cwd=tmp_path).returncode == 3
+    before = contents(tmp_path / "out")
+
+    def refused(reason: str, *arguments: object) -> None:
+        done = predict(trained, *arguments, cwd=tmp_path)
+        assert done.returncode == 2 and reason in done.stderr, done.stderr
+        assert len(done.stderr.splitlines()) == 1 and contents(tmp_path / "out") == before
+        survived(43, "again, " + (" ".join(map(str, arguments)) or "as it is"), f"exit 2: {done.stderr.strip()}")
+
+    refused("choose another --output")
+    refused("was begun with mirror True, not False", "--resume", "--no-mirror")
+    write_image(tmp_path / "in" / "0000a.png", np.zeros((8, 8), np.uint8))
+    refused("was begun with other images", "--resume")
+    done = predict(trained, "--overwrite", cwd=tmp_path)
+    assert done.returncode == 3 and "6 of 7 images outlined" in done.stdout
+    survived(43, "again, --overwrite", "replaced")
+
+
+def test_43_masks_of_something_else_are_never_replaced(trained, phantoms, tmp_path, survived):
+    shutil.copytree(phantoms, tmp_path / "out")
+    write_images(tmp_path / "in", 6)
+    before = contents(tmp_path / "out")
+    done = predict(trained, "--overwrite", cwd=tmp_path)
+    assert done.returncode == 2 and "holds masks of something else" in done.stderr
+    assert contents(tmp_path / "out") == before
+    survived(43, "output folder is a data set, --overwrite", f"exit 2: {done.stderr.strip()}")
+
+
+def test_44_two_predictions_into_one_folder(trained, many, tmp_path, survived):
+    images, whole = many
+    command = [images, "--run", trained, "--output", "out", "--resume"]
+    first = subprocess.Popen(
+        [sys.executable, ROOT / "predict.py", *map(str, command)], cwd=tmp_path, stdout=-1, stderr=-1
+    )
+    while not (tmp_path / "out" / ".lock").exists() and first.poll() is None:
+        time.sleep(0.005)
+    os.kill(first.pid, 19)  # SIGSTOP: it holds the lock until the second has tried
+    second = run_script("predict", *command, cwd=tmp_path)
+    os.kill(first.pid, 18)
+    first.communicate()
+    assert second.returncode == 2 and "Another process works in 'out'" in second.stderr
+    assert first.returncode == 3 and contents(tmp_path / "out") == whole
+    survived(44, "two predictions into one folder", f"the second: exit 2: {second.stderr.strip()}")
+
+
+def test_50_5000_files(trained, tmp_path, survived):
+    for count in (100, 5000):
+        write_images(tmp_path / str(count), count)
+    few, many = (
+        run_measured("predict", str(count), "--run", trained, "--output", f"out{count}", cwd=tmp_path)
+        for count in (100, 5000)
+    )
+    assert many.returncode == 3 and len(read_table(tmp_path / "out5000" / "predictions.csv")) == 5000
+    more = many.peak_mib - few.peak_mib
+    assert more < 60
+    survived(50, "5000 files", f"5000 rows, {more:+.0f} MiB of memory beside 100 files")

@@ -1,0 +1,171 @@
+"""Damaged files of every kind, made at random from a seed: no crash, no hang, no memory past a cap.
+
+    python -m pytest tests/test_fuzz.py --hypothesis-profile fuzz       20,000 cases, about half an hour
+"""
+
+import io
+import json
+import resource
+import shutil
+import signal
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from unet.files import ImageError, UserError, read_image
+from unet.model import build_unet
+from unet.options import ModelConfig
+from unet.saved_run import SavedRun, load_weights
+
+SECONDS = 10
+MORE_MIB = 300
+GREY = np.random.default_rng(0).integers(0, 256, (40, 56)).astype(np.uint8)
+
+
+def saved(image: Image.Image, format: str, **options) -> bytes:
+    content = io.BytesIO()
+    image.save(content, format, **options)
+    return content.getvalue()
+
+
+L = Image.fromarray(GREY)
+IMAGES = [
+    saved(L, "PNG"),
+    saved(L.convert("P"), "PNG"),
+    saved(Image.fromarray(GREY.astype(np.uint16) * 200), "PNG"),
+    saved(L, "JPEG"),
+    saved(L.convert("CMYK"), "JPEG", progressive=True),
+    saved(L, "TIFF", compression="tiff_lzw"),
+    saved(L.convert("RGB"), "TIFF", compression="jpeg"),
+    saved(L.convert("1"), "BMP"),
+]
+
+
+@st.composite
+def mutated(draw, samples: list[bytes]) -> bytes:
+    """One of the samples, cut, with bytes changed, copied within or put in; sums of PNG chunks mended."""
+    content = bytearray(draw(st.sampled_from(samples)))
+    for _ in range(draw(st.integers(1, 6))):
+        place = draw(st.integers(0, len(content)))
+        kind = draw(st.sampled_from(["set", "number", "insert", "cut", "copy"]))
+        if kind == "set":
+            content[place : place + 1] = draw(st.binary(min_size=1, max_size=1))
+        elif kind == "number":  # sizes and counts live in such fields
+            value = draw(st.sampled_from([0, 1, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF]))
+            content[place : place + 4] = struct.pack(draw(st.sampled_from("<>")) + "I", value)
+        elif kind == "insert":
+            content[place:place] = draw(st.binary(max_size=20))
+        elif kind == "cut":
+            del content[place : place + draw(st.integers(1, len(content) + 1))]
+        else:
+            start = draw(st.integers(0, len(content)))
+            content[place:place] = content[start : start + 50]
+    return mend_sums(bytes(content)) if draw(st.booleans()) else bytes(content)
+
+
+def mend_sums(png: bytes) -> bytes:
+    """A PNG whose chunks have right checksums, so that its reader gets past them."""
+    if not png.startswith(b"\x89PNG"):
+        return png
+    result, place = png[:8], 8
+    while place + 12 <= len(png):
+        (length,) = struct.unpack(">I", png[place : place + 4])
+        checked = png[place + 4 : place + 8 + length]
+        result += png[place : place + 4] + checked + struct.pack(">I", zlib.crc32(checked))
+        place += 12 + length
+    return result
+
+
+@pytest.fixture(autouse=True)
+def bounded():
+    """Fails a case that hangs, and a test that takes memory past the cap."""
+
+    def hangs(number, frame):
+        raise TimeoutError(f"a case took {SECONDS} s")
+
+    signal.signal(signal.SIGALRM, hangs)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield
+    signal.alarm(0)
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < MORE_MIB
+
+
+def fuzz(share: float):
+    """Settings of a test that takes this share of the profile's cases."""
+    examples = max(1, round(settings.default.max_examples * share))
+    unhurried = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    return settings(
+        max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=unhurried
+    )  # fmt: skip
+
+
+@fuzz(0.7)
+@given(content=mutated(IMAGES))
+def test_image_reader(content, tmp_path):
+    path = tmp_path / "image.png"
+    path.write_bytes(content)
+    signal.alarm(SECONDS)
+    try:
+        pixels = read_image(path, max_pixels=1_000_000)
+    except ImageError:
+        return
+    assert pixels.dtype == np.uint8 and pixels.ndim == 2 and 0 < pixels.size <= 1_000_000
+
+
+@pytest.fixture(scope="module")
+def small_run(trained, tmp_path_factory) -> Path:
+    """A copy of a run, one file of which is damaged again and again, with small weights."""
+    folder = tmp_path_factory.mktemp("fuzz") / "run"
+    shutil.copytree(trained, folder)
+    small = build_unet(ModelConfig(width=1, depth=2))
+    small.save(folder / "model.keras")
+    np.savez(folder / "checkpoint-000000001.npz", told="{}", variable_0=GREY)
+    return folder
+
+
+@fuzz(0.15)
+@given(data=st.data())
+def test_config(data, small_run):
+    if "config" not in KEPT:
+        KEPT["config"] = (small_run / "config.json").read_bytes()
+        del json.loads(KEPT["config"])["facts"]
+    content = data.draw(mutated([KEPT["config"]]))
+    (small_run / "config.json").write_bytes(content)
+    signal.alarm(SECONDS)
+    try:
+        SavedRun.open(small_run)
+    except UserError as error:
+        assert str(small_run) in str(error) and "\n" not in str(error)
+
+
+KEPT: dict[str, object] = {}
+
+
+@fuzz(0.15)
+@given(data=st.data())
+def test_model_file(data, small_run):
+    if "model" not in KEPT:
+        KEPT["model"] = build_unet(ModelConfig(width=1, depth=2))
+        with zipfile.ZipFile(small_run / "model.keras") as archive:
+            weights = archive.read("model.weights.h5")
+        KEPT["files"] = [(small_run / "model.keras").read_bytes()]
+        KEPT["weights"] = [weights]
+    path = small_run / "model.keras"
+    if data.draw(st.booleans()):
+        path.write_bytes(data.draw(mutated(KEPT["files"])))
+    else:  # a whole archive around damaged weights
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("model.weights.h5", data.draw(mutated(KEPT["weights"])))
+    signal.alarm(SECONDS)
+    try:
+        load_weights(KEPT["model"], path)
+    except UserError as error:
+        assert "does not hold this run's network" in str(error)
