@@ -1,19 +1,18 @@
 """Damaged files of every kind, made at random from a seed: no crash, no hang, no memory past a cap.
 
-    python -m pytest tests/test_fuzz.py --hypothesis-profile fuzz       20,000 cases, about half an hour
+python -m pytest tests/test_fuzz.py --hypothesis-profile fuzz       20,000 cases, about half an hour
 """
 
 import io
-import json
 import resource
-import shutil
 import signal
 import struct
 import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
+import keras
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -120,52 +119,51 @@ def test_image_reader(content, tmp_path):
     assert pixels.dtype == np.uint8 and pixels.ndim == 2 and 0 < pixels.size <= 1_000_000
 
 
+@dataclass(frozen=True)
+class Target:
+    """A run folder whose files are damaged again and again, and what was in them; a network of its shape."""
+
+    folder: Path
+    config: bytes
+    archive: bytes
+    weights: bytes
+    model: keras.Model
+
+
 @pytest.fixture(scope="module")
-def small_run(trained, tmp_path_factory) -> Path:
-    """A copy of a run, one file of which is damaged again and again, with small weights."""
+def target(trained, tmp_path_factory) -> Target:
     folder = tmp_path_factory.mktemp("fuzz") / "run"
-    shutil.copytree(trained, folder)
-    small = build_unet(ModelConfig(width=1, depth=2))
-    small.save(folder / "model.keras")
-    np.savez(folder / "checkpoint-000000001.npz", told="{}", variable_0=GREY)
-    return folder
+    folder.mkdir()
+    model = build_unet(ModelConfig(width=1, depth=2))
+    model.save(folder / "model.keras")
+    with zipfile.ZipFile(folder / "model.keras") as archive:
+        weights = archive.read("model.weights.h5")
+    config = (trained / "config.json").read_bytes()
+    return Target(folder, config, (folder / "model.keras").read_bytes(), weights, model)
 
 
 @fuzz(0.15)
 @given(data=st.data())
-def test_config(data, small_run):
-    if "config" not in KEPT:
-        KEPT["config"] = (small_run / "config.json").read_bytes()
-        del json.loads(KEPT["config"])["facts"]
-    content = data.draw(mutated([KEPT["config"]]))
-    (small_run / "config.json").write_bytes(content)
+def test_config(data, target):
+    (target.folder / "config.json").write_bytes(data.draw(mutated([target.config])))
     signal.alarm(SECONDS)
     try:
-        SavedRun.open(small_run)
+        SavedRun.open(target.folder)
     except UserError as error:
-        assert str(small_run) in str(error) and "\n" not in str(error)
-
-
-KEPT: dict[str, object] = {}
+        assert str(target.folder) in str(error) and "\n" not in str(error)
 
 
 @fuzz(0.15)
 @given(data=st.data())
-def test_model_file(data, small_run):
-    if "model" not in KEPT:
-        KEPT["model"] = build_unet(ModelConfig(width=1, depth=2))
-        with zipfile.ZipFile(small_run / "model.keras") as archive:
-            weights = archive.read("model.weights.h5")
-        KEPT["files"] = [(small_run / "model.keras").read_bytes()]
-        KEPT["weights"] = [weights]
-    path = small_run / "model.keras"
+def test_model_file(data, target):
+    path = target.folder / "model.keras"
     if data.draw(st.booleans()):
-        path.write_bytes(data.draw(mutated(KEPT["files"])))
+        path.write_bytes(data.draw(mutated([target.archive])))
     else:  # a whole archive around damaged weights
         with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("model.weights.h5", data.draw(mutated(KEPT["weights"])))
+            archive.writestr("model.weights.h5", data.draw(mutated([target.weights])))
     signal.alarm(SECONDS)
     try:
-        load_weights(KEPT["model"], path)
+        load_weights(target.model, path)
     except UserError as error:
         assert "does not hold this run's network" in str(error)

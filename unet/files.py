@@ -184,7 +184,9 @@ def append_whole(path: Path, content: str) -> None:
                 file.truncate(end)
                 raise
     except OSError as error:
-        raise UserError(f"Cannot add to '{path}': {error.strerror}. What was there stays.") from error
+        raise UserError(
+            f"Cannot add to '{path}': {error.strerror}. What was there stays."
+        ) from error
 
 
 def to_bytes(text: str) -> bytes:

@@ -217,9 +217,10 @@ class SavedRun:
 
 
 def load_weights(model: keras.Model, path: Path) -> None:
-    """Set a network's weights from a .keras file, of which nothing else is read; UserError if they do not fit.
+    """Set a network's weights from a .keras file, of which nothing else is read.
 
-    Their number and size are checked first: a damaged or hostile file may claim any.
+    UserError where they do not fit. Their number and size are checked first: a damaged or hostile file
+    may claim any.
     """
     try:
         with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,7 @@
-"""Keeps what happened to each fault; `pytest tests/faults -m '' --write-table` writes it into tests/README.md."""
+"""Keeps what happened to each fault.
+
+`python -m pytest tests/faults -m "" --write-table` writes it into tests/README.md.
+"""
 
 import os
 import re

@@ -17,16 +17,17 @@ import cv2
 import numpy as np
 import pytest
 from conftest import write_image
-from faults.conftest import run_measured
 from PIL import Image
 
+from faults.conftest import run_measured
 from unet.files import read_image
 
-RANDOM = np.random.default_rng(0)
-GREY = RANDOM.integers(0, 256, (48, 64)).astype(np.uint8)
+GREY = np.random.default_rng(0).integers(0, 256, (48, 64)).astype(np.uint8)
 SQUARE = np.full((48, 64), 20, np.uint8)
 SQUARE[10:30, 20:50] = 200
 UNREADABLE = "is not a readable image"
+TOO_LARGE = "more than --max-pixels"
+NOT_A_FILE = "not a regular file"
 
 
 def encoded(suffix: str = ".png", pixels: np.ndarray = GREY) -> bytes:
@@ -85,17 +86,18 @@ class Case:
 
 
 L = Image.fromarray(GREY)
+CUT_JPEG = encoded(".jpg")[: len(encoded(".jpg")) * 2 // 3]
 CASES = [
     Case(1, "zero-byte image", "empty.png", b"", UNREADABLE),
     Case(2, "PNG cut in half", "half.png", encoded()[: len(encoded()) // 2], UNREADABLE),
-    Case(3, "JPEG cut at two thirds", "cut.jpg", encoded(".jpg")[: len(encoded(".jpg")) * 2 // 3], UNREADABLE),
+    Case(3, "JPEG cut at two thirds", "cut.jpg", CUT_JPEG, UNREADABLE),
     Case(4, "one bit of the pixels flipped", "flip.png", with_flipped_bit(), UNREADABLE),
     Case(5, "HTML named .png", "page.png", b"<!doctype html><html></html>", UNREADABLE),
-    Case(6, "header that declares 32767 x 32767", "claim.png", png_that_declares(32767, 32767), "more than --max-pixels"),
-    Case(7, "20000 x 20000 zeros in 400 KB", "bomb.png", bomb(), "more than --max-pixels"),
+    Case(6, "header that declares 32767 x 32767", "claim.png", png_that_declares(32767, 32767), TOO_LARGE),
+    Case(7, "20000 x 20000 zeros in 400 KB", "bomb.png", bomb(), TOO_LARGE),
     Case(8, "16-bit PNG", "deep.png", encoded(".png", GREY.astype(np.uint16) * 16)),
     Case(8, "16-bit TIFF", "deep.tif", encoded(".tif", GREY.astype(np.uint16) * 16)),
-    Case(8, "32-bit float TIFF", "float.tif", saved(Image.fromarray(GREY.astype(np.float32))), "32-bit pixels"),
+    Case(8, "32-bit float TIFF", "float.tif", saved(Image.fromarray(np.float32(GREY))), "32-bit pixels"),
     Case(9, "palette PNG", "palette.png", saved(L.convert("P"))),
     Case(9, "RGBA PNG", "rgba.png", saved(L.convert("RGBA"))),
     Case(9, "CMYK JPEG", "cmyk.jpg", saved(L.convert("CMYK"))),
@@ -103,7 +105,7 @@ CASES = [
     Case(9, "TIFF of two pages", "pages.tif", saved(L, save_all=True, append_images=[L]), "has 2 pages"),
     Case(10, "EXIF orientation 6", "turned.jpg", turned(), shape=(64, 48)),
     Case(11, "1 x 1", "dot.png", encoded(".png", GREY[:1, :1]), shape=(1, 1)),
-    Case(11, "1 x 5000", "line.png", encoded(".png", RANDOM.integers(0, 256, (5000, 1)).astype(np.uint8)), shape=(5000, 1)),
+    Case(11, "1 x 5000", "line.png", encoded(".png", np.resize(GREY, (5000, 1))), shape=(5000, 1)),
     Case(11, "odd sizes, not square", "odd.png", encoded(".png", GREY[:37, :51]), shape=(37, 51)),
     Case(12, "constant image", "constant.png", encoded(".png", np.full_like(GREY, 77))),
     Case(12, "black image", "black.png", encoded(".png", np.zeros_like(GREY))),
@@ -114,9 +116,9 @@ CASES = [
     Case(14, "comma and quotes in a name", 'a,"b",\'c\'.png', encoded()),
     Case(15, "name that is not UTF-8", os.fsdecode(b"\xff\xfe.png"), encoded()),
     Case(16, "250-byte name", "n" * 246 + ".png", encoded()),
-    Case(17, "FIFO", "fifo.png", os.mkfifo, "not a regular file"),
-    Case(17, "socket", "socket.png", listen, "not a regular file"),
-    Case(17, "link to a device", "device.png", lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
+    Case(17, "FIFO", "fifo.png", os.mkfifo, NOT_A_FILE),
+    Case(17, "socket", "socket.png", listen, NOT_A_FILE),
+    Case(17, "link to a device", "device.png", lambda path: path.symlink_to("/dev/zero"), NOT_A_FILE),
     Case(18, "broken link", "broken.png", lambda path: path.symlink_to("nowhere.png"), "Cannot read"),
     Case(18, "link to itself", "self.png", lambda path: path.symlink_to(path), "Cannot read"),
     Case(18, "folder that links to its parent", "loop/up", lambda path: path.symlink_to(".."), shape=()),
@@ -128,7 +130,11 @@ CASES = [
 
 def mask_name(case: Case) -> str:
     """Images that differ only in their suffix keep it."""
-    alike = [other for other in CASES if os.path.splitext(other.name)[0] == os.path.splitext(case.name)[0]]
+    alike = [
+        other
+        for other in CASES
+        if os.path.splitext(other.name)[0] == os.path.splitext(case.name)[0]
+    ]
     return f"{case.name if len(alike) > 1 else os.path.splitext(case.name)[0]}.png"
 
 
@@ -138,7 +144,9 @@ def predicted(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     good = folder / "good" / "good.png"
     write_image(good, GREY)
-    alone = run_measured("predict", folder / "good", "--run", trained, "--output", "alone", cwd=folder)
+    alone = run_measured(
+        "predict", folder / "good", "--run", trained, "--output", "alone", cwd=folder
+    )
     assert alone.returncode == 0, alone.stderr
     hostile = folder / "in"
     (hostile).mkdir()
@@ -148,7 +156,9 @@ def predicted(trained, tmp_path_factory):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(case.make) if isinstance(case.make, bytes) else case.make(path)
     write_image(hostile / "good.png", GREY)
-    done = run_measured("predict", hostile, "--run", trained, "--output", folder / "out", cwd=folder)
+    done = run_measured(
+        "predict", hostile, "--run", trained, "--output", folder / "out", cwd=folder
+    )
     assert "Traceback" not in done.stderr
     with open(folder / "out" / "predictions.csv", newline="", errors="surrogateescape") as file:
         rows = {row["path"]: row for row in csv.DictReader(file)}
@@ -187,13 +197,19 @@ def test_hostile_files_end_with_a_row_each_code_3_and_no_more_memory(predicted, 
     more = done.peak_mib - alone.peak_mib
     assert more < 100
     for number in (6, 7):
-        survived(number, "both, and all images of this table, in one folder", f"{more:+.0f} MiB of memory")
+        survived(
+            number,
+            "both, and all images of this table, in one folder",
+            f"{more:+.0f} MiB of memory",
+        )
 
 
 def test_8_16_bit_is_scaled_to_its_brightest_pixel(tmp_path):
     deep = GREY.astype(np.uint16) * 16
     write_image(tmp_path / "a.png", deep)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.rint(deep * (255 / deep.max())))
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "a.png"), np.rint(deep * (255 / deep.max()))
+    )
 
 
 def test_10_the_mask_of_a_turned_image_lies_as_viewers_show_it(predicted):
@@ -206,7 +222,9 @@ def test_12_constant_images_give_finite_numbers(predicted):
     rows, _, hostile, _, _ = predicted
     for name in ("constant.png", "black.png"):
         row = rows[str(hostile / name)]
-        assert np.isfinite([float(row[key] or 0) for key in ("tumor_percent", "mean_probability")]).all()
+        assert np.isfinite(
+            [float(row[key] or 0) for key in ("tumor_percent", "mean_probability")]
+        ).all()
 
 
 def test_21_unreadable_file(trained, tmp_path, survived):

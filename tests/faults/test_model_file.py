@@ -89,11 +89,15 @@ def test_48_model_file(damage, expected, trained, phantoms, tmp_path, survived):
     damage(run / "model.keras")
     for trace in tmp_path.rglob(MADE):
         trace.unlink()
-    done = run_script("predict", phantoms / "images", "--run", "run", "--output", "out", cwd=tmp_path)
+    done = run_script(
+        "predict", phantoms / "images", "--run", "run", "--output", "out", cwd=tmp_path
+    )
     assert done.returncode == 2 and expected in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists() and not list(tmp_path.rglob(MADE))
-    survived(48, f"model file: {damage.__name__.replace('_', ' ')}", f"exit 2: {done.stderr.strip()}")
+    survived(
+        48, f"model file: {damage.__name__.replace('_', ' ')}", f"exit 2: {done.stderr.strip()}"
+    )
 
 
 def test_48_of_a_model_file_with_code_only_weights_are_used(trained, phantoms, tmp_path, survived):
@@ -102,7 +106,9 @@ def test_48_of_a_model_file_with_code_only_weights_are_used(trained, phantoms, t
     with_lambda_and_weights(run / "model.keras")
     for trace in tmp_path.rglob(MADE):
         trace.unlink()
-    done = run_script("predict", phantoms / "images", "--run", "run", "--output", "out", cwd=tmp_path)
+    done = run_script(
+        "predict", phantoms / "images", "--run", "run", "--output", "out", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.rglob(MADE))
     survived(48, "model file: this run's weights beside a Lambda", "outlined; its code did not run")

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT, run_script, write_image
-from faults.conftest import run_measured
 
+from faults.conftest import run_measured
 from unet.files import read_table
 
 
@@ -77,7 +77,9 @@ def test_39_killed_at_a_random_time(number, trained, many, tmp_path, survived):
     assert contents(tmp_path / "out") == whole
     assert times == {path: path.stat().st_mtime_ns for path in times}
     survived(
-        39, "kill -9 at a random time, then --resume", "outputs equal to the byte, no finished image redone"
+        39,
+        "kill -9 at a random time, then --resume",
+        "outputs equal to the byte, no finished image redone",
     )
 
 
@@ -111,11 +113,11 @@ def test_43_output_folder_holds_other_results(trained, tmp_path, survived):
     assert predict(trained, cwd=tmp_path).returncode == 3
     before = contents(tmp_path / "out")
 
-    def refused(reason: str, *arguments: object) -> None:
+    def refused(reason: str, *arguments: str) -> None:
         done = predict(trained, *arguments, cwd=tmp_path)
         assert done.returncode == 2 and reason in done.stderr, done.stderr
         assert len(done.stderr.splitlines()) == 1 and contents(tmp_path / "out") == before
-        survived(43, "again, " + (" ".join(map(str, arguments)) or "as it is"), f"exit 2: {done.stderr.strip()}")
+        survived(43, " ".join(["again", *arguments]), f"exit 2: {done.stderr.strip()}")
 
     refused("choose another --output")
     refused("was begun with mirror True, not False", "--resume", "--no-mirror")
@@ -140,7 +142,10 @@ def test_44_two_predictions_into_one_folder(trained, many, tmp_path, survived):
     images, whole = many
     command = [images, "--run", trained, "--output", "out", "--resume"]
     first = subprocess.Popen(
-        [sys.executable, ROOT / "predict.py", *map(str, command)], cwd=tmp_path, stdout=-1, stderr=-1
+        [sys.executable, ROOT / "predict.py", *map(str, command)],
+        cwd=tmp_path,
+        stdout=-1,
+        stderr=-1,
     )
     while not (tmp_path / "out" / ".lock").exists() and first.poll() is None:
         time.sleep(0.005)
@@ -157,10 +162,14 @@ def test_50_5000_files(trained, tmp_path, survived):
     for count in (100, 5000):
         write_images(tmp_path / str(count), count)
     few, many = (
-        run_measured("predict", str(count), "--run", trained, "--output", f"out{count}", cwd=tmp_path)
+        run_measured(
+            "predict", str(count), "--run", trained, "--output", f"out{count}", cwd=tmp_path
+        )
         for count in (100, 5000)
     )
-    assert many.returncode == 3 and len(read_table(tmp_path / "out5000" / "predictions.csv")) == 5000
+    assert (
+        many.returncode == 3 and len(read_table(tmp_path / "out5000" / "predictions.csv")) == 5000
+    )
     more = many.peak_mib - few.peak_mib
     assert more < 60
     survived(50, "5000 files", f"5000 rows, {more:+.0f} MiB of memory beside 100 files")
