@@ -11,7 +11,7 @@ FLOORS = [
     {"files"},
     {"metrics", "losses", "devices", "phantoms", "command_line"},
     {"model", "preprocessing", "augmentation", "plots"},
-    {"data", "learner"},
+    {"data", "learner", "volumes", "overlays"},
     {"split"},
     {"saved_run"},
     {"inference"},

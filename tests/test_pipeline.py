@@ -15,7 +15,8 @@ from unet.evaluation import gallery_choice
 from unet.files import UserError, read_image
 from unet.inference import Predictor
 from unet.options import DataOptions, ModelConfig, PredictionOptions, TrainingOptions
-from unet.prediction import draw_overlay, find_inputs, measure, prepare_output
+from unet.overlays import draw_overlay
+from unet.prediction import find_inputs, measure, prepare_output
 from unet.preprocessing import to_native_size, to_network_input
 from unet.saved_run import SavedRun
 from unet.training import train

@@ -61,15 +61,19 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 def read_regular_file(path: Path, max_bytes: int) -> bytes:
     """Content of a file; ImageError for what is no regular file, too large or not readable."""
     try:
-        status = os.stat(path)
-        # Opening a pipe would wait for a writer for ever.
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError(f"'{path}' is not a regular file: pass an image.")
-        if status.st_size > max_bytes:
-            raise ImageError(f"'{path}' has {status.st_size:,} bytes: too many for an image.")
+        if regular_file_size(path) > max_bytes:
+            raise ImageError(f"'{path}' has more than {max_bytes:,} bytes: too many for an image.")
         return Path(path).read_bytes()
     except OSError as error:
         raise ImageError(f"Cannot read '{path}': {error.strerror}.") from error
+
+
+def regular_file_size(path: Path) -> int:
+    """Bytes of a file; ImageError for what is no regular file: opening a pipe would wait for ever."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError(f"'{path}' is not a regular file: pass an image.")
+    return status.st_size
 
 
 def check_header(path: Path, image: Image.Image, max_pixels: int) -> None:
@@ -111,8 +115,8 @@ def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     return pixels > 0
 
 
-def image_files_below(folder: Path) -> list[Path]:
-    """Image files in a folder and the folders below it, sorted; links to folders are not followed.
+def image_files_below(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
+    """Files with those suffixes in a folder and all below it, sorted; links to folders are not followed.
 
     Raises UserError for a folder that may not be read.
     """
@@ -124,7 +128,7 @@ def image_files_below(folder: Path) -> list[Path]:
         Path(parent) / name
         for parent, _, names in os.walk(folder, onerror=refuse)
         for name in names
-        if name.lower().endswith(IMAGE_SUFFIXES)
+        if name.lower().endswith(suffixes)
     )
 
 
@@ -142,6 +146,11 @@ def encode_picture(pixels: np.ndarray) -> bytes:
     options = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, full_colour)
     _, content = cv2.imencode(".jpg", pixels, options)
     return content.tobytes()
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """BGR pixels uint8 (height, width, 3) as PNG."""
+    return cv2.imencode(".png", pixels)[1].tobytes()
 
 
 def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:

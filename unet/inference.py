@@ -72,10 +72,12 @@ class Predictor:
         sources: Iterable,
         read: Callable[[object], np.ndarray],
         use: Callable[[Prediction], object] = lambda prediction: prediction,
+        prepare: Callable[[np.ndarray, int], np.ndarray] = to_training_image,
     ) -> Iterator:
         """use(prediction) of every source, in order; memory stays flat however many there are.
 
-        `read` and `use` run in threads beside the network. Where `read` raises ImageError the
+        `read` gives grey uint8 (height, width), `prepare` scales it to what the network takes. They and
+        `use` run in threads beside the network. Where `read` raises ImageError the
         prediction carries it; any other error ends the stream.
         """
 
@@ -83,7 +85,7 @@ class Predictor:
             item = Item(source)
             try:
                 item.image = read(source)
-                item.square = to_training_image(item.image, self.size)
+                item.square = prepare(item.image, self.size)
             except ImageError as error:
                 item.error = error
             return item

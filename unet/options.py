@@ -156,10 +156,10 @@ class EvaluationOptions:
 
 @dataclass(frozen=True)
 class PredictionOptions:
-    """Outline tumors in images: masks, overlays and a table of measurements."""
+    """Outline tumors in images and NIfTI volumes: masks, overlays and a table of measurements."""
 
     images: tyro.conf.Positional[tuple[str, ...]]
-    """Files, folders (searched with all folders below) or quoted globs."""
+    """Image or NIfTI files, folders (searched with all folders below) or quoted globs."""
     output: Path
     """Folder for masks/, overlays/ and predictions.csv."""
     run: Path | None = None
@@ -168,6 +168,8 @@ class PredictionOptions:
     """Average the outlines of each image and of its mirror image: a bit better, takes twice as long."""
     max_pixels: Count = MAX_PIXELS
     """Images of more pixels are refused before they are decoded."""
+    axis: Literal[0, 1, 2] | None = None
+    """Axis of a NIfTI file's array along which its slices lie. Default: where the spacing is largest."""
     batch_size: Annotated[int, Interval(ge=1, le=256)] = 8
     """Images the network takes at once."""
     resume: bool = False

@@ -1,13 +1,14 @@
-"""What predict.py does: images in, masks, overlays and a table of measurements out."""
+"""What predict.py does: images and volumes in, masks, overlays and a table of measurements out."""
 
 import errno
 import glob
 import json
+import math
 import os
 import shutil
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 
 import cv2
@@ -16,10 +17,13 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from unet.files import (
+    IMAGE_SUFFIXES,
+    ImageError,
     UserError,
     append_whole,
     encode_mask,
     encode_picture,
+    encode_png,
     image_files_below,
     only_process_in,
     read_image,
@@ -30,33 +34,41 @@ from unet.files import (
 )
 from unet.inference import Prediction, Predictor, in_batches
 from unet.options import PredictionOptions
+from unet.overlays import draw_overlay, montage
+from unet.preprocessing import resize_into_square
 from unet.saved_run import SavedRun
+from unet.volumes import VOLUME_SUFFIXES, Volume, encode_volume_mask, read_volume
 
-# Orange of Okabe and Ito's colour-blind-safe palette, as OpenCV's blue, green, red.
-CONTOUR_BGR = (0, 159, 230)
 TABLE, SETTINGS = "predictions.csv", "prediction.json"
 OUTPUTS = (SETTINGS, TABLE, "masks", "overlays")
+SLICES_SHOWN = 20
 
 
 @dataclass(frozen=True)
 class Input:
-    """An image file and the name, relative and without suffix, of what is written for it."""
+    """A file and the name, relative and without suffix, of what is written for it."""
 
     path: Path
     name: str
 
+    @property
+    def is_volume(self) -> bool:
+        return self.path.name.lower().endswith(VOLUME_SUFFIXES)
+
 
 @dataclass(frozen=True)
 class Measurement:
-    """A row of predictions.csv; empty after `status` where the image was skipped."""
+    """A row of predictions.csv; empty after `status` where the file was skipped."""
 
     path: str
     status: str  # "ok", or why the image was skipped
     width: int | str = ""
     height: int | str = ""
-    tumor_pixels: int | str = ""
-    tumor_percent: float | str = ""  # of the image
-    left: int | str = ""  # bounding box of the tumor in pixels, right and bottom included
+    slices: int | str = ""  # of a volume
+    tumor_pixels: int | str = ""  # or voxels
+    tumor_percent: float | str = ""  # of the image or volume
+    tumor_mm3: float | str = ""  # where the file tells its spacing: NIfTI
+    left: int | str = ""  # bounding box of an image's tumor in pixels, right and bottom included
     top: int | str = ""
     right: int | str = ""
     bottom: int | str = ""
@@ -104,31 +116,37 @@ def outline(
     def write(prediction: Prediction) -> Measurement:
         return write_outputs(prediction, predictor, options.output)
 
-    measurements = predictor.stream(inputs[first:], read, write)
+    images = [input for input in inputs[first:] if not input.is_volume]
+    volumes = [input for input in inputs[first:] if input.is_volume]
+    batches = in_batches(predictor.stream(images, read, write), options.batch_size)
+    one_by_one = ([outline_volume(predictor, input, options)] for input in volumes)
     rows = []
-    bar = tqdm(measurements, "Predicting", len(inputs), initial=first, unit="image", disable=None)
-    for batch in in_batches(bar, options.batch_size):
-        # After their masks: what has a row is done.
-        batch = [asdict(measurement) for measurement in batch]
-        append_whole(options.output / TABLE, table_text(COLUMNS, batch, header=False))
-        rows += batch
-        for row in batch:
-            if row["status"] != "ok":
-                tqdm.write(f"skipped: {row['status']}")
+    with tqdm(
+        total=len(inputs), desc="Predicting", initial=first, unit="file", disable=None
+    ) as bar:
+        for batch in chain(batches, one_by_one):
+            batch = [asdict(measurement) for measurement in batch]
+            # After their masks: what has a row is done.
+            append_whole(options.output / TABLE, table_text(COLUMNS, batch, header=False))
+            rows += batch
+            for row in batch:
+                if row["status"] != "ok":
+                    bar.write(f"skipped: {row['status']}")
+            bar.update(len(batch))
     return rows
 
 
 def find_inputs(arguments: tuple[str, ...], output: Path) -> list[Input]:
-    """Every image that the arguments name, once; UserError for one that names none.
+    """Every image that the arguments name, once, then every volume; UserError for one that names none.
 
     What lies in the output folder is no input. Results keep the files' folders below the deepest
-    folder that all arguments share; images that differ only in their suffix keep it in the name.
+    folder that all arguments share; files that differ only in their suffix keep it in the name.
     """
     paths: dict[str, None] = {}  # a set that keeps its order
     roots = []
     for argument in arguments:
         if os.path.isdir(argument):
-            found = image_files_below(Path(argument))
+            found = image_files_below(Path(argument), IMAGE_SUFFIXES + VOLUME_SUFFIXES)
             roots.append(os.path.abspath(argument))
         else:
             found = [Path(argument)] if os.path.lexists(argument) else []
@@ -141,11 +159,18 @@ def find_inputs(arguments: tuple[str, ...], output: Path) -> list[Input]:
     paths = [path for path in paths if not path.startswith(results)]
     root = os.path.commonpath(roots)
     names = {path: os.path.relpath(path, root) for path in paths}
-    stems = {path: os.path.splitext(name)[0] for path, name in names.items()}
+    stems = {path: without_suffix(name) for path, name in names.items()}
     count = Counter(stems.values())
-    return [
+    inputs = [
         Input(Path(path), stems[path] if count[stems[path]] == 1 else names[path]) for path in paths
     ]
+    return sorted(inputs, key=lambda input: input.is_volume)
+
+
+def without_suffix(name: str) -> str:
+    """A file's name without .png, .nii.gz ..."""
+    root, suffix = os.path.splitext(name)
+    return os.path.splitext(root)[0] if suffix.lower() == ".gz" else root
 
 
 def settings_of(run: SavedRun, options: PredictionOptions) -> dict[str, object]:
@@ -155,6 +180,7 @@ def settings_of(run: SavedRun, options: PredictionOptions) -> dict[str, object]:
         "threshold": run.config.threshold,
         "mirror": options.mirror,
         "max_pixels": options.max_pixels,
+        "axis": options.axis,
         # The last digits of a probability may depend on how many images are computed at once.
         "batch_size": options.batch_size,
     }
@@ -217,7 +243,7 @@ def finished_rows(
                 f"'{folder}' was begun with other images ('{row['path']}'): go on with the same, or "
                 "start again with --overwrite."
             )
-    if len(rows) < len(inputs):
+    if len(rows) < sum(not input.is_volume for input in inputs):
         # Whole batches only, so that the rest is computed as if nothing had happened.
         rows = rows[: len(rows) // settings["batch_size"] * settings["batch_size"]]
     return rows
@@ -240,9 +266,53 @@ def write_outputs(prediction: Prediction, predictor: Predictor, folder: Path) ->
             raise
         return Measurement(str(input.path), str(error))
     height, width = mask.shape
-    return Measurement(
-        str(input.path), "ok", width, height, **measure(mask, prediction.probability)
+    measures = measure(mask, prediction.probability)
+    return Measurement(str(input.path), "ok", width, height, **measures)
+
+
+def outline_volume(predictor: Predictor, input: Input, options: PredictionOptions) -> Measurement:
+    """Write mask and montage of one volume, slice by slice, and measure its tumor."""
+    try:
+        volume = read_volume(input.path, options.axis, options.max_pixels)
+    except ImageError as error:
+        return Measurement(str(input.path), str(error))
+    count, height, width = volume.slices.shape
+    mask = np.zeros(volume.slices.shape, bool)
+    sum_of_probabilities = 0.0
+    slices = predictor.stream(range(count), volume.square_pixels, prepare=resize_into_square)
+    for prediction in tqdm(slices, input.path.name, count, leave=False, disable=None):
+        probability = cv2.resize(prediction.probability, (width, height))
+        mask[prediction.source] = predictor.mask(probability)
+        sum_of_probabilities += float(probability[mask[prediction.source]].sum())
+    write_whole(
+        options.output / "masks" / f"{input.name}_mask.nii.gz", encode_volume_mask(mask, volume)
     )
+    write_whole(
+        options.output / "overlays" / f"{input.name}.png", encode_png(draw(predictor, volume, mask))
+    )
+    voxels = int(np.count_nonzero(mask))
+    return Measurement(
+        str(input.path), "ok", width, height, count, voxels, round(100 * voxels / mask.size, 4),
+        round(voxels * math.prod(volume.spacing_mm), 2),
+        mean_probability=round(sum_of_probabilities / voxels, 4) if voxels else "",
+    )  # fmt: skip
+
+
+def draw(predictor: Predictor, volume: Volume, mask: np.ndarray) -> np.ndarray:
+    """A sheet of slices at even distances: from the first with tumor to the last, or of the whole volume."""
+    with_tumor = np.flatnonzero(mask.any(axis=(1, 2)))
+    first, last = (with_tumor[0], with_tumor[-1]) if len(with_tumor) else (0, len(mask) - 1)
+    shown = np.unique(np.linspace(first, last, min(SLICES_SHOWN, last - first + 1)).astype(int))
+    tiles = [
+        draw_overlay(prediction.image, prediction.probability, predictor.threshold)
+        for prediction in predictor.stream(shown, volume.square_pixels, prepare=resize_into_square)
+    ]
+    cm2 = mask[shown].sum(axis=(1, 2)) * math.prod(volume.spacing_mm[1:]) / 100
+    labels = [
+        f"slice {index + 1} of {len(mask)}: {area:.1f} cm2"
+        for index, area in zip(shown, cm2, strict=True)
+    ]
+    return montage(tiles, labels)
 
 
 def measure(mask: np.ndarray, probability: np.ndarray) -> dict[str, float | str]:
@@ -254,26 +324,3 @@ def measure(mask: np.ndarray, probability: np.ndarray) -> dict[str, float | str]
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = {"left": columns[0], "top": rows[0], "right": columns[-1], "bottom": rows[-1]}
     return area | box | {"mean_probability": round(float(probability[mask].mean()), 4)}
-
-
-def draw_overlay(image: np.ndarray, probability: np.ndarray, threshold: float) -> np.ndarray:
-    """The image as BGR (height, width, 3) with a smooth contour around the tumor."""
-    overlay = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    mask = probability >= threshold
-    if not mask.any():
-        return overlay
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    # A margin of one pixel, so that the contour closes around the tumor.
-    top, left = max(0, rows[0] - 1), max(0, columns[0] - 1)
-    crop = probability[top : rows[-1] + 2, left : columns[-1] + 2]
-    # Contours of a mask have stairs; those of the probability on a four times finer grid do not.
-    fine = cv2.resize(crop, None, fx=4, fy=4, interpolation=cv2.INTER_LINEAR) >= threshold
-    contours, _ = cv2.findContours(fine.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    # OpenCV draws at fractions of a pixel: here sixteenths. A fine pixel's centre is at (x + 0.5) / 4 - 0.5.
-    contours = [
-        np.rint((((contour + 0.5) / 4 - 0.5) + (left, top)) * 16).astype(np.int32)
-        for contour in contours
-    ]
-    thickness = max(1, round(max(image.shape) / 400))
-    cv2.polylines(overlay, contours, True, CONTOUR_BGR, thickness, cv2.LINE_AA, shift=4)
-    return overlay

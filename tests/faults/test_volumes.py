@@ -1,0 +1,123 @@
+"""Faults 22 to 27: NIfTI files that are damaged, hostile or of another kind.
+
+All stand in one folder, beside one good volume; predict.py goes through it once.
+"""
+
+import gzip
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import nibabel
+import numpy as np
+import pytest
+
+from faults.conftest import run_measured
+from unet.files import read_table
+
+VOXELS = np.random.default_rng(0).integers(0, 1000, (48, 40, 5)).astype(np.int16)
+AFFINE = np.diag([0.5, 0.5, 5.0, 1.0])
+
+
+def nifti(voxels: np.ndarray = VOXELS, affine: np.ndarray = AFFINE) -> bytes:
+    return nibabel.Nifti1Image(voxels, affine).to_bytes()
+
+
+def with_header(change: Callable[[nibabel.Nifti1Header], None]) -> bytes:
+    """A good file whose header says something else."""
+    header = nibabel.Nifti1Header(nifti()[:348])
+    change(header)
+    return header.binaryblock + nifti()[348:]
+
+
+def dimensions(*lengths: int) -> bytes:
+    def change(header):
+        header["dim"][: 1 + len(lengths)] = len(lengths), *lengths
+
+    return with_header(change)
+
+
+def affine_of(value: float) -> bytes:
+    def change(header):
+        for row in ("srow_x", "srow_y", "srow_z"):
+            header[row] = value
+        header["sform_code"], header["qform_code"] = 1, 0
+
+    return with_header(change)
+
+
+def far_offset(header):
+    header["vox_offset"] = 1e12
+
+
+def gzip_bomb() -> bytes:
+    """8 GB of zeros in 8 MB, behind a header that claims a part of it."""
+    megabytes = gzip.compress(bytes(2**26), 9)
+    return gzip.compress(dimensions(30000, 300, 5)) + megabytes * 128
+
+
+def not_a_number() -> bytes:
+    voxels = VOXELS.astype(np.float32)
+    voxels[3, 3, 3] = np.nan
+    return nifti(voxels)
+
+
+RGB = np.zeros((48, 40, 5), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+
+
+@dataclass(frozen=True)
+class Case:
+    number: int
+    injected: str
+    name: str
+    content: bytes
+    skipped: str  # a pattern of the reason
+
+
+CASES = [
+    Case(22, "header of 32767^3", "claim.nii", dimensions(*[32767] * 3), "more than --max-pixels"),
+    Case(22, "header with a negative length", "negative.nii", dimensions(48, -40, 5), "has the shape"),
+    Case(22, "header with voxels at byte 10^12", "far.nii", with_header(far_offset), "voxels start at byte"),
+    Case(23, "8 GB of zeros in 8 MB, header claims 90 MB", "bomb.nii.gz", gzip_bomb(), "more than the 90,000,352 bytes"),
+    Case(24, "half a .nii.gz", "half.nii.gz", gzip.compress(nifti())[:5000], "not a readable|cut off"),
+    Case(24, "half a .nii", "half.nii", nifti()[:5000], "is cut off"),
+    Case(24, ".nii.gz that is not gzip", "plain.nii.gz", nifti(), "Not a gzipped file"),
+    Case(24, "empty .nii", "empty.nii", b"", "not a readable NIfTI"),
+    Case(25, "affine of NaN", "nan.nii", affine_of(np.nan), "affine or spacing"),
+    Case(25, "affine of zeros", "zero.nii", affine_of(0), "affine"),
+    Case(26, "a NaN voxel", "voxel.nii", not_a_number(), "no numbers"),
+    Case(27, "four dimensions", "four.nii", nifti(np.zeros((8, 8, 4, 3), np.int16)), "three dimensions"),
+    Case(27, "RGB voxels", "rgb.nii", nifti(RGB), "only grey values"),
+    Case(27, "complex voxels", "complex.nii", nifti(VOXELS.astype(np.complex64)), "only grey values"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def predicted(trained, tmp_path_factory):
+    """Rows by name, and the process that wrote them."""
+    folder = tmp_path_factory.mktemp("volumes")
+    (folder / "in").mkdir()
+    for case in CASES:
+        (folder / "in" / case.name).write_bytes(case.content)
+    (folder / "in" / "good.nii").write_bytes(nifti())
+    done = run_measured("predict", "in", "--run", trained, "--output", "out", cwd=folder)
+    assert "Traceback" not in done.stderr
+    rows = read_table(folder / "out" / "predictions.csv")
+    return {row["path"].rpartition("/")[2]: row for row in rows}, done, folder / "out"
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.number} {case.injected}")
+def test_volume(case, predicted, survived):
+    rows, _, output = predicted
+    row = rows[case.name]
+    mask = output / "masks" / f"{case.name.split('.')[0]}_mask.nii.gz"
+    assert re.search(case.skipped, row["status"]) and not mask.exists()
+    survived(case.number, case.injected, "skipped: " + re.sub("'.*/", "'", row["status"]))
+
+
+def test_hostile_volumes_end_with_a_row_each_code_3_and_little_memory(predicted, survived):
+    rows, done, output = predicted
+    assert done.returncode == 3 and len(rows) == len(CASES) + 1
+    assert rows["good.nii"]["status"] == "ok"
+    assert done.peak_mib < 4000
+    survived(23, "all volumes of this table in one folder", f"peak of {done.peak_mib:.0f} MiB")

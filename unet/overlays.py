@@ -1,0 +1,50 @@
+"""Images with the outline of what the network found: of one slice, and a sheet of a volume's slices."""
+
+import cv2
+import numpy as np
+
+# Orange of Okabe and Ito's colour-blind-safe palette, as OpenCV's blue, green, red.
+CONTOUR_BGR = (0, 159, 230)
+TILE, COLUMNS = 256, 5
+
+
+def draw_overlay(image: np.ndarray, probability: np.ndarray, threshold: float) -> np.ndarray:
+    """The image as BGR (height, width, 3) with a smooth contour around the tumor."""
+    overlay = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    mask = probability >= threshold
+    if not mask.any():
+        return overlay
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    # A margin of one pixel, so that the contour closes around the tumor.
+    top, left = max(0, rows[0] - 1), max(0, columns[0] - 1)
+    crop = probability[top : rows[-1] + 2, left : columns[-1] + 2]
+    # Contours of a mask have stairs; those of the probability on a four times finer grid do not.
+    fine = cv2.resize(crop, None, fx=4, fy=4, interpolation=cv2.INTER_LINEAR) >= threshold
+    contours, _ = cv2.findContours(fine.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    # OpenCV draws at fractions of a pixel: here sixteenths. A fine pixel's centre is at (x + 0.5) / 4 - 0.5.
+    contours = [
+        np.rint((((contour + 0.5) / 4 - 0.5) + (left, top)) * 16).astype(np.int32)
+        for contour in contours
+    ]
+    thickness = max(1, round(max(image.shape) / 400))
+    cv2.polylines(overlay, contours, True, CONTOUR_BGR, thickness, cv2.LINE_AA, shift=4)
+    return overlay
+
+
+def montage(tiles: list[np.ndarray], labels: list[str]) -> np.ndarray:
+    """BGR images of any sizes, each with a label of ASCII, in rows of COLUMNS on black."""
+    rows = -(-len(tiles) // COLUMNS)
+    sheet = np.zeros((rows * TILE, min(len(tiles), COLUMNS) * TILE, 3), np.uint8)
+    for index, (tile, label) in enumerate(zip(tiles, labels, strict=True)):
+        scale = (TILE - 2) / max(tile.shape[:2])
+        shrinks = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        small = cv2.resize(tile, None, fx=scale, fy=scale, interpolation=shrinks)
+        top = index // COLUMNS * TILE + (TILE - small.shape[0]) // 2
+        left = index % COLUMNS * TILE + (TILE - small.shape[1]) // 2
+        sheet[top : top + small.shape[0], left : left + small.shape[1]] = small
+        place = (index % COLUMNS * TILE + 8, index // COLUMNS * TILE + 18)
+        for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+            cv2.putText(
+                sheet, label, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, thickness, cv2.LINE_AA
+            )
+    return sheet
