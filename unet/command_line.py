@@ -39,7 +39,7 @@ def check(options: object) -> None:
         sys.exit(2)
 
 
-def run(step: Callable[[], int | None]) -> None:
+def run(step: Callable[[], int | None], uses_tensorflow: bool = True) -> None:
     """Do a script's step and end the process with its exit code; faults are told in a line."""
     from unet.files import UserError
     from unet.stopping import SIGNALS, Stopped, stop_at_once
@@ -49,11 +49,8 @@ def run(step: Callable[[], int | None]) -> None:
             signal.signal(number, stop_at_once)
         # Names of files may hold what no terminal can show.
         sys.stdout.reconfigure(errors="backslashreplace")
-        with start_up_messages_hidden():
-            import tensorflow
-
-            # Looking for GPUs where there are none is loud too.
-            tensorflow.config.list_physical_devices()
+        if uses_tensorflow:
+            import_tensorflow_quietly()
         sys.exit(step() or 0)
     except UserError as error:
         print(error, file=sys.stderr)
@@ -61,6 +58,14 @@ def run(step: Callable[[], int | None]) -> None:
     except Stopped as stopped:
         print(f"Stopped by {stopped}.", file=sys.stderr)
         sys.exit(stopped.exit_code)
+
+
+def import_tensorflow_quietly() -> None:
+    with start_up_messages_hidden():
+        import tensorflow
+
+        # Looking for GPUs where there are none is loud too.
+        tensorflow.config.list_physical_devices()
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from unet.augmentation import augment, paste_tumors
+from unet.download import FOLDER, download
 from unet.files import ImageError, UserError, image_files_below, read_image, read_mask
 from unet.options import MAX_PIXELS, AugmentationConfig
 from unet.phantoms import write_phantoms
@@ -61,13 +62,15 @@ class Slices:
 
 
 def data_folder(data: str) -> Path:
-    """The folder that --data names; 'phantom' is made in data/phantom where it is not there yet."""
+    """The folder that --data names; the default is downloaded, 'phantom' made, where it is not there yet."""
     if data == "phantom":
         folder = Path("data/phantom")
         if not folder.exists():
             write_phantoms(folder)
         return folder
     folder = Path(data)
+    if folder == FOLDER:
+        download()
     if not folder.is_dir():
         raise UserError(
             f"No data in '{folder}': put images/ and masks/ there (README, 'The real data'), "
