@@ -17,7 +17,7 @@ import platform
 import re
 import tempfile
 import zipfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -56,6 +56,9 @@ class RunConfig:
     facts: dict[str, dict[str, str]]  # of each id: patient, tumor ...
     versions: dict[str, str]
     machine: str
+    environment: dict[str, str] = field(
+        default_factory=dict
+    )  # what else may change the last digits
 
 
 _CONFIG = TypeAdapter(RunConfig)
@@ -74,6 +77,13 @@ def machine_description() -> str:
         models = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
         processor = models[0] if models else processor
     return f"{processor}, {os.cpu_count()} cores, {platform.system()}"
+
+
+def environment() -> dict[str, str]:
+    """Number of threads and oneDNN's switch: with others, sums are taken in another order."""
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count())
+    switches = ("TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    return {"cores": str(len(cores))} | {name: os.environ.get(name, "default") for name in switches}
 
 
 class SavedRun:
@@ -120,6 +130,18 @@ class SavedRun:
 
     def write_config(self) -> None:
         write_whole(self.folder / "config.json", _CONFIG.dump_json(self.config, indent=1))
+
+    def tell_changes(self) -> None:
+        """Print what differs from when the run was started and may change the last digits of its results."""
+        now = {"machine": machine_description()} | installed_versions() | environment()
+        config = self.config
+        then = {"machine": config.machine} | config.versions | config.environment
+        for name, value in then.items():
+            if now.get(name) != value:
+                print(
+                    f"'{self.folder}' was started with {name} {value}, now it is {now.get(name)}: results "
+                    "may differ in the last digits."
+                )
 
     def set_threshold(self, threshold: float) -> None:
         """Keep the probability from which a pixel is tumor."""
@@ -273,4 +295,5 @@ def new_config(
         fingerprints=fingerprints,
         versions=installed_versions(),
         machine=machine_description(),
+        environment=environment(),
     )

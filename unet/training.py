@@ -101,6 +101,7 @@ def resumed_run(options: TrainingOptions) -> tuple[SavedRun, Slices]:
     run = SavedRun.open(options.resume)
     slices = read_data(Path(run.config.data_folder), run.config.options)
     check_same_data(run, slices)
+    run.tell_changes()
     return run, slices
 
 

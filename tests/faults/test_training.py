@@ -64,9 +64,13 @@ def assert_same_result(run, whole) -> None:
 
 
 def test_determinism_the_same_seed_gives_the_same_run(phantoms, whole, tmp_path):
+    """And config.json records what may change it."""
     done = run_script("train", "--data", phantoms, "--name", "run", *SIX_EPOCHS, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert_same_result(tmp_path / "runs" / "run", whole)
+    config = json.loads((whole / "config.json").read_text())
+    assert config["versions"]["tensorflow"] and config["machine"]
+    assert config["environment"]["cores"] and config["environment"]["TF_ENABLE_ONEDNN_OPTS"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
