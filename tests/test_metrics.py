@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from unet.metrics import MeanDice, MeanIoU, count, interval_over_patients, score
+from unet.metrics import (
+    MeanDice,
+    MeanIoU,
+    border,
+    count,
+    interval_over_patients,
+    score,
+    surface_score,
+)
 
 TRUTH = np.array(
     [
@@ -54,6 +62,55 @@ def test_shifted_mask():
 )
 def test_edge_cases(truth, prediction, expected):
     assert tuple(score(truth, prediction).values()) == pytest.approx(expected)
+
+
+def test_the_border_of_a_mask_has_a_neighbour_outside():
+    inner = np.zeros((4, 4), bool)
+    inner[1:3, 1:3] = True
+    np.testing.assert_array_equal(border(FULL), ~inner)  # outside of the image counts
+    np.testing.assert_array_equal(border(TRUTH), TRUTH)
+
+
+def test_distances_of_a_shifted_mask():
+    # All pixels are border. From the truth's four: 1, 0, 1, 0 pixels. Back from the other five:
+    # 0, 1, 0, 1, and the square root of 2 from (3, 3) to (2, 2).
+    root = 2**0.5
+    assert surface_score(TRUTH, SHIFTED, tolerance=1) == pytest.approx(
+        {
+            "hd95": 1 + 0.8 * (root - 1),  # place 0.95 * 4 = 3.8 of 0, 0, 1, 1, 1.41
+            "average_distance": (1 + 1 + 1 + 1 + root) / 9,
+            "surface_dice": 8 / 9,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("truth", "prediction", "expected"),
+    [
+        (EMPTY, EMPTY, (0, 0, 1)),
+        (TRUTH, EMPTY, (32**0.5, 32**0.5, 0)),  # the diagonal of 4 x 4
+        (EMPTY, TRUTH, (32**0.5, 32**0.5, 0)),
+        (TRUTH, TRUTH, (0, 0, 1)),
+    ],
+)
+def test_distances_of_empty_and_equal_masks(truth, prediction, expected):
+    assert tuple(surface_score(truth, prediction, 1).values()) == pytest.approx(expected)
+
+
+def test_distances_of_two_squares_far_apart():
+    truth, prediction = np.zeros((2, 40, 60), bool)
+    truth[10:20, 5:15] = True
+    prediction[10:20, 35:45] = True
+    # From each row's pixels 5 to 14 to column 35: border columns only; the farthest is 30 away.
+    there = [30] * 10 + [35 - c for c in range(6, 14)] * 2 + [21] * 10
+    assert surface_score(truth, prediction, 25) == pytest.approx(
+        {
+            "hd95": np.percentile(there, 95),
+            "average_distance": np.mean(there),
+            "surface_dice": np.mean(np.array(there) <= 25),
+        },
+        rel=1e-5,
+    )
 
 
 def test_one_pixel_of_an_odd_shape():

@@ -12,13 +12,29 @@ from unet.files import UserError, read_image, write_json, write_table
 from unet.inference import Prediction, Predictor
 from unet.options import DataOptions, EvaluationOptions
 from unet.saved_run import SavedRun
-from unet.split import patient_facts, same_tumor_size
+from unet.split import (
+    PUBLISHED_FIELD_OF_VIEW_MM,
+    is_published,
+    patient_facts,
+    same_tumor_size,
+)
 
-SCORES_AFTER_DICE = [name for name in metrics.SCORES if name != "dice"]
+# Surface Dice counts borders this far apart as equal: 2 mm, or 2 pixels where no spacing is known.
+TOLERANCE = 2.0
+DISTANCES = ("hd95", "average_distance")
+SIZES = {
+    "small (below 1 % of the image)": 1.0,
+    "middle (1 to 3 %)": 3.0,
+    "large (above 3 %)": 100.0,
+}
+SUMMARISED = (
+    *metrics.SCORES, "hd95_pixels", "average_distance_pixels", "hd95_mm", "average_distance_mm",
+    "surface_dice",
+)  # fmt: skip
 THRESHOLDS = np.arange(1, 20) / 20
 EMPTY_MASKS = (
-    "A score whose denominator is 0 is 1 where truth and prediction are both empty, else 0: "
-    "a missed tumor and a false alarm both score 0."
+    "A score whose denominator is 0 is 1 where truth and prediction are both empty, else 0: a missed tumor "
+    "and a false alarm both score 0. Their distances are the image's diagonal."
 )
 
 
@@ -31,6 +47,12 @@ class Selection:
     pairs: list[Pair]
     facts: dict[str, dict[str, str]]
     max_pixels: int
+    spacing_mm: float | None  # side of a pixel, where it is the same for all and known
+    field_of_view_mm: float | None  # side of the whole image, where that is the same for all
+
+    def pixel_mm(self, width: int) -> float | None:
+        """Side of a pixel of an image that is `width` wide; None where it is not known."""
+        return self.field_of_view_mm / width if self.field_of_view_mm else self.spacing_mm
 
 
 @dataclass(frozen=True)
@@ -84,7 +106,7 @@ def select(run: SavedRun, options: EvaluationOptions) -> Selection:
             f"{len(missing)} {split} slices have no image and mask in '{folder}' ('{missing[0]}', "
             "...): restore them or name the right folder with --data."
         )
-    return Selection(split, split, [pairs[id] for id in ids], run.config.facts, options.max_pixels)
+    return selection_of(split, split, [pairs[id] for id in ids], run.config.facts, options)
 
 
 def select_from_folder(run: SavedRun, options: EvaluationOptions) -> Selection:
@@ -94,11 +116,20 @@ def select_from_folder(run: SavedRun, options: EvaluationOptions) -> Selection:
     facts, origin = patient_facts(slices, folder, DataOptions(patients=options.patients))
     name = folder.resolve().name
     if not options.split:
-        return Selection(None, name, slices.pairs, facts, options.max_pixels)
+        return selection_of(None, name, slices.pairs, facts, options)
     pairs = [pair for pair in slices.pairs if facts[pair.id].get("split") == options.split]
     if not pairs:
         raise UserError(f"No slice in '{folder}' is {options.split} according to {origin}.")
-    return Selection(None, f"{name}-{options.split}", pairs, facts, options.max_pixels)
+    return selection_of(None, f"{name}-{options.split}", pairs, facts, options)
+
+
+def selection_of(
+    split: str | None, title: str, pairs: list[Pair], facts: dict, options: EvaluationOptions
+) -> Selection:
+    """With the spacing that the options name, or that of the published set where these are its slices."""
+    published = all(is_published(pair.id, facts[pair.id]) for pair in pairs)
+    view = PUBLISHED_FIELD_OF_VIEW_MM if published and not options.spacing_mm else None
+    return Selection(split, title, pairs, facts, options.max_pixels, options.spacing_mm, view)
 
 
 def score_slices(predictor: Predictor, selection: Selection) -> list[SliceScore]:
@@ -117,6 +148,7 @@ def score_slices(predictor: Predictor, selection: Selection) -> list[SliceScore]
             "predicted_pixels": int(mask.sum()),
             "tumor_percent": 100 * float(truth.mean()),
             **metrics.score(truth, mask),
+            **distances(truth, mask, selection.pixel_mm(truth.shape[1])),
         }
         curve = dice_by_threshold(truth, prediction.probability)
         return SliceScore(row, curve, digest(prediction.image, truth))
@@ -126,6 +158,15 @@ def score_slices(predictor: Predictor, selection: Selection) -> list[SliceScore]
 
     scores = predictor.stream(selection.pairs, read, score)
     return list(tqdm(scores, "Evaluating", len(selection.pairs), unit="slice", disable=None))
+
+
+def distances(truth: np.ndarray, mask: np.ndarray, pixel_mm: float | None) -> dict[str, float]:
+    """Distances between both outlines in pixels, and in mm where a pixel's side is known."""
+    scores = metrics.surface_score(truth, mask, TOLERANCE / (pixel_mm or 1.0))
+    named = {f"{name}_pixels": scores[name] for name in DISTANCES}
+    if pixel_mm:
+        named |= {f"{name}_mm": scores[name] * pixel_mm for name in DISTANCES}
+    return named | {"surface_dice": scores["surface_dice"]}
 
 
 def dice_by_threshold(truth: np.ndarray, probability: np.ndarray) -> np.ndarray:
@@ -190,6 +231,9 @@ def summarise(
         "empty_masks": EMPTY_MASKS,
         "intervals": "95 %, bootstrap over patients, 2000 draws",
         "scores": {name: summarise_group(group) for name, group in sorted(groups.items())},
+        "scores_by_size": {name: summarise_group(group) for name, group in by_size(rows).items()},
+        "false_alarms": false_alarms(rows),
+        "surface_dice_tolerance": f"{TOLERANCE:g} {'mm' if 'hd95_mm' in rows[0] else 'pixels'}",
         "dice_by_threshold": {
             f"{threshold:.2f}": float(dice)
             for threshold, dice in zip(THRESHOLDS, dice_curve, strict=True)
@@ -197,10 +241,29 @@ def summarise(
     }
 
 
+def by_size(rows: list[dict]) -> dict[str, list[dict]]:
+    """Rows with tumor by the share of the image that it covers; sizes that do not occur are left out."""
+    groups: dict[str, list[dict]] = {}
+    for row in rows:
+        if row["truth_pixels"]:
+            name = next(name for name, limit in SIZES.items() if row["tumor_percent"] <= limit)
+            groups.setdefault(name, []).append(row)
+    return {name: groups[name] for name in SIZES if name in groups}
+
+
+def false_alarms(rows: list[dict]) -> dict[str, int]:
+    """Of the slices without tumor: how many got an outline."""
+    healthy = [row for row in rows if not row["truth_pixels"]]
+    return {
+        "slices_without_tumor": len(healthy),
+        "with_an_outline": sum(row["predicted_pixels"] > 0 for row in healthy),
+    }
+
+
 def summarise_group(rows: list[dict]) -> dict[str, object]:
     patients = np.array([row["patient"] for row in rows])
     result: dict[str, object] = {"slices": len(rows), "patients": len(set(patients))}
-    for name in metrics.SCORES:
+    for name in [name for name in SUMMARISED if name in rows[0]]:
         values = np.array([row[name] for row in rows])
         low, high = metrics.interval_over_patients(values, patients)
         result[name] = {"mean": float(values.mean()), "interval": [low, high]}
@@ -257,9 +320,11 @@ def gallery_tile(predictor: Predictor, selection: Selection, index: int, row: di
 
 def describe(summary: dict, output: Path) -> str:
     """The summary as a small table for the terminal."""
+    distance = "hd95_mm" if "hd95_mm" in summary["scores"]["all"] else "hd95_pixels"
+    after_dice = ["iou", "precision", "recall", "surface_dice", distance]
     lines = [
         f"{'':12}{'slices':>8}{'patients':>10}{'Dice (95 % interval)':>25}"
-        + "".join(f"{name:>13}" for name in [*SCORES_AFTER_DICE, "missed"])
+        + "".join(f"{name:>13}" for name in [*after_dice, "missed"])
     ]
     for name, group in summary["scores"].items():
         low, high = group["dice"]["interval"]
@@ -267,7 +332,7 @@ def describe(summary: dict, output: Path) -> str:
         lines.append(
             f"{name:12}{group['slices']:8}{group['patients']:10}"
             f"{group['dice']['mean']:9.3f} ({low:.3f}-{high:.3f})"
-            + "".join(f"{group[score]['mean']:13.3f}" for score in SCORES_AFTER_DICE)
+            + "".join(f"{group[score]['mean']:13.3f}" for score in after_dice)
             + ("            -" if missed is None else f"{missed:13.1%}")
         )
     return "\n".join(

@@ -6,6 +6,7 @@ So a tumor missed whole and a false alarm on a slice without tumor both score 0.
 
 from typing import NamedTuple
 
+import cv2
 import keras
 import numpy as np
 from keras import ops
@@ -84,6 +85,49 @@ def score(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
     """All SCORES of two boolean masks (height, width)."""
     counts = count(truth, prediction)
     return {name: formula(counts) for name, formula in SCORES.items()}
+
+
+def border(mask: np.ndarray) -> np.ndarray:
+    """Pixels of a boolean mask (height, width) with a neighbour (of four) outside of it or of the image."""
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    inner = cv2.erode(mask.astype(np.uint8), cross, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return mask & (inner == 0)
+
+
+def surface_distances(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels from each border pixel of the truth to the nearest of the prediction, and the other way round.
+
+    Two boolean masks (height, width), neither empty; distances are Euclidean, float32 (border pixels,).
+    """
+
+    def to_nearest(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+        away = cv2.distanceTransform((~end).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        return away[start]
+
+    truth, prediction = border(truth), border(prediction)
+    return to_nearest(truth, prediction), to_nearest(prediction, truth)
+
+
+def surface_score(truth: np.ndarray, prediction: np.ndarray, tolerance: float) -> dict[str, float]:
+    """How far two outlines are apart, in pixels, of boolean masks (height, width):
+
+    hd95: the larger of both directions' 95th percentiles of distances (Huttenlocher 1993's, robust);
+    average_distance: the mean over both borders' pixels;
+    surface_dice: the share of both borders within `tolerance` of the other (Nikolov 2018, arXiv 1809.04430).
+
+    Two empty masks: 0, 0 and 1. One: the image's diagonal for both distances, and 0.
+    """
+    if not truth.any() or not prediction.any():
+        alike = truth.any() == prediction.any()
+        worst = 0.0 if alike else float(np.hypot(*truth.shape))
+        return {"hd95": worst, "average_distance": worst, "surface_dice": float(alike)}
+    there, back = surface_distances(truth, prediction)
+    both = np.concatenate([there, back])
+    return {
+        "hd95": float(max(np.percentile(there, 95), np.percentile(back, 95))),
+        "average_distance": float(both.mean()),
+        "surface_dice": float((both <= tolerance).mean()),
+    }
 
 
 def interval_over_patients(

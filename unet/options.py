@@ -150,6 +150,8 @@ class EvaluationOptions:
     the project, in runs/pretrained/."""
     max_pixels: Count = MAX_PIXELS
     """Images of more pixels are refused before they are decoded."""
+    spacing_mm: Annotated[float, Gt(0)] | None = None
+    """Side of a pixel in mm, for distances in mm. Default: known for the published set only."""
     mirror: bool = True
     """Average the outlines of each slice and of its mirror image: a bit better, takes twice as long."""
 

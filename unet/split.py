@@ -1,6 +1,7 @@
 """Which slices train, validate and test: whole patients, always, so that scores hold for new ones."""
 
 import csv
+import functools
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from unet.options import DataOptions
 from unet.preprocessing import resize_into_square
 
 PUBLISHED_PATIENTS = Path(__file__).parent.parent / "data" / "patients.csv"
+# 512 pixels of 0.49 mm (data/README.md), whatever size its images now have.
+PUBLISHED_FIELD_OF_VIEW_MM = 512 * 0.49
 SPLITS = ("train", "val", "test")
 # Two slices count as near-copies from this correlation of their thumbnails on. Much lower, and chains
 # of alike slices join most patients of the real set into one group.
@@ -116,6 +119,17 @@ def read_patients(path: Path) -> dict[str, dict[str, str]]:
     repeated = [id for id, count in Counter(row["id"] for row in rows).items() if count > 1]
     raise_problems([f"'{path}' has several rows for id '{id}': keep one." for id in repeated])
     return {row.pop("id"): row for row in rows}
+
+
+def is_published(id: str, facts: dict[str, str]) -> bool:
+    """Whether a slice is one of the published set: the published table has the same facts of it."""
+    published = published_facts().get(id, {})
+    return "pid" in facts and facts["pid"] == published.get("pid")
+
+
+@functools.cache
+def published_facts() -> dict[str, dict[str, str]]:
+    return read_patients(PUBLISHED_PATIENTS)
 
 
 def describes(table: dict[str, dict[str, str]], slices: Slices) -> bool:
