@@ -4,6 +4,7 @@ Usage:
 
     python evaluate.py runs/NAME                  the validation patients
     python evaluate.py runs/NAME --data DIR       all of another folder
+    python evaluate.py runs/A runs/B              is B better than A?
 """
 
 from unet.command_line import parse, run
@@ -13,10 +14,18 @@ from unet.options import EvaluationOptions
 def main() -> None:
     options = parse(EvaluationOptions, __doc__)
 
-    def step() -> None:
-        from unet.evaluation import evaluate
+    if len(options.runs) > 2:
+        raise SystemExit("Name one run to score, or two to compare.")
 
-        evaluate(options)
+    def step() -> None:
+        if len(options.runs) == 2:
+            from unet.comparison import compare
+
+            compare(options)
+        else:
+            from unet.evaluation import evaluate
+
+            evaluate(options)
 
     run(step)
 

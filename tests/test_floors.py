@@ -16,6 +16,7 @@ FLOORS = [
     {"saved_run"},
     {"inference"},
     {"training", "evaluation", "prediction"},
+    {"comparison"},
 ]
 FLOOR_OF = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 

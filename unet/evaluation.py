@@ -66,14 +66,15 @@ class SliceScore:
 
 def evaluate(options: EvaluationOptions) -> Path:
     """Score and draw; returns the folder with per_slice.csv, summary.json and the plots."""
-    run = SavedRun.open(options.run)
+    (folder,) = options.runs or (None,)
+    run = SavedRun.open(folder)
     selection = select(run, options)
     predictor = Predictor(run, mirror=options.mirror)
     scores = score_slices(predictor, selection)
     check_unchanged(run, selection, scores)
     say_what_was_trained_on(run, selection, scores)
 
-    home = run.folder if options.run else Path("runs/pretrained")
+    home = run.folder if folder else Path("runs/pretrained")
     output = options.output or home / f"evaluation-{selection.title}"
     rows = [score.row for score in scores]
     summary = summarise(
@@ -220,17 +221,14 @@ def summarise(
     run: SavedRun, selection: Selection, rows: list[dict], dice_curve: np.ndarray
 ) -> dict[str, object]:
     """Means over slices, each with its 95 % interval over patients, of all and by tumor type."""
-    groups = {"all": rows}
-    for row in rows:
-        if row.get("tumor"):
-            groups.setdefault(row["tumor"], []).append(row)
+    groups = groups_by_tumor(rows)
     return {
         "run": str(run.folder),
         "slices": selection.title,
         "threshold": run.config.threshold,
         "empty_masks": EMPTY_MASKS,
         "intervals": "95 %, bootstrap over patients, 2000 draws",
-        "scores": {name: summarise_group(group) for name, group in sorted(groups.items())},
+        "scores": {name: summarise_group(group) for name, group in groups.items()},
         "scores_by_size": {name: summarise_group(group) for name, group in by_size(rows).items()},
         "false_alarms": false_alarms(rows),
         "surface_dice_tolerance": f"{TOLERANCE:g} {'mm' if 'hd95_mm' in rows[0] else 'pixels'}",
@@ -238,6 +236,14 @@ def summarise(
             f"{threshold:.2f}": float(dice)
             for threshold, dice in zip(THRESHOLDS, dice_curve, strict=True)
         },
+    }
+
+
+def groups_by_tumor(rows: list[dict]) -> dict[str, list[dict]]:
+    """ "all", then the rows of each tumor type that is known, in alphabetical order."""
+    types = sorted({row["tumor"] for row in rows if row.get("tumor")})
+    return {"all": rows} | {
+        name: [row for row in rows if row.get("tumor") == name] for name in types
     }
 
 

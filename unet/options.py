@@ -135,10 +135,10 @@ QUICK = TrainingOptions(quick=True, epochs=20, model=ModelConfig(width=16))
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """Score a run on patients it was not trained on."""
+    """Score a run on patients it was not trained on, or compare two."""
 
-    run: tyro.conf.Positional[Path | None] = None
-    """Folder of the run, as train.py made it. Default: the network that comes with the project."""
+    runs: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Folder of the run, as train.py made it, or of two. Default: the network that comes with the project."""
     split: Literal["train", "val", "test"] | None = None
     """Part of the run's data to score. Default: val, or everything below --data."""
     data: Path | None = None

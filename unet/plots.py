@@ -202,6 +202,55 @@ def threshold_curve(thresholds: np.ndarray, dice: list[float], chosen: float, pa
     save(figure, path)
 
 
+def comparison(
+    rows: list[dict], groups: dict[str, dict], names: tuple[str, str], path: Path
+) -> None:
+    """Dice of run B over that of run A, a dot a slice; beside it the mean differences with intervals."""
+    figure, (slices, means) = plt.subplots(
+        1, 2, figsize=(10, 4.2), layout="constrained", width_ratios=(1, 1.2)
+    )
+    for name, (group, color) in by_tumor(rows).items():
+        a, b = ([row[key] for row in group] for key in ("dice_a", "dice_b"))
+        slices.plot(a, b, ".", color=color, alpha=0.6, label=name)
+    slices.plot((0, 1), (0, 1), color=NEUTRAL, linewidth=0.8)
+    slices.set(title="Dice of each slice", xlabel=names[0], ylabel=names[1], aspect="equal")
+    slices.legend(loc="upper left", bbox_to_anchor=(0, 0.98))
+    for place, (_, group) in enumerate(groups.items()):
+        (low, high), mean = group["interval"], group["difference"]
+        means.errorbar(
+            mean, -place, xerr=[[mean - low], [high - mean]], fmt="o", color="black", capsize=4
+        )
+        means.text(mean, -place + 0.14, f"{mean:+.3f}", ha="center", va="bottom")
+    means.axvline(0, color=NEUTRAL, linewidth=0.8)
+    labels = [f"{name}\n{group['slices']} slices" for name, group in groups.items()]
+    means.set_yticks([-place for place in range(len(groups))], labels)
+    means.set(
+        title="Mean difference (95 % interval over patients)", ylim=(0.6 - len(groups), 0.6),
+        xlabel=f"Dice of {names[1]} minus {names[0]}",
+    )  # fmt: skip
+    means.grid(axis="y", visible=False)
+    save(figure, path)
+
+
+def changes(tiles: dict[str, list[tuple]], names: tuple[str, str], path: Path) -> None:
+    """Rows of named tiles (image, truth, mask of A, mask of B, caption) with three contours."""
+    columns = max(len(row) for row in tiles.values())
+    figure, grid = plt.subplots(
+        len(tiles), columns, figsize=(2.7 * columns, 3.2 * len(tiles)),
+        layout="constrained", squeeze=False,
+    )  # fmt: skip
+    for row, (name, group) in zip(grid, tiles.items(), strict=True):
+        for axes, (image, *masks, caption) in zip(row, group, strict=False):
+            show(axes, image, f"{name}: {caption}")
+            for mask, color in zip(masks, (TRUTH, TRAINING, PREDICTION), strict=True):
+                outline(axes, mask, color)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    lines = [plt.Line2D([], [], color=color) for color in (TRUTH, TRAINING, PREDICTION)]
+    figure.legend(lines, ("truth", *names), loc="outside lower center", ncols=3)
+    save(figure, path)
+
+
 def gallery(tiles: dict[str, list[tuple]], threshold: float, path: Path) -> None:
     """Rows of named tiles (image, truth, probability, caption) with both contours."""
     columns = max(len(row) for row in tiles.values())

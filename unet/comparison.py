@@ -1,0 +1,150 @@
+"""Is run B better than run A? Both outline the same slices; the difference counts slice by slice."""
+
+from pathlib import Path
+
+import numpy as np
+
+from unet import metrics, plots
+from unet.data import read_truth
+from unet.evaluation import (
+    Selection,
+    check_unchanged,
+    groups_by_tumor,
+    one_a_patient,
+    say_what_was_trained_on,
+    score_slices,
+    select,
+)
+from unet.files import UserError, read_image, write_json, write_table
+from unet.inference import Predictor
+from unet.options import EvaluationOptions
+from unet.saved_run import SavedRun
+
+# Dice that differ by less count as equal.
+EQUAL = 0.005
+CHANGED_SHOWN = 5
+
+
+def compare(options: EvaluationOptions) -> Path:
+    """Score two runs on the first one's slices; returns the folder with tables, plots and the answer."""
+    runs = [SavedRun.open(folder) for folder in options.runs]
+    selection = select(runs[0], options)
+    check_new_for(runs[1], selection)
+    predictors = [Predictor(run, mirror=options.mirror) for run in runs]
+    scores = [score_slices(predictor, selection) for predictor in predictors]
+    check_unchanged(runs[0], selection, scores[0])
+    for run in runs:
+        say_what_was_trained_on(run, selection, scores[0])
+
+    names = names_of(options.runs)
+    rows = [paired(one.row, other.row) for one, other in zip(*scores, strict=True)]
+    groups = {name: summarise_pairs(group) for name, group in groups_by_tumor(rows).items()}
+    answer = answer_of(groups["all"], *names)
+    output = options.output or runs[0].folder / f"compared-with-{names[1]}"
+    write_table(output / "per_slice.csv", rows)
+    about = {"a": str(options.runs[0]), "b": str(options.runs[1]), "slices": selection.title}
+    write_json(output / "comparison.json", about | {"answer": answer, "groups": groups})
+    plots.comparison(rows, groups, names, output / "comparison.png")
+    draw_changes(predictors, selection, rows, names, output / "changes.png")
+    print(f"{table_of(groups, *names)}\n{answer}\nLook at {output}/comparison.png and changes.png.")
+    return output
+
+
+def names_of(folders: tuple[Path, Path]) -> tuple[str, str]:
+    """Short names of two runs: their folders', or the whole paths where those are equal."""
+    short = tuple(folder.resolve().name for folder in folders)
+    return short if len(set(short)) == 2 else tuple(str(folder) for folder in folders)
+
+
+def check_new_for(run: SavedRun, selection: Selection) -> None:
+    """UserError where a run was trained on patients that it would be compared on."""
+    trained_on = {run.config.facts[id]["patient"] for id in run.config.split["train"]}
+    shared = {selection.facts[pair.id]["patient"] for pair in selection.pairs} & trained_on
+    if shared:
+        raise UserError(
+            f"'{run.folder}' was trained on {len(shared)} of the patients to compare on ('{min(shared)}'): "
+            "compare runs of one split, or on other slices with --data."
+        )
+
+
+def paired(row_a: dict, row_b: dict) -> dict[str, object]:
+    """A row of per_slice.csv."""
+    about = {name: row_a[name] for name in ("id", "patient", "tumor") if name in row_a}
+    dice = {"dice_a": row_a["dice"], "dice_b": row_b["dice"]}
+    return about | dice | {"difference": row_b["dice"] - row_a["dice"]}
+
+
+def summarise_pairs(rows: list[dict]) -> dict[str, object]:
+    """Mean difference B - A with its 95 % interval over patients, and on how many slices each is better."""
+    difference = np.array([row["difference"] for row in rows])
+    patients = np.array([row["patient"] for row in rows])
+    return {
+        "slices": len(rows),
+        "patients": len(set(patients)),
+        "dice_a": float(np.mean([row["dice_a"] for row in rows])),
+        "dice_b": float(np.mean([row["dice_b"] for row in rows])),
+        "difference": float(difference.mean()),
+        "interval": metrics.interval_over_patients(difference, patients),
+        "a_better": int((difference < -EQUAL).sum()),
+        "b_better": int((difference > EQUAL).sum()),
+    }
+
+
+def answer_of(group: dict, a: str, b: str) -> str:
+    """The plain sentence that answers."""
+    low, high = group["interval"]
+    told = f"(95 % interval over {group['patients']} patients: {low:+.3f} to {high:+.3f})"
+    if low <= 0 <= high:
+        return (
+            f"No difference can be told: the mean Dice of {b} minus that of {a} is "
+            f"{group['difference']:+.3f} {told}, and the interval includes 0."
+        )
+    better, worse = (b, a) if low > 0 else (a, b)
+    return (
+        f"{better} is better than {worse}: the mean Dice of {b} minus that of {a} is "
+        f"{group['difference']:+.3f} {told}."
+    )
+
+
+def table_of(groups: dict[str, dict], a: str, b: str) -> str:
+    """The summary for the terminal."""
+    heading = (
+        "slices",
+        "patients",
+        "Dice of A",
+        "of B",
+        "difference (95 % interval)",
+        "A, B better on",
+    )
+    widths = (8, 10, 11, 8, 30, 16)
+    lines = [f"A: {a}", f"B: {b}", " " * 12 + "".join(f"{h:>{w}}" for h, w in zip(heading, widths))]
+    for name, group in groups.items():
+        low, high = group["interval"]
+        cells = (
+            group["slices"], group["patients"], f"{group['dice_a']:.3f}", f"{group['dice_b']:.3f}",
+            f"{group['difference']:+.3f} ({low:+.3f} to {high:+.3f})",
+            f"{group['a_better']}, {group['b_better']}",
+        )  # fmt: skip
+        lines.append(
+            f"{name:12}" + "".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True))
+        )
+    return "\n".join(lines)
+
+
+def draw_changes(
+    predictors: list[Predictor], selection: Selection, rows: list[dict], names: tuple, path: Path
+) -> None:
+    """The slices that changed most, each way, each of another patient where possible."""
+    ranking = sorted(range(len(rows)), key=lambda index: rows[index]["difference"])
+    tiles = {}
+    for name, order in ((f"{names[1]} better", ranking[::-1]), (f"{names[0]} better", ranking)):
+        tiles[name] = []
+        for index in one_a_patient(order, rows)[:CHANGED_SHOWN]:
+            pair, row = selection.pairs[index], rows[index]
+            image = read_image(pair.image, selection.max_pixels)
+            masks = [predictor.mask(predictor([image])[0]) for predictor in predictors]
+            caption = (
+                f"{pair.id} {row.get('tumor', '')}\nDice {row['dice_a']:.2f}, {row['dice_b']:.2f}"
+            )
+            tiles[name].append((image, read_truth(pair, image), *masks, caption))
+    plots.changes(tiles, names, path)
