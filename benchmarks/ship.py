@@ -125,6 +125,7 @@ def card(run: SavedRun, summary: dict) -> str:
             machine=config.machine,
             versions=", ".join(f"{name} {number}" for name, number in config.versions.items()),
             threshold=config.threshold,
+            peak=config.peak,
             scores=score_table(summary["scores"]),
         )
     )

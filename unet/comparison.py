@@ -108,27 +108,25 @@ def answer_of(group: dict, a: str, b: str) -> str:
 
 def table_of(groups: dict[str, dict], a: str, b: str) -> str:
     """The summary for the terminal."""
-    heading = (
-        "slices",
-        "patients",
-        "Dice of A",
-        "of B",
-        "difference (95 % interval)",
-        "A, B better on",
-    )
-    widths = (8, 10, 11, 8, 30, 16)
-    lines = [f"A: {a}", f"B: {b}", " " * 12 + "".join(f"{h:>{w}}" for h, w in zip(heading, widths))]
+    widths = (12, 8, 10, 11, 8, 30, 16)
+    rows = [
+        ("", "slices", "patients", "Dice of A", "of B", "difference (95 % interval)", "A, B better")
+    ]
     for name, group in groups.items():
         low, high = group["interval"]
-        cells = (
-            group["slices"], group["patients"], f"{group['dice_a']:.3f}", f"{group['dice_b']:.3f}",
-            f"{group['difference']:+.3f} ({low:+.3f} to {high:+.3f})",
-            f"{group['a_better']}, {group['b_better']}",
-        )  # fmt: skip
-        lines.append(
-            f"{name:12}" + "".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True))
+        rows.append(
+            (
+                name,
+                group["slices"],
+                group["patients"],
+                f"{group['dice_a']:.3f}",
+                f"{group['dice_b']:.3f}",
+                f"{group['difference']:+.3f} ({low:+.3f} to {high:+.3f})",
+                f"{group['a_better']}, {group['b_better']}",
+            )  # fmt: skip
         )
-    return "\n".join(lines)
+    lines = ["".join(f"{c:>{w}}" for c, w in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join([f"A: {a}", f"B: {b}", *lines])
 
 
 def draw_changes(

@@ -11,6 +11,7 @@ from unet.data import Pair, data_folder, digest, find_pairs, load_slices, read_t
 from unet.files import UserError, read_image, write_json, write_table
 from unet.inference import Prediction, Predictor
 from unet.options import DataOptions, EvaluationOptions
+from unet.outlining import THRESHOLDS, dice_by_rule
 from unet.saved_run import SavedRun
 from unet.split import (
     PUBLISHED_FIELD_OF_VIEW_MM,
@@ -31,7 +32,6 @@ SUMMARISED = (
     *metrics.SCORES, "hd95_pixels", "average_distance_pixels", "hd95_mm", "average_distance_mm",
     "surface_dice",
 )  # fmt: skip
-THRESHOLDS = np.arange(1, 20) / 20
 EMPTY_MASKS = (
     "A score whose denominator is 0 is 1 where truth and prediction are both empty, else 0: a missed tumor "
     "and a false alarm both score 0. Their distances are the image's diagonal."
@@ -151,7 +151,9 @@ def score_slices(predictor: Predictor, selection: Selection) -> list[SliceScore]
             **metrics.score(truth, mask),
             **distances(truth, mask, selection.pixel_mm(truth.shape[1])),
         }
-        curve = dice_by_threshold(truth, prediction.probability)
+        curve = dice_by_rule(truth, prediction.probability, THRESHOLDS, np.array([predictor.peak]))[
+            :, 0
+        ]
         return SliceScore(row, curve, digest(prediction.image, truth))
 
     def read(pair: Pair) -> np.ndarray:
@@ -168,18 +170,6 @@ def distances(truth: np.ndarray, mask: np.ndarray, pixel_mm: float | None) -> di
     if pixel_mm:
         named |= {f"{name}_mm": scores[name] * pixel_mm for name in DISTANCES}
     return named | {"surface_dice": scores["surface_dice"]}
-
-
-def dice_by_threshold(truth: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """Dice of `probability >= threshold` for each of THRESHOLDS."""
-    # Counting pixels once in bins between thresholds replaces a mask a threshold.
-    bins = np.digitize(probability.ravel(), THRESHOLDS)
-    inside = np.bincount(bins[truth.ravel()], minlength=len(THRESHOLDS) + 1)
-    anywhere = np.bincount(bins, minlength=len(THRESHOLDS) + 1)
-    true_positive = inside[::-1].cumsum()[::-1][1:]
-    predicted = anywhere[::-1].cumsum()[::-1][1:]
-    both = predicted + truth.sum()
-    return np.where(both > 0, 2 * true_positive / np.maximum(both, 1), 1.0)
 
 
 def check_unchanged(run: SavedRun, selection: Selection, scores: list[SliceScore]) -> None:
@@ -226,6 +216,7 @@ def summarise(
         "run": str(run.folder),
         "slices": selection.title,
         "threshold": run.config.threshold,
+        "peak": run.config.peak,
         "empty_masks": EMPTY_MASKS,
         "intervals": "95 %, bootstrap over patients, 2000 draws",
         "scores": {name: summarise_group(group) for name, group in groups.items()},
@@ -321,7 +312,7 @@ def gallery_tile(predictor: Predictor, selection: Selection, index: int, row: di
     image = read_image(pair.image, selection.max_pixels)
     truth = read_truth(pair, image)
     caption = f"{pair.id} {row.get('tumor', '')}\nDice {row['dice']:.3f}"
-    return image, truth, predictor([image])[0], caption
+    return image, truth, predictor.drawn(predictor([image])[0]), caption
 
 
 def describe(summary: dict, output: Path) -> str:

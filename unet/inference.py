@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from unet.files import ImageError
+from unet.outlining import to_mask, without_weak_regions
 from unet.preprocessing import to_native_size, to_network_input, to_training_image
 from unet.saved_run import SavedRun
 
@@ -38,14 +39,14 @@ class Item:
 
 
 class Predictor:
-    """A trained network with the preprocessing and the threshold it was trained with.
+    """A trained network with its preprocessing, threshold and peak.
 
     With `mirror`, probabilities are means over the image and its mirror image.
     """
 
     def __init__(self, run: SavedRun, batch_size: int = 8, mirror: bool = True):
         self.size = run.config.options.size
-        self.threshold = run.config.threshold
+        self.threshold, self.peak = run.config.threshold, run.config.peak
         self.batch_size = batch_size
         model = run.load_model()
         shape = tf.TensorSpec((None, self.size, self.size, 1), tf.float32)
@@ -65,7 +66,11 @@ class Predictor:
 
     def mask(self, probability: np.ndarray) -> np.ndarray:
         """Boolean mask of a probability: True is tumor."""
-        return probability >= self.threshold
+        return to_mask(probability, self.threshold, self.peak)
+
+    def drawn(self, probability: np.ndarray) -> np.ndarray:
+        """The probability with nothing at or above the threshold but the mask."""
+        return without_weak_regions(probability, self.threshold, self.peak)
 
     def stream(
         self,

@@ -178,6 +178,7 @@ def settings_of(run: SavedRun, options: PredictionOptions) -> dict[str, object]:
     return {
         "network": run.network_digest(),
         "threshold": run.config.threshold,
+        "peak": run.config.peak,
         "mirror": options.mirror,
         "max_pixels": options.max_pixels,
         "axis": options.axis,
@@ -255,7 +256,9 @@ def write_outputs(prediction: Prediction, predictor: Predictor, folder: Path) ->
     if prediction.error:
         return Measurement(str(input.path), str(prediction.error))
     mask = predictor.mask(prediction.probability)
-    overlay = draw_overlay(prediction.image, prediction.probability, predictor.threshold)
+    overlay = draw_overlay(
+        prediction.image, predictor.drawn(prediction.probability), predictor.threshold
+    )
     try:
         write_whole(folder / "masks" / f"{input.name}.png", encode_mask(mask), durable=False)
         write_whole(
@@ -304,7 +307,7 @@ def draw(predictor: Predictor, volume: Volume, mask: np.ndarray) -> np.ndarray:
     first, last = (with_tumor[0], with_tumor[-1]) if len(with_tumor) else (0, len(mask) - 1)
     shown = np.unique(np.linspace(first, last, min(SLICES_SHOWN, last - first + 1)).astype(int))
     tiles = [
-        draw_overlay(prediction.image, prediction.probability, predictor.threshold)
+        draw_overlay(prediction.image, predictor.drawn(prediction.probability), predictor.threshold)
         for prediction in predictor.stream(shown, volume.square_pixels, prepare=resize_into_square)
     ]
     cm2 = mask[shown].sum(axis=(1, 2)) * math.prod(volume.spacing_mm[1:]) / 100

@@ -56,6 +56,7 @@ class RunConfig:
     facts: dict[str, dict[str, str]]  # of each id: patient, tumor ...
     versions: dict[str, str]
     machine: str
+    peak: float = 0.0  # which a region of such pixels must reach somewhere
     environment: dict[str, str] = field(
         default_factory=dict
     )  # what else may change the last digits
@@ -143,9 +144,9 @@ class SavedRun:
                     "may differ in the last digits."
                 )
 
-    def set_threshold(self, threshold: float) -> None:
-        """Keep the probability from which a pixel is tumor."""
-        self.config = replace(self.config, threshold=threshold)
+    def set_outlining(self, threshold: float, peak: float) -> None:
+        """Keep the probability from which a pixel is tumor, and which its region must reach."""
+        self.config = replace(self.config, threshold=threshold, peak=peak)
         self.write_config()
 
     # ------------------------------------------------------------------ network

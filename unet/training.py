@@ -18,17 +18,21 @@ from tqdm import tqdm
 
 from unet import metrics, plots
 from unet.data import (
+    Pair,
     Slices,
     data_folder,
     load_slices,
+    read_truth,
     training_batches,
     validation_batches,
 )
 from unet.devices import choose_precision, free_memory, use_precision
-from unet.files import UserError, only_process_in
+from unet.files import UserError, only_process_in, read_image
+from unet.inference import Prediction, Predictor
 from unet.learner import Learner
 from unet.model import activation_bytes
 from unet.options import TrainingOptions
+from unet.outlining import PEAKS, THRESHOLDS, best_rule, dice_by_rule
 from unet.saved_run import CHECKPOINTS_KEPT, SavedRun, new_config
 from unet.split import split_slices
 from unet.stopping import Stopped, StopRequest
@@ -320,19 +324,11 @@ def spread(indices: np.ndarray, count: int) -> np.ndarray:
 
 
 def finish(run: SavedRun, slices: Slices, history: list[dict]) -> None:
-    """Score the kept network, write metrics.json and say what was reached and what to do next."""
+    """Choose how the kept network outlines, write metrics.json and say what was reached."""
     val_ids = run.config.split["val"]
     best = max(history, key=lambda row: row["val_dice"])
-    model = run.load_model()
-    scores = []
-    for images, masks in validation_batches(slices, slices.indices(val_ids), 16):
-        predictions = model(images, training=False).numpy() >= run.config.threshold
-        scores += [
-            metrics.score(mask > 0.5, prediction)
-            for mask, prediction in zip(masks.numpy(), predictions, strict=True)
-        ]
+    dice = choose_outlining(run, [slices.pairs[index] for index in slices.indices(val_ids)])
     patients = np.array([run.config.facts[id]["patient"] for id in val_ids])
-    dice = np.array([score["dice"] for score in scores])
     low, high = metrics.interval_over_patients(dice, patients)
     run.write_metrics(
         {
@@ -340,7 +336,7 @@ def finish(run: SavedRun, slices: Slices, history: list[dict]) -> None:
             "epochs": len(history),
             "val_dice": float(dice.mean()),
             "val_dice_95_percent_interval_over_patients": [low, high],
-            "val_iou": float(np.mean([score["iou"] for score in scores])),
+            "val_iou": float(np.mean(dice / (2 - dice))),
             "val_patients": len(set(patients)),
             "val_slices": len(val_ids),
         },
@@ -352,3 +348,22 @@ def finish(run: SavedRun, slices: Slices, history: list[dict]) -> None:
         f"  python evaluate.py {run.folder}\n"
         f"  python predict.py IMAGES --run {run.folder} --output FOLDER"
     )
+
+
+def choose_outlining(run: SavedRun, pairs: list[Pair]) -> np.ndarray:
+    """Choose threshold and peak on validation slices and keep them in the run; Dice of each slice, (n,)."""
+
+    def score(prediction: Prediction) -> np.ndarray:
+        if prediction.error:
+            raise prediction.error
+        truth = read_truth(prediction.source, prediction.image)
+        return dice_by_rule(truth, prediction.probability, THRESHOLDS, PEAKS)
+
+    def read(pair: Pair) -> np.ndarray:
+        return read_image(pair.image, run.config.options.data.max_pixels)
+
+    scores = Predictor(run).stream(pairs, read, score)
+    dice = np.stack(list(tqdm(scores, "Choosing the threshold", len(pairs), disable=None)))
+    threshold, peak = best_rule(dice.mean(axis=0))
+    run.set_outlining(threshold, peak)
+    return dice[:, np.searchsorted(THRESHOLDS, threshold), np.searchsorted(PEAKS, peak)]

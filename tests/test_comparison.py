@@ -1,0 +1,70 @@
+"""Is B better than A? Hand-worked differences, and the script on phantoms."""
+
+import json
+import shutil
+
+import pytest
+from conftest import run_script
+
+from unet.comparison import answer_of, paired, summarise_pairs
+from unet.files import read_table
+
+
+def rows(*differences: tuple[str, float]) -> list[dict]:
+    return [
+        paired({"id": str(i), "patient": patient, "dice": 0.5}, {"dice": 0.5 + difference})
+        for i, (patient, difference) in enumerate(differences)
+    ]
+
+
+def test_differences_by_hand():
+    group = summarise_pairs(rows(("a", 0.1), ("a", 0.3), ("b", -0.1), ("b", 0.004)))
+    assert (group["slices"], group["patients"]) == (4, 2)
+    assert group["dice_a"] == 0.5 and group["dice_b"] == pytest.approx(0.576)
+    assert group["difference"] == pytest.approx(0.076)  # (0.1 + 0.3 - 0.1 + 0.004) / 4
+    # Two patients, drawn twice each at most: their means are 0.2 and -0.048.
+    assert group["interval"] == pytest.approx((-0.048, 0.2))
+    assert (group["a_better"], group["b_better"]) == (1, 2)  # 0.004 counts as equal
+
+
+def test_the_answer_is_a_sentence():
+    unclear = summarise_pairs(rows(("a", 0.1), ("b", -0.1)))
+    assert answer_of(unclear, "A", "B").startswith(
+        "No difference can be told: the mean Dice of B minus"
+    )
+    better = summarise_pairs(rows(("a", 0.1), ("b", 0.2)))
+    assert answer_of(better, "A", "B") == (
+        "B is better than A: the mean Dice of B minus that of A is +0.150 "
+        "(95 % interval over 2 patients: +0.100 to +0.200)."
+    )
+    worse = summarise_pairs(rows(("a", -0.1), ("b", -0.2)))
+    assert answer_of(worse, "A", "B").startswith(
+        "A is better than B: the mean Dice of B minus that of A is -0.150"
+    )
+
+
+def test_two_runs_are_compared_on_the_same_slices(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "other")
+    done = run_script("evaluate", trained, "other", "--output", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "No difference can be told" in done.stdout
+    table = read_table(tmp_path / "out" / "per_slice.csv")
+    config = json.loads((trained / "config.json").read_text())
+    assert [row["id"] for row in table] == config["split"]["val"]
+    assert all(row["dice_a"] == row["dice_b"] for row in table)
+    for name in ("comparison.png", "changes.png", "comparison.json"):
+        assert (tmp_path / "out" / name).stat().st_size > 500
+
+
+def test_a_run_that_was_trained_on_the_slices_is_refused(trained, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(trained, other)
+    config = json.loads((other / "config.json").read_text())
+    config["split"]["train"], config["split"]["val"] = (
+        config["split"]["val"],
+        config["split"]["train"],
+    )
+    (other / "config.json").write_text(json.dumps(config))
+    done = run_script("evaluate", trained, "other", cwd=tmp_path)
+    assert done.returncode == 2 and "'other' was trained on" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

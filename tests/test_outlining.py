@@ -1,0 +1,71 @@
+"""Outlines of probabilities small enough to work out by hand."""
+
+import numpy as np
+import pytest
+
+from unet.outlining import (
+    PEAKS,
+    THRESHOLDS,
+    best_rule,
+    dice_by_rule,
+    to_mask,
+    without_weak_regions,
+)
+
+# Left a region that reaches 0.9, right one that stays at 0.6; they touch nowhere.
+PROBABILITY = np.array(
+    [
+        [0.6, 0.9, 0.1, 0.0, 0.6],
+        [0.1, 0.6, 0.1, 0.0, 0.6],
+    ],
+    np.float32,
+)
+LEFT = np.array([[1, 1, 0, 0, 0], [0, 1, 0, 0, 0]], bool)
+BOTH = np.array([[1, 1, 0, 0, 1], [0, 1, 0, 0, 1]], bool)
+NONE = np.zeros((2, 5), bool)
+TRUTH = np.array([[1, 1, 0, 0, 0], [1, 1, 0, 0, 0]], bool)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "peak", "expected"),
+    [(0.5, 0.0, BOTH), (0.5, 0.5, BOTH), (0.5, 0.8, LEFT), (0.5, 0.95, NONE), (0.95, 0, NONE)],
+)
+def test_a_region_needs_a_peak(threshold, peak, expected):
+    np.testing.assert_array_equal(to_mask(PROBABILITY, threshold, peak), expected)
+    shown = without_weak_regions(PROBABILITY, threshold, peak)
+    np.testing.assert_array_equal(shown >= threshold, expected)
+    np.testing.assert_array_equal(shown[expected], PROBABILITY[expected])
+
+
+def test_regions_that_touch_at_a_corner_are_one():
+    probability = np.array([[0.9, 0], [0, 0.6]], np.float32)
+    assert to_mask(probability, 0.5, 0.8).tolist() == [[True, False], [False, True]]
+
+
+def test_dice_of_each_rule():
+    # Both regions: 3 of the truth's 4 pixels among 5; the left one: 3 among 3; none.
+    by_rule = dice_by_rule(TRUTH, PROBABILITY, np.array([0.5, 0.7]), np.array([0, 0.8, 0.95]))
+    assert by_rule == pytest.approx(np.array([[6 / 9, 6 / 7, 0], [2 / 5, 2 / 5, 0]]))
+    assert dice_by_rule(NONE, PROBABILITY, np.array([0.5]), np.array([0, 0.95])).tolist() == [
+        [0, 1]
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_dice_by_rule_is_the_dice_of_the_mask(seed):
+    random = np.random.default_rng(seed)
+    probability = random.random((12, 15)).astype(np.float32) ** 2
+    truth = random.random((12, 15)) < 0.3
+    by_rule = dice_by_rule(truth, probability, THRESHOLDS, PEAKS)
+    for i, threshold in enumerate(THRESHOLDS):
+        for j, peak in enumerate(PEAKS):
+            mask = to_mask(probability, threshold, peak)
+            expected = 2 * (mask & truth).sum() / (mask.sum() + truth.sum())
+            assert by_rule[i, j] == pytest.approx(expected)
+
+
+def test_the_best_rule_and_of_equal_ones_the_plainest():
+    dice = np.zeros((len(THRESHOLDS), len(PEAKS)))
+    assert best_rule(dice) == (0.5, 0.0)
+    dice[12, 4] = 1
+    assert best_rule(dice) == (pytest.approx(0.65), 0.9)

@@ -1,0 +1,57 @@
+"""From tumor probability to outline: where it reaches a threshold, if it reaches a higher peak nearby.
+
+Both are chosen on validation patients and kept in the run. A region that is only half-likely everywhere
+is more often a false alarm than a tumor (hysteresis, as in Canny 1986).
+"""
+
+import cv2
+import numpy as np
+
+THRESHOLDS = np.arange(1, 20) / 20
+PEAKS = np.array([0.0, 0.6, 0.7, 0.8, 0.9, 0.95])
+
+
+def to_mask(probability: np.ndarray, threshold: float, peak: float) -> np.ndarray:
+    """Boolean mask of float32 (height, width): regions of `threshold` or more that reach `peak` somewhere."""
+    mask = probability >= threshold
+    if peak <= threshold or not mask.any():
+        return mask
+    count, regions = cv2.connectedComponents(mask.astype(np.uint8))
+    kept = np.zeros(count, bool)
+    kept[regions[probability >= peak]] = True
+    return kept[regions]
+
+
+def without_weak_regions(probability: np.ndarray, threshold: float, peak: float) -> np.ndarray:
+    """The probability, 0 in the regions that to_mask leaves out: its contour at `threshold` is the mask's."""
+    weak = (probability >= threshold) & ~to_mask(probability, threshold, peak)
+    return np.where(weak, np.float32(0), probability)
+
+
+def dice_by_rule(
+    truth: np.ndarray, probability: np.ndarray, thresholds: np.ndarray, peaks: np.ndarray
+) -> np.ndarray:
+    """Dice of to_mask for each threshold and peak, (thresholds, peaks); two empty masks give 1."""
+    result = np.empty((len(thresholds), len(peaks)))
+    for row, threshold in zip(result, thresholds, strict=True):
+        mask = probability >= threshold
+        count, regions = cv2.connectedComponents(mask.astype(np.uint8))
+        size = np.bincount(regions.ravel(), minlength=count)
+        overlap = np.bincount(regions[truth], minlength=count)
+        highest = np.zeros(count, np.float32)
+        np.maximum.at(highest, regions[mask], probability[mask])
+        kept = highest >= np.maximum(peaks, threshold)[:, np.newaxis]
+        kept[:, 0] = False  # what is in no region
+        both = kept @ size + np.count_nonzero(truth)
+        row[:] = np.where(both > 0, 2 * (kept @ overlap) / np.maximum(both, 1), 1.0)
+    return result
+
+
+def best_rule(mean_dice: np.ndarray) -> tuple[float, float]:
+    """Threshold and peak of the highest mean Dice (THRESHOLDS, PEAKS); of equal ones the plainest."""
+    order = sorted(range(len(THRESHOLDS)), key=lambda place: abs(THRESHOLDS[place] - 0.5))
+    place, peak = max(
+        ((place, peak) for place in order for peak in range(len(PEAKS))),
+        key=lambda rule: mean_dice[rule],
+    )
+    return float(THRESHOLDS[place]), float(PEAKS[peak])
