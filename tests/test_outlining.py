@@ -32,7 +32,7 @@ TRUTH = np.array([[1, 1, 0, 0, 0], [1, 1, 0, 0, 0]], bool)
 )
 def test_a_region_needs_a_peak(threshold, peak, expected):
     np.testing.assert_array_equal(to_mask(PROBABILITY, threshold, peak), expected)
-    shown = without_weak_regions(PROBABILITY, threshold, peak)
+    shown = without_weak_regions(PROBABILITY, expected, threshold)
     np.testing.assert_array_equal(shown >= threshold, expected)
     np.testing.assert_array_equal(shown[expected], PROBABILITY[expected])
 

@@ -68,9 +68,10 @@ class Predictor:
         """Boolean mask of a probability: True is tumor."""
         return to_mask(probability, self.threshold, self.peak)
 
-    def drawn(self, probability: np.ndarray) -> np.ndarray:
-        """The probability with nothing at or above the threshold but the mask."""
-        return without_weak_regions(probability, self.threshold, self.peak)
+    def drawn(self, probability: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+        """The probability with nothing at or above the threshold but its mask, which may be at hand."""
+        mask = self.mask(probability) if mask is None else mask
+        return without_weak_regions(probability, mask, self.threshold)
 
     def stream(
         self,

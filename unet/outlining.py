@@ -16,16 +16,19 @@ def to_mask(probability: np.ndarray, threshold: float, peak: float) -> np.ndarra
     mask = probability >= threshold
     if peak <= threshold or not mask.any():
         return mask
-    count, regions = cv2.connectedComponents(mask.astype(np.uint8))
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    # Most of an image is far from any tumor.
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    count, regions = cv2.connectedComponents(mask[box].astype(np.uint8))
     kept = np.zeros(count, bool)
-    kept[regions[probability >= peak]] = True
-    return kept[regions]
+    kept[regions[probability[box] >= peak]] = True
+    mask[box] = kept[regions]
+    return mask
 
 
-def without_weak_regions(probability: np.ndarray, threshold: float, peak: float) -> np.ndarray:
-    """The probability, 0 in the regions that to_mask leaves out: its contour at `threshold` is the mask's."""
-    weak = (probability >= threshold) & ~to_mask(probability, threshold, peak)
-    return np.where(weak, np.float32(0), probability)
+def without_weak_regions(probability: np.ndarray, mask: np.ndarray, threshold: float) -> np.ndarray:
+    """The probability, 0 in regions that to_mask left out: its contour at `threshold` is the mask's."""
+    return np.where((probability >= threshold) & ~mask, np.float32(0), probability)
 
 
 def dice_by_rule(

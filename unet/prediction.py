@@ -257,7 +257,7 @@ def write_outputs(prediction: Prediction, predictor: Predictor, folder: Path) ->
         return Measurement(str(input.path), str(prediction.error))
     mask = predictor.mask(prediction.probability)
     overlay = draw_overlay(
-        prediction.image, predictor.drawn(prediction.probability), predictor.threshold
+        prediction.image, predictor.drawn(prediction.probability, mask), predictor.threshold
     )
     try:
         write_whole(folder / "masks" / f"{input.name}.png", encode_mask(mask), durable=False)
