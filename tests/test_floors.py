@@ -10,7 +10,7 @@ FLOORS = [
     {"options", "stopping"},
     {"files"},
     {"metrics", "losses", "devices", "phantoms", "command_line"},
-    {"model", "outlining", "preprocessing", "augmentation", "plots", "download"},
+    {"model", "outlining", "calibration", "preprocessing", "augmentation", "plots", "download"},
     {"data", "learner", "volumes", "overlays"},
     {"split"},
     {"saved_run"},

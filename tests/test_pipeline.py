@@ -112,7 +112,14 @@ def test_evaluation_scores_every_validation_slice_at_its_own_size(trained):
     mean = np.mean([float(row["dice"]) for row in rows])
     assert summary["scores"]["all"]["dice"]["mean"] == pytest.approx(mean)
     assert "both score 0" in summary["empty_masks"]
-    plots = {"dice_distribution", "dice_by_type", "dice_by_size", "threshold_curve", "gallery"}
+    plots = {
+        "dice_distribution",
+        "dice_by_type",
+        "dice_by_size",
+        "threshold_curve",
+        "gallery",
+        "calibration",
+    }
     assert plots == {path.stem for path in folder.glob("*.png")}
 
 

@@ -7,6 +7,12 @@ import numpy as np
 from tqdm import tqdm
 
 from unet import metrics, plots
+from unet.calibration import (
+    expected_calibration_error,
+    pixel_histogram,
+    precision_recall,
+    reliability,
+)
 from unet.data import Pair, data_folder, digest, find_pairs, load_slices, read_truth
 from unet.files import UserError, read_image, write_json, write_table
 from unet.inference import Prediction, Predictor
@@ -61,6 +67,7 @@ class SliceScore:
 
     row: dict[str, object]  # of per_slice.csv
     dice_by_threshold: np.ndarray  # at THRESHOLDS
+    histogram: np.ndarray  # of its pixels' probabilities
     digest: str
 
 
@@ -77,12 +84,13 @@ def evaluate(options: EvaluationOptions) -> Path:
     home = run.folder if folder else Path("runs/pretrained")
     output = options.output or home / f"evaluation-{selection.title}"
     rows = [score.row for score in scores]
+    histogram = np.sum([score.histogram for score in scores], axis=0)
     summary = summarise(
-        run, selection, rows, np.mean([s.dice_by_threshold for s in scores], axis=0)
+        run, selection, rows, np.mean([s.dice_by_threshold for s in scores], axis=0), histogram
     )
     write_table(output / "per_slice.csv", rows)
     write_json(output / "summary.json", summary)
-    draw(predictor, selection, rows, summary, output)
+    draw(predictor, selection, rows, summary, histogram, output)
     print(describe(summary, output))
     return output
 
@@ -154,7 +162,8 @@ def score_slices(predictor: Predictor, selection: Selection) -> list[SliceScore]
         curve = dice_by_rule(truth, prediction.probability, THRESHOLDS, np.array([predictor.peak]))[
             :, 0
         ]
-        return SliceScore(row, curve, digest(prediction.image, truth))
+        histogram = pixel_histogram(truth, prediction.probability)
+        return SliceScore(row, curve, histogram, digest(prediction.image, truth))
 
     def read(pair: Pair) -> np.ndarray:
         return read_image(pair.image, selection.max_pixels)
@@ -208,7 +217,11 @@ def say_what_was_trained_on(run: SavedRun, selection: Selection, scores: list[Sl
 
 
 def summarise(
-    run: SavedRun, selection: Selection, rows: list[dict], dice_curve: np.ndarray
+    run: SavedRun,
+    selection: Selection,
+    rows: list[dict],
+    dice_curve: np.ndarray,
+    histogram: np.ndarray,
 ) -> dict[str, object]:
     """Means over slices, each with its 95 % interval over patients, of all and by tumor type."""
     groups = groups_by_tumor(rows)
@@ -223,6 +236,10 @@ def summarise(
         "scores_by_size": {name: summarise_group(group) for name, group in by_size(rows).items()},
         "false_alarms": false_alarms(rows),
         "surface_dice_tolerance": f"{TOLERANCE:g} {'mm' if 'hd95_mm' in rows[0] else 'pixels'}",
+        "expected_calibration_error": {
+            "all pixels": expected_calibration_error(histogram),
+            "pixels of 0.05 or more": expected_calibration_error(histogram, first_bin=1),
+        },
         "dice_by_threshold": {
             f"{threshold:.2f}": float(dice)
             for threshold, dice in zip(THRESHOLDS, dice_curve, strict=True)
@@ -271,7 +288,12 @@ def summarise_group(rows: list[dict]) -> dict[str, object]:
 
 
 def draw(
-    predictor: Predictor, selection: Selection, rows: list[dict], summary: dict, output: Path
+    predictor: Predictor,
+    selection: Selection,
+    rows: list[dict],
+    summary: dict,
+    histogram: np.ndarray,
+    output: Path,
 ) -> None:
     """All plots of an evaluation."""
     plots.dice_distribution(rows, output / "dice_distribution.png")
@@ -280,6 +302,10 @@ def draw(
     plots.threshold_curve(
         THRESHOLDS, list(summary["dice_by_threshold"].values()), predictor.threshold,
         output / "threshold_curve.png",
+    )  # fmt: skip
+    plots.calibration(
+        reliability(histogram), summary["expected_calibration_error"], precision_recall(histogram),
+        predictor.threshold, output / "calibration.png",
     )  # fmt: skip
     gallery = {
         name: [gallery_tile(predictor, selection, i, rows[i]) for i in indices]

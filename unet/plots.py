@@ -202,6 +202,42 @@ def threshold_curve(thresholds: np.ndarray, dice: list[float], chosen: float, pa
     save(figure, path)
 
 
+def calibration(
+    reliability: tuple[np.ndarray, np.ndarray, np.ndarray],
+    errors: dict[str, float],
+    precision_recall: tuple[np.ndarray, np.ndarray, np.ndarray],
+    chosen: float,
+    path: Path,
+) -> None:
+    """Reliability diagram over the pixels of its bins, and precision over recall, the threshold marked."""
+    mean, share, pixels = reliability
+    thresholds, precision, recall = precision_recall
+    figure, grid = plt.subplots(
+        2, 2, figsize=(9.5, 4.6), layout="constrained", height_ratios=(3.2, 1)
+    )
+    (diagram, unused), (counts, unused_too) = grid
+    unused.remove(), unused_too.remove()
+    diagram.plot((0, 1), (0, 1), color=NEUTRAL, linewidth=0.8, label="perfect")
+    diagram.plot(mean, share, "o-", color=TRAINING, markersize=3, label="network")
+    told = "\n".join(f"{name}: {error:.3f}" for name, error in errors.items())
+    diagram.text(0.98, 0.04, f"expected calibration error\n{told}", ha="right", fontsize=8)
+    diagram.set(title="Reliability of the probability", ylabel="share that is tumor", xlim=(0, 1))
+    diagram.legend(loc="upper left")
+    width = 1 / len(pixels)
+    centres = (np.arange(len(pixels)) + 0.5) * width
+    counts.bar(centres, np.maximum(pixels, 0.5), 0.9 * width, color=NEUTRAL)
+    counts.set(yscale="log", xlabel="probability", ylabel="pixels", xlim=(0, 1))
+    curve = figure.add_subplot(grid[0, 1].get_gridspec()[:, 1])
+    place = np.searchsorted(thresholds, chosen - 1e-9)
+    curve.plot(recall[1:], precision[1:], color=TRAINING)
+    label = f"threshold {chosen:.2g}"
+    curve.plot(recall[place], precision[place], "o", color=PREDICTION, label=label)
+    curve.set(title="Precision and recall of all pixels", xlim=(0, 1.01), ylim=(0, 1.01))
+    curve.set(xlabel="recall", ylabel="precision")
+    curve.legend(loc="lower left")
+    save(figure, path)
+
+
 def comparison(
     rows: list[dict], groups: dict[str, dict], names: tuple[str, str], path: Path
 ) -> None:
