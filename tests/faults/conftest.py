@@ -52,8 +52,8 @@ def pytest_sessionfinish(session):
     table = "\n".join(lines)
     text = README.read_text()
     text = re.sub(
-        r"(<!-- faults:.*?-->\n).*?(\n<!-- end of faults -->)",
-        lambda match: match[1] + table + match[2],
+        r"(<!-- faults:.*?-->\n).*?(<!-- end of faults -->)",
+        lambda match: f"{match[1]}{table}\n{match[2]}",
         text,
         flags=re.DOTALL,
     )
