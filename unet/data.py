@@ -88,6 +88,9 @@ def find_pairs(folder: Path) -> tuple[list[Pair], list[str]]:
             raise UserError(f"'{folder}' has no folder {kind}/: expected images/ and masks/ in it.")
         for path in image_files_below(folder / kind):
             id = path.relative_to(folder / kind).with_suffix("").as_posix()
+            if not is_text(id):
+                problems.append(f"The name of {os.fsencode(path)!r} is not UTF-8: rename it.")
+                continue
             if kind in found.setdefault(id, {}):
                 problems.append(f"'{path}' and '{found[id][kind]}' have one name: rename one.")
             found[id][kind] = path
@@ -103,6 +106,14 @@ def find_pairs(folder: Path) -> tuple[list[Pair], list[str]]:
         Pair(id, found[id]["images"], found[id]["masks"]) for id in sorted(whole, key=by_number)
     ]
     return pairs, problems
+
+
+def is_text(name: str) -> bool:
+    """Whether a file's name can be written to a table or JSON: Linux allows any bytes."""
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def by_number(id: str) -> tuple[int, str]:

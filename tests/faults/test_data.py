@@ -1,5 +1,6 @@
 """Faults 28 to 32: what may be wrong with the slices that a training gets."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -73,6 +74,17 @@ def test_data_that_must_not_be_trained_on(
     assert len(done.stderr.splitlines()) == lines
     assert not (tmp_path / "runs").exists()
     survived(number, injected, f"exit 2: {done.stderr.splitlines()[-1]}")
+
+
+def test_15_training_on_a_name_that_is_not_utf_8(tmp_path, survived):
+    write_pairs(tmp_path / "pairs", 12)
+    for kind in ("images", "masks"):
+        folder = tmp_path / "pairs" / kind
+        (folder / "3.png").rename(folder / os.fsdecode(b"\xff.png"))
+    done = train(Path("pairs"), tmp_path)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 2
+    assert "The name of b'pairs/images/\\xff.png' is not UTF-8: rename it." in done.stderr
+    survived(15, "the same, in training", f"exit 2: {done.stderr.splitlines()[0]}")
 
 
 @pytest.mark.parametrize("tumor", [1, 255])
