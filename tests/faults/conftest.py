@@ -17,15 +17,11 @@ from conftest import ROOT
 
 README = ROOT / "tests" / "README.md"
 FAULTS = 50
-RECORDS = pytest.StashKey[dict[int, Counter]]()
+SURVIVED: defaultdict[int, Counter] = defaultdict(Counter)
 
 
 def pytest_addoption(parser):
     parser.addoption("--write-table", action="store_true", help="write tests/README.md's table")
-
-
-def pytest_configure(config):
-    config.stash[RECORDS] = defaultdict(Counter)
 
 
 @pytest.fixture
@@ -35,17 +31,26 @@ def survived(request):
     def record(number: int, injected: str, happened: str) -> None:
         # Of files in temporary folders only the names.
         happened = re.sub(r"'/[^']*/([^/']+)'", r"'\1'", happened)
-        request.config.stash[RECORDS][number][injected, happened] += 1
+        # A property of the test, as these reach the process that reports from those that run tests.
+        request.node.user_properties.append(("fault", (number, injected, happened)))
 
     return record
 
 
+def pytest_runtest_logreport(report):
+    if report.when == "call" and report.passed:
+        for name, value in report.user_properties:
+            if name == "fault":
+                number, *told = value
+                SURVIVED[number][tuple(told)] += 1
+
+
 def pytest_sessionfinish(session):
-    if not session.config.getoption("--write-table"):
+    if not session.config.getoption("--write-table") or hasattr(session.config, "workerinput"):
         return
     lines = ["| # | injected | what happened | |", "| --- | --- | --- | --- |"]
     for number in range(1, FAULTS + 1):
-        kinds = session.config.stash[RECORDS][number]
+        kinds = SURVIVED[number]
         for (injected, happened), count in kinds.items():
             times = f" ({count} times)" if count > 1 else ""
             lines.append(f"| {number} | {injected}{times} | {happened} | pass |")

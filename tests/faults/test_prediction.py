@@ -62,14 +62,18 @@ def test_39_killed_at_a_random_time(number, trained, many, tmp_path, survived):
     images, whole = many
     arguments = [images, "--run", trained, "--output", "out", "--resume"]
     command = [sys.executable, ROOT / "predict.py", *map(str, arguments)]
-    table = tmp_path / "out" / "predictions.csv"
+    table, masks = tmp_path / "out" / "predictions.csv", tmp_path / "out" / "masks"
+    draw = random.Random(number)
+    # Any time between the first mask and the last ones, however fast the machine is.
+    written = draw.randrange(1400)
     with subprocess.Popen(command, cwd=tmp_path, stdout=-1, stderr=-1) as prediction:
-        while not table.exists() and prediction.poll() is None:
-            time.sleep(0.005)
-        time.sleep(random.Random(number).uniform(0, 1.5))
+        while prediction.poll() is None and not (
+            table.exists() and masks.exists() and len(os.listdir(masks)) >= written
+        ):
+            time.sleep(0.002)
+        time.sleep(draw.uniform(0, 0.01))
         prediction.kill()
     assert prediction.returncode == -9, "it ended before the kill"
-    masks = tmp_path / "out" / "masks"
     done = len(read_table(table)) // 8 * 8
     times = {path: path.stat().st_mtime_ns for path in sorted(masks.iterdir())[: max(0, done - 1)]}
     again = run_script("predict", *arguments, cwd=tmp_path)

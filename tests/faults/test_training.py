@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 from conftest import ROOT, TINY, run_script
 
+from unet.files import read_table
 from unet.saved_run import SavedRun
 
 SIX_EPOCHS = [*TINY, "--epochs", "6", "--model.dropout", "0.2"]
 WRITER = """
 import sys, pathlib
 import numpy as np
+from unet.files import read_table
 from unet.saved_run import SavedRun
 run = SavedRun.open(pathlib.Path(sys.argv[1]))
 for step in range(1_000_000):
@@ -97,13 +99,16 @@ def test_34_killed_at_a_random_time(number, phantoms, whole, tmp_path, survived)
     """Two kills: one at any time after the first epoch, one while it goes on."""
     draw = random.Random(number)
     run = tmp_path / "runs" / "run"
+    # What five epochs take at least here.
+    seconds = sum(float(row["seconds"]) for row in read_table(whole / "timing.csv")[1:])
     arguments = ["--data", phantoms, "--name", "run", *SIX_EPOCHS]
-    for _ in range(2):
+    for longest in (seconds, 6):
         with start(*arguments, cwd=tmp_path) as training:
             while not list(run.glob("checkpoint-*.npz")) and training.poll() is None:
                 time.sleep(0.01)
-            time.sleep(draw.uniform(0, 6))
+            time.sleep(draw.uniform(0, longest))
             training.kill()
+        assert training.returncode == -9 or arguments[0] == "--resume", "it ended before the kill"
         arguments = ["--resume", "runs/run"]
     done = run_script("train", "--resume", "runs/run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
