@@ -38,7 +38,7 @@ def test_every_module_has_a_floor():
     assert {path.stem for path in (ROOT / "unet").glob("*.py")} - {"__init__"} == set(FLOOR_OF)
 
 
-@pytest.mark.parametrize("module", FLOOR_OF)
+@pytest.mark.parametrize("module", sorted(FLOOR_OF))
 def test_imports_go_down(module):
     for other in imported_modules(ROOT / "unet" / f"{module}.py"):
         assert FLOOR_OF[other] < FLOOR_OF[module], f"{module} imports {other}"
