@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -86,29 +87,30 @@ def predict(options: PredictionOptions) -> int:
     with only_process_in(options.output):
         # After all that may fail: --overwrite deletes earlier results.
         done = prepare_output(options, settings_of(run, options), inputs)
+        tally = Counter()
         try:
-            rows = done + outline(predictor, inputs, len(done), options)
+            for row in chain(done, outline(predictor, inputs, len(done), options)):
+                tally["outlined" if row["status"] == "ok" else "skipped"] += 1
+                tally["with tumor"] += row["tumor_pixels"] not in ("", "0", 0)
         except KeyboardInterrupt:
             print("Go on with the same command and --resume.")
             raise
         except (MemoryError, tf.errors.ResourceExhaustedError) as error:
             raise UserError(
-                f"Out of memory: go on with a --batch-size below {options.batch_size}, or with smaller "
-                "images."
+                f"Out of memory: start again with a --batch-size below {options.batch_size} and "
+                "--overwrite, or with smaller images."
             ) from error
-    skipped = sum(row["status"] != "ok" for row in rows)
-    with_tumor = sum(row["tumor_pixels"] not in ("", "0", 0) for row in rows)
     print(
-        f"{len(rows) - skipped} of {len(rows)} images outlined, {with_tumor} with tumor, "
-        f"{skipped} skipped: see {options.output}/overlays and {options.output}/{TABLE}."
+        f"{tally['outlined']} of {len(inputs)} images outlined, {tally['with tumor']} with tumor, "
+        f"{tally['skipped']} skipped: see {options.output}/overlays and {options.output}/{TABLE}."
     )
-    return 3 if skipped else 0
+    return 3 if tally["skipped"] else 0
 
 
 def outline(
     predictor: Predictor, inputs: list[Input], first: int, options: PredictionOptions
-) -> list[dict]:
-    """Write the outputs of all inputs from `first` on, and their rows a batch at a time; returns the rows."""
+) -> Iterator[dict]:
+    """Write the outputs of all inputs from `first` on, and their rows a batch at a time; yields the rows."""
 
     def read(input: Input) -> np.ndarray:
         return read_image(input.path, options.max_pixels)
@@ -120,7 +122,6 @@ def outline(
     volumes = [input for input in inputs[first:] if input.is_volume]
     batches = in_batches(predictor.stream(images, read, write), options.batch_size)
     one_by_one = ([outline_volume(predictor, input, options)] for input in volumes)
-    rows = []
     with tqdm(
         total=len(inputs), desc="Predicting", initial=first, unit="file", disable=None
     ) as bar:
@@ -128,12 +129,11 @@ def outline(
             batch = [asdict(measurement) for measurement in batch]
             # After their masks: what has a row is done.
             append_whole(options.output / TABLE, table_text(COLUMNS, batch, header=False))
-            rows += batch
             for row in batch:
                 if row["status"] != "ok":
                     bar.write(f"skipped: {row['status']}")
+                yield row
             bar.update(len(batch))
-    return rows
 
 
 def find_inputs(arguments: tuple[str, ...], output: Path) -> list[Input]:

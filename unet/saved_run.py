@@ -218,7 +218,7 @@ class SavedRun:
                 continue
             now = self._decisive()
             for name, value in told["made_with"].items():
-                if now[name] != value:
+                if now.get(name) != value:
                     raise UserError(
                         f"'{self.folder}/config.json' has another {name} than '{path.name}' was made "
                         "with: restore it or start a new run."
