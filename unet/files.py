@@ -20,6 +20,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from unet.options import MAX_PIXELS
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+# How the names of files begin that are not whole yet.
+WRITING = ".writing-"
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 # Its own limit only warns; ours holds.
 Image.MAX_IMAGE_PIXELS = None
@@ -162,7 +164,7 @@ def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
         content = to_bytes(content)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=WRITING)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
@@ -234,7 +236,8 @@ def read_table(path: Path, errors: str = "strict") -> list[dict[str, str]]:
 def only_process_in(folder: Path) -> Iterator[None]:
     """A context in which no other process works in this folder; UserError where one does already.
 
-    The system frees the lock when a process ends, however it ends. Makes the folder.
+    The system frees the lock when a process ends, however it ends; what a killed one left half-written is
+    removed. Makes the folder.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -246,4 +249,6 @@ def only_process_in(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"Cannot write to '{folder}': {error.strerror}.") from error
     with lock:
+        for path in folder.rglob(f"{WRITING}*"):
+            path.unlink()
         yield
