@@ -75,7 +75,9 @@ def test_39_killed_at_a_random_time(number, trained, many, tmp_path, survived):
         prediction.kill()
     assert prediction.returncode == -9, "it ended before the kill"
     done = len(read_table(table)) // 8 * 8
-    times = {path: path.stat().st_mtime_ns for path in sorted(masks.iterdir())[: max(0, done - 1)]}
+    times = {
+        path: path.stat().st_mtime_ns for path in sorted(masks.glob("*.png"))[: max(0, done - 1)]
+    }
     again = run_script("predict", *arguments, cwd=tmp_path)
     assert again.returncode == 3, again.stderr
     assert contents(tmp_path / "out") == whole
