@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 
 import numpy as np
@@ -22,7 +23,8 @@ def test_it_is_small_and_tells_nothing_of_the_machine_that_made_it():
     assert not config.data_folder.startswith("/") and config.options.data.data == config.data_folder
     for path in files:
         assert path.suffix in (".json", ".csv", ".md", ".keras") or path.name == "curves.png"
-        assert b"/work/" not in path.read_bytes() and b"/home/" not in path.read_bytes()
+        if path.suffix in (".json", ".csv", ".md"):
+            assert not re.search(r"""["' ]/[a-z]""", path.read_text()), "a path of some machine"
 
 
 def test_it_was_trained_on_the_published_training_patients_only():
