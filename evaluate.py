@@ -14,10 +14,11 @@ from unet.options import EvaluationOptions
 def main() -> None:
     options = parse(EvaluationOptions, __doc__)
 
-    if len(options.runs) > 2:
-        raise SystemExit("Name one run to score, or two to compare.")
-
     def step() -> None:
+        from unet.files import UserError
+
+        if len(options.runs) > 2:
+            raise UserError("Name one run to score, or two to compare.")
         if len(options.runs) == 2:
             from unet.comparison import compare
 

@@ -26,7 +26,7 @@ from unet.files import read_table, write_json, write_whole  # noqa: E402
 from unet.model import build_unet  # noqa: E402
 from unet.options import QUICK, EvaluationOptions, TrainingOptions  # noqa: E402
 from unet.saved_run import PRETRAINED, SavedRun  # noqa: E402
-from unet.split import PUBLISHED_PATIENTS, read_patients  # noqa: E402
+from unet.split import published_facts  # noqa: E402
 
 COPIED = ("history.csv", "timing.csv", "metrics.json", "curves.png")
 
@@ -50,7 +50,7 @@ def ship(options: ShipOptions) -> None:
     model = source.load_model()
     shutil.rmtree(PRETRAINED, ignore_errors=True)
     usual = TrainingOptions().data
-    published = read_patients(PUBLISHED_PATIENTS)
+    published = published_facts()
     shipped = SavedRun(
         PRETRAINED,
         replace(

@@ -88,7 +88,7 @@ def patient_facts(
         missing = [id for id in slices.ids if id not in table]
         raise_problems([f"'{named}' has no row for the image '{id}': add one." for id in missing])
         return {id: table[id] for id in slices.ids}, f"'{named}'"
-    table = read_patients(PUBLISHED_PATIENTS)
+    table = published_facts()
     if describes(table, slices):
         return {id: table[id] for id in slices.ids}, "data/patients.csv"
     groups = near_copy_groups(slices.images)

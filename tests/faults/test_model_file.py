@@ -72,6 +72,17 @@ def archive_bomb(path):
                 member.write(bytes(2**20))
 
 
+def predict_with(damage, trained, phantoms, tmp_path):
+    """Predict with a copy of a run whose model file was damaged; traces of that work are wiped first."""
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    damage(run / "model.keras")
+    for trace in tmp_path.rglob(MADE):
+        trace.unlink()
+    arguments = ["--run", "run", "--output", "out"]
+    return run_script("predict", phantoms / "images", *arguments, cwd=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
@@ -84,14 +95,7 @@ def archive_bomb(path):
     ],
 )
 def test_48_model_file(damage, expected, trained, phantoms, tmp_path, survived):
-    run = tmp_path / "run"
-    shutil.copytree(trained, run)
-    damage(run / "model.keras")
-    for trace in tmp_path.rglob(MADE):
-        trace.unlink()
-    done = run_script(
-        "predict", phantoms / "images", "--run", "run", "--output", "out", cwd=tmp_path
-    )
+    done = predict_with(damage, trained, phantoms, tmp_path)
     assert done.returncode == 2 and expected in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists() and not list(tmp_path.rglob(MADE))
@@ -101,14 +105,7 @@ def test_48_model_file(damage, expected, trained, phantoms, tmp_path, survived):
 
 
 def test_48_of_a_model_file_with_code_only_weights_are_used(trained, phantoms, tmp_path, survived):
-    run = tmp_path / "run"
-    shutil.copytree(trained, run)
-    with_lambda_and_weights(run / "model.keras")
-    for trace in tmp_path.rglob(MADE):
-        trace.unlink()
-    done = run_script(
-        "predict", phantoms / "images", "--run", "run", "--output", "out", cwd=tmp_path
-    )
+    done = predict_with(with_lambda_and_weights, trained, phantoms, tmp_path)
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.rglob(MADE))
     survived(48, "model file: this run's weights beside a Lambda", "outlined; its code did not run")
