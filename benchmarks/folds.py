@@ -81,13 +81,13 @@ def table_by_slice(folder: Path) -> Path:
 
 def gather(folds: list[Path], by_slice: Path) -> dict:
     """Every slice's score over the five folds, its interval over patients, and the split by slice beside."""
-    from unet.evaluation import summarise_group
+    from unet.evaluation import SUMMARISED, summarise_group
 
     rows = []
     for run in folds:
         rows += read_table(run / "evaluation-val" / "per_slice.csv")
     for row in rows:
-        for name in row.keys() - {"id", "patient", "pid", "tumor", "split"}:
+        for name in row.keys() & {*SUMMARISED, "truth_pixels"}:
             row[name] = float(row[name])
     tumors = sorted({row["tumor"] for row in rows})
     config = json.loads((folds[0] / "config.json").read_text())

@@ -4,7 +4,8 @@ Usage:
 
     python benchmarks/ship.py runs/NAME FOLDER
 
-FOLDER holds the data that the run was trained on. Weights are kept in 16 bits; the card's scores are those
+FOLDER holds the data that the run was trained on. With unet/pretrained as the run, that network stays and
+its quality, scores and card are made anew. Weights are kept in 16 bits; the card's scores are those
 of the kept file, by predict.py's own way (mirror averaging). Nothing that shows a patient is copied.
 """
 
@@ -17,14 +18,20 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import keras
+import numpy as np
 import tyro
 from render import score_table
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from unet import metrics  # noqa: E402
+from unet.data import find_pairs  # noqa: E402
 from unet.evaluation import evaluate  # noqa: E402
-from unet.files import read_table, write_json, write_whole  # noqa: E402
+from unet.files import read_image, read_table, write_json, write_whole  # noqa: E402
+from unet.inference import Prediction, Predictor  # noqa: E402
 from unet.model import build_unet  # noqa: E402
-from unet.options import QUICK, EvaluationOptions, TrainingOptions  # noqa: E402
+from unet.options import MAX_PIXELS, QUICK, EvaluationOptions, TrainingOptions  # noqa: E402
+from unet.preprocessing import to_training_image  # noqa: E402
+from unet.quality import confidence, fit_quality  # noqa: E402
 from unet.saved_run import PRETRAINED, SavedRun  # noqa: E402
 from unet.split import published_facts  # noqa: E402
 
@@ -43,6 +50,20 @@ class ShipOptions:
 
 def ship(options: ShipOptions) -> None:
     """Write unet/pretrained anew."""
+    if options.run.resolve() != PRETRAINED:
+        keep_network(options)
+    run = SavedRun.open(PRETRAINED)
+    fit_its_quality(run, options.folder)
+    with tempfile.TemporaryDirectory() as folder:
+        evaluate(EvaluationOptions(split="val", data=options.folder, output=Path(folder)))
+        summary = json.loads((Path(folder) / "summary.json").read_text())
+    summary["run"] = "unet/pretrained"
+    write_json(PRETRAINED / "scores.json", summary)
+    write_whole(PRETRAINED / "README.md", card(run, summary))
+
+
+def keep_network(options: ShipOptions) -> None:
+    """Copy the run, its weights in 16 bits."""
     source = SavedRun.open(options.run)
     config = source.config
     if config.options.data.fold is not None or "patients.csv" not in config.split_source:
@@ -67,12 +88,26 @@ def ship(options: ShipOptions) -> None:
     save_in_16_bits(shipped, model)
     for name in COPIED:
         shutil.copy(options.run / name, PRETRAINED / name)
-    with tempfile.TemporaryDirectory() as folder:
-        evaluate(EvaluationOptions(split="val", data=options.folder, output=Path(folder)))
-        summary = json.loads((Path(folder) / "summary.json").read_text())
-    summary["run"] = "unet/pretrained"
-    write_json(PRETRAINED / "scores.json", summary)
-    write_whole(PRETRAINED / "README.md", card(shipped, summary))
+
+
+def fit_its_quality(run: SavedRun, folder: Path) -> None:
+    """quality.json, as at the end of a training, by the kept weights and rule."""
+    pairs = {pair.id: pair for pair in find_pairs(folder)[0]}
+    predictor = Predictor(run)
+
+    def score(prediction: Prediction, truth: np.ndarray) -> tuple[float, float]:
+        mask = predictor.mask(prediction.probability)
+        return confidence(prediction.probability, mask), metrics.score(truth, mask)["dice"]
+
+    chosen = [pairs[id] for id in run.config.split["val"]]
+    scores = predictor.score_pairs(chosen, score, "Fitting quality", MAX_PIXELS)
+    training = np.stack(
+        [
+            to_training_image(read_image(pairs[id].image), predictor.size)
+            for id in run.config.split["train"]
+        ]
+    )
+    run.save_quality(fit_quality(*np.array(scores).T, training))
 
 
 def save_in_16_bits(run: SavedRun, model: keras.Model) -> None:

@@ -52,7 +52,7 @@ def test_two_runs_are_compared_on_the_same_slices(trained, tmp_path):
     config = json.loads((trained / "config.json").read_text())
     assert [row["id"] for row in table] == config["split"]["val"]
     assert all(row["dice_a"] == row["dice_b"] for row in table)
-    for name in ("comparison.png", "changes.png", "comparison.json"):
+    for name in ("comparison.png", "changes.png", "comparison.json", "report.html"):
         assert (tmp_path / "out" / name).stat().st_size > 500
 
 

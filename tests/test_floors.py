@@ -11,10 +11,10 @@ FLOORS = [
     {"files"},
     {"metrics", "losses", "devices", "phantoms", "command_line"},
     {"model", "outlining", "calibration", "preprocessing", "augmentation", "plots", "download"},
-    {"data", "learner", "volumes", "overlays"},
-    {"split"},
+    {"data", "learner", "volumes", "overlays", "quality"},
+    {"split", "report"},
     {"saved_run"},
-    {"inference"},
+    {"inference", "evaluation_report", "prediction_report"},
     {"training", "evaluation", "prediction"},
     {"comparison"},
 ]

@@ -11,6 +11,7 @@ from unet.outlining import (
     to_mask,
     without_weak_regions,
 )
+from unet.quality import confidence
 
 # Left a region that reaches 0.9, right one that stays at 0.6; they touch nowhere.
 PROBABILITY = np.array(
@@ -44,11 +45,14 @@ def test_regions_that_touch_at_a_corner_are_one():
 
 def test_dice_of_each_rule():
     # Both regions: 3 of the truth's 4 pixels among 5; the left one: 3 among 3; none.
-    by_rule = dice_by_rule(TRUTH, PROBABILITY, np.array([0.5, 0.7]), np.array([0, 0.8, 0.95]))
-    assert by_rule == pytest.approx(np.array([[6 / 9, 6 / 7, 0], [2 / 5, 2 / 5, 0]]))
-    assert dice_by_rule(NONE, PROBABILITY, np.array([0.5]), np.array([0, 0.95])).tolist() == [
-        [0, 1]
-    ]
+    peaks = np.array([0, 0.8, 0.95])
+    dice, confidence = dice_by_rule(TRUTH, PROBABILITY, np.array([0.5, 0.7]), peaks)
+    assert dice == pytest.approx(np.array([[6 / 9, 6 / 7, 0], [2 / 5, 2 / 5, 0]]))
+    # All probabilities sum to 3.6, those of both regions to 3.3, of the left one to 2.1, of its peak to 0.9.
+    expected = [[6.6 / 8.6, 4.2 / 6.6, 0], [1.8 / 4.6, 1.8 / 4.6, 0]]
+    assert confidence == pytest.approx(np.array(expected), rel=1e-5)
+    nothing, _ = dice_by_rule(NONE, PROBABILITY, np.array([0.5]), np.array([0, 0.95]))
+    assert nothing.tolist() == [[0, 1]]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -56,12 +60,13 @@ def test_dice_by_rule_is_the_dice_of_the_mask(seed):
     random = np.random.default_rng(seed)
     probability = random.random((12, 15)).astype(np.float32) ** 2
     truth = random.random((12, 15)) < 0.3
-    by_rule = dice_by_rule(truth, probability, THRESHOLDS, PEAKS)
+    dice, confidences = dice_by_rule(truth, probability, THRESHOLDS, PEAKS)
     for i, threshold in enumerate(THRESHOLDS):
         for j, peak in enumerate(PEAKS):
             mask = to_mask(probability, threshold, peak)
             expected = 2 * (mask & truth).sum() / (mask.sum() + truth.sum())
-            assert by_rule[i, j] == pytest.approx(expected)
+            assert dice[i, j] == pytest.approx(expected)
+            assert confidences[i, j] == pytest.approx(confidence(probability, mask), rel=1e-5)
 
 
 def test_the_best_rule_and_of_equal_ones_the_plainest():

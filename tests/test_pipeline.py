@@ -37,7 +37,7 @@ def test_training_leaves_a_whole_run_folder(trained, phantoms):
     assert reached["val_slices"] == len(config["split"]["val"])
     assert 0 <= reached["val_dice"] <= 1 and reached["best_epoch"] in (1, 2)
     assert config["threshold"] in [pytest.approx(place / 20) for place in range(1, 20)]
-    for name in ("curves.png", "samples.png"):
+    for name in ("curves.png", "samples.png", "film_strip.png"):
         assert cv2.imread(str(trained / name)).shape[0] > 200
 
 
@@ -119,6 +119,7 @@ def test_evaluation_scores_every_validation_slice_at_its_own_size(trained):
         "threshold_curve",
         "gallery",
         "calibration",
+        "expected_dice",
     }
     assert plots == {path.stem for path in folder.glob("*.png")}
 

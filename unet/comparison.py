@@ -1,23 +1,26 @@
 """Is run B better than run A? Both outline the same slices; the difference counts slice by slice."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from unet import metrics, plots
+from unet import metrics, plots, report
 from unet.data import read_truth
 from unet.evaluation import (
     Selection,
+    all_and_by_tumor,
     check_unchanged,
-    groups_by_tumor,
     one_a_patient,
     say_what_was_trained_on,
     score_slices,
     select,
 )
-from unet.files import UserError, read_image, write_json, write_table
+from unet.evaluation_report import MOST_TILES
+from unet.files import UserError, read_image, write_json, write_table, write_whole
 from unet.inference import Predictor
 from unet.options import EvaluationOptions
+from unet.report import Report, Sort, Tile
 from unet.saved_run import SavedRun
 
 # Dice that differ by less count as equal.
@@ -31,22 +34,26 @@ def compare(options: EvaluationOptions) -> Path:
     selection = select(runs[0], options)
     check_new_for(runs[1], selection)
     predictors = [Predictor(run, mirror=options.mirror) for run in runs]
-    scores = [score_slices(predictor, selection) for predictor in predictors]
+    scores = [score_slices(predictor, selection, with_tiles=True) for predictor in predictors]
     check_unchanged(runs[0], selection, scores[0])
     for run in runs:
         say_what_was_trained_on(run, selection, scores[0])
 
     names = names_of(options.runs)
     rows = [paired(one.row, other.row) for one, other in zip(*scores, strict=True)]
-    groups = {name: summarise_pairs(group) for name, group in groups_by_tumor(rows).items()}
+    groups = {name: summarise_pairs(group) for name, group in all_and_by_tumor(rows).items()}
     answer = answer_of(groups["all"], *names)
     output = options.output or runs[0].folder / f"compared-with-{names[1]}"
     write_table(output / "per_slice.csv", rows)
     about = {"a": str(options.runs[0]), "b": str(options.runs[1]), "slices": selection.title}
     write_json(output / "comparison.json", about | {"answer": answer, "groups": groups})
-    plots.comparison(rows, groups, names, output / "comparison.png")
+    svg = plots.comparison(rows, groups, names, output / "comparison.png")
     draw_changes(predictors, selection, rows, names, output / "changes.png")
-    print(f"{table_of(groups, *names)}\n{answer}\nLook at {output}/comparison.png and changes.png.")
+    tiles = [
+        tile_of(row, one.tile, other.tile) for row, one, other in zip(rows, *scores, strict=True)
+    ]
+    write_report(groups, answer, names, svg, tiles, output)
+    print(f"{table_of(groups, *names)}\n{answer}\nLook at {output}/report.html.")
     return output
 
 
@@ -106,27 +113,77 @@ def answer_of(group: dict, a: str, b: str) -> str:
     )
 
 
-def table_of(groups: dict[str, dict], a: str, b: str) -> str:
-    """The summary for the terminal."""
-    widths = (12, 8, 10, 11, 8, 30, 16)
+def cells_of(groups: dict[str, dict]) -> list[list[str]]:
+    """The summary as a table; its first row has the headings."""
     rows = [
-        ("", "slices", "patients", "Dice of A", "of B", "difference (95 % interval)", "A, B better")
+        ["", "slices", "patients", "Dice of A", "of B", "difference (95 % interval)", "A, B better"]
     ]
     for name, group in groups.items():
         low, high = group["interval"]
         rows.append(
-            (
+            [
                 name,
-                group["slices"],
-                group["patients"],
+                f"{group['slices']}",
+                f"{group['patients']}",
                 f"{group['dice_a']:.3f}",
                 f"{group['dice_b']:.3f}",
                 f"{group['difference']:+.3f} ({low:+.3f} to {high:+.3f})",
                 f"{group['a_better']}, {group['b_better']}",
-            )  # fmt: skip
+            ]
         )
-    lines = ["".join(f"{c:>{w}}" for c, w in zip(row, widths, strict=True)) for row in rows]
+    return rows
+
+
+def table_of(groups: dict[str, dict], a: str, b: str) -> str:
+    """The summary for the terminal."""
+    widths = (12, 8, 10, 11, 8, 30, 16)
+    lines = [
+        "".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
+        for row in cells_of(groups)
+    ]
     return "\n".join([f"A: {a}", f"B: {b}", *lines])
+
+
+def tile_of(row: dict, one: Tile, other: Tile) -> Tile:
+    """A slice with the outlines of truth, A and B."""
+    kind = row.get("tumor") or ""
+    better = "A better" if row["difference"] < -EQUAL else "B better"
+    about = {name: f"{v:.3f}" if isinstance(v, float) else v for name, v in row.items()}
+    return replace(
+        other,
+        label=f"{other.label} {kind} {row['difference']:+.2f}",
+        groups=[
+            name for name in (kind, better if abs(row["difference"]) > EQUAL else "equal") if name
+        ],
+        sort={"difference": row["difference"], "change": abs(row["difference"])},
+        about={name.replace("_", " "): value for name, value in about.items()},
+        other=one.prediction,
+    )
+
+
+def write_report(
+    groups: dict[str, dict], answer: str, names: tuple, svg: str, tiles: list[Tile], output: Path
+) -> None:
+    """report.html: the answer, and the slices that changed most."""
+    shown = sorted(tiles, key=lambda tile: -tile.sort["change"])[:MOST_TILES]
+    few = "All slices" if len(shown) == len(tiles) else f"The {MOST_TILES} that changed most"
+    content = Report(
+        title=f"Is {names[1]} better than {names[0]}?",
+        lead=[answer, f"A is {names[0]}, B is {names[1]}."],
+        cards=[],
+        tables=[("Mean Dice over slices", cells_of(groups))],
+        plots=[("Dice of both, and mean differences", svg)],
+        tiles_title="What changed",
+        tiles_lead=f"{few}. Press one to enlarge it; the arrow keys go on from there.",
+        tiles=shown,
+        sorts=[
+            Sort("change, largest first", "change", -1),
+            Sort("B better first", "difference", -1),
+            Sort("A better first", "difference"),
+        ],
+        outlines={"truth": "truth", "other": f"A: {names[0]}", "prediction": f"B: {names[1]}"},
+    )
+    write_whole(output / "report.html", report.page(content))
 
 
 def draw_changes(

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
+from scipy.stats import spearmanr
 
-from unet import metrics, plots
+from unet import evaluation_report, metrics, plots
 from unet.calibration import (
     expected_calibration_error,
     pixel_histogram,
@@ -18,7 +18,9 @@ from unet.files import UserError, read_image, write_json, write_table
 from unet.inference import Prediction, Predictor
 from unet.options import DataOptions, EvaluationOptions
 from unet.outlining import THRESHOLDS, dice_by_rule
-from unet.saved_run import SavedRun
+from unet.quality import confidence, cross_validated
+from unet.report import Tile
+from unet.saved_run import SavedRun, installed_versions, machine_description
 from unet.split import (
     PUBLISHED_FIELD_OF_VIEW_MM,
     is_published,
@@ -69,6 +71,7 @@ class SliceScore:
     dice_by_threshold: np.ndarray  # at THRESHOLDS
     histogram: np.ndarray  # of its pixels' probabilities
     digest: str
+    tile: Tile | None
 
 
 def evaluate(options: EvaluationOptions) -> Path:
@@ -77,20 +80,22 @@ def evaluate(options: EvaluationOptions) -> Path:
     run = SavedRun.open(folder)
     selection = select(run, options)
     predictor = Predictor(run, mirror=options.mirror)
-    scores = score_slices(predictor, selection)
+    scores = score_slices(predictor, selection, with_tiles=True)
     check_unchanged(run, selection, scores)
     say_what_was_trained_on(run, selection, scores)
 
     home = run.folder if folder else Path("runs/pretrained")
     output = options.output or home / f"evaluation-{selection.title}"
     rows = [score.row for score in scores]
+    expect_dice(predictor, selection, rows)
     histogram = np.sum([score.histogram for score in scores], axis=0)
     summary = summarise(
         run, selection, rows, np.mean([s.dice_by_threshold for s in scores], axis=0), histogram
     )
     write_table(output / "per_slice.csv", rows)
     write_json(output / "summary.json", summary)
-    draw(predictor, selection, rows, summary, histogram, output)
+    drawn = draw(predictor, selection, rows, summary, histogram, output)
+    evaluation_report.write(run, summary, rows, [score.tile for score in scores], drawn, output)
     print(describe(summary, output))
     return output
 
@@ -141,15 +146,15 @@ def selection_of(
     return Selection(split, title, pairs, facts, options.max_pixels, options.spacing_mm, view)
 
 
-def score_slices(predictor: Predictor, selection: Selection) -> list[SliceScore]:
+def score_slices(
+    predictor: Predictor, selection: Selection, with_tiles: bool = False
+) -> list[SliceScore]:
     """Every slice once, at its own size."""
 
-    def score(prediction: Prediction) -> SliceScore:
-        if prediction.error:
-            raise prediction.error
-        pair = prediction.source
-        truth = read_truth(pair, prediction.image)
-        mask = predictor.mask(prediction.probability)
+    def score(prediction: Prediction, truth: np.ndarray) -> SliceScore:
+        pair, probability = prediction.source, prediction.probability
+        mask = predictor.mask(probability)
+        sure = confidence(probability, mask)
         row = {
             "id": pair.id,
             **{k: v for k, v in selection.facts[pair.id].items() if k != "tumor_percent"},
@@ -158,18 +163,35 @@ def score_slices(predictor: Predictor, selection: Selection) -> list[SliceScore]
             "tumor_percent": 100 * float(truth.mean()),
             **metrics.score(truth, mask),
             **distances(truth, mask, selection.pixel_mm(truth.shape[1])),
+            "confidence": sure,
         }
-        curve = dice_by_rule(truth, prediction.probability, THRESHOLDS, np.array([predictor.peak]))[
-            :, 0
-        ]
-        histogram = pixel_histogram(truth, prediction.probability)
-        return SliceScore(row, curve, histogram, digest(prediction.image, truth))
+        if predictor.quality:
+            row["review"] = predictor.quality.review(prediction.square, sure, mask.any())
+        curve, _ = dice_by_rule(truth, probability, THRESHOLDS, np.array([predictor.peak]))
+        histogram = pixel_histogram(truth, probability)
+        tile = None
+        if with_tiles:
+            drawn = predictor.drawn(probability, mask)
+            tile = evaluation_report.tile(
+                pair.id, prediction.image, truth, drawn, predictor.threshold
+            )
+        return SliceScore(row, curve[:, 0], histogram, digest(prediction.image, truth), tile)
 
-    def read(pair: Pair) -> np.ndarray:
-        return read_image(pair.image, selection.max_pixels)
+    return predictor.score_pairs(selection.pairs, score, "Evaluating", selection.max_pixels)
 
-    scores = predictor.stream(selection.pairs, read, score)
-    return list(tqdm(scores, "Evaluating", len(selection.pairs), unit="slice", disable=None))
+
+def expect_dice(predictor: Predictor, selection: Selection, rows: list[dict]) -> None:
+    """Give each row the Dice to expect without the truth, by a curve fitted on other patients' slices."""
+    if not predictor.quality:
+        return  # the training has not finished
+    if selection.split == "val":
+        # The run's own curve was fitted on these.
+        columns = ("confidence", "dice", "patient")
+        expected = cross_validated(*(np.array([row[name] for row in rows]) for name in columns))
+    else:
+        expected = [predictor.quality.expect(row["confidence"]) for row in rows]
+    for row, dice in zip(rows, expected, strict=True):
+        row["expected_dice"] = float(dice)
 
 
 def distances(truth: np.ndarray, mask: np.ndarray, pixel_mm: float | None) -> dict[str, float]:
@@ -224,17 +246,22 @@ def summarise(
     histogram: np.ndarray,
 ) -> dict[str, object]:
     """Means over slices, each with its 95 % interval over patients, of all and by tumor type."""
-    groups = groups_by_tumor(rows)
     return {
         "run": str(run.folder),
         "slices": selection.title,
         "threshold": run.config.threshold,
         "peak": run.config.peak,
         "empty_masks": EMPTY_MASKS,
+        "machine": machine_description(),
+        "versions": installed_versions(),
         "intervals": "95 %, bootstrap over patients, 2000 draws",
-        "scores": {name: summarise_group(group) for name, group in groups.items()},
+        "scores": {name: summarise_group(group) for name, group in all_and_by_tumor(rows).items()},
         "scores_by_size": {name: summarise_group(group) for name, group in by_size(rows).items()},
+        "scores_by_plane": {
+            name: summarise_group(g) for name, g in groups_by(rows, "plane").items()
+        },
         "false_alarms": false_alarms(rows),
+        "expected_dice": how_well_expected(rows, selection),
         "surface_dice_tolerance": f"{TOLERANCE:g} {'mm' if 'hd95_mm' in rows[0] else 'pixels'}",
         "expected_calibration_error": {
             "all pixels": expected_calibration_error(histogram),
@@ -247,12 +274,15 @@ def summarise(
     }
 
 
-def groups_by_tumor(rows: list[dict]) -> dict[str, list[dict]]:
-    """ "all", then the rows of each tumor type that is known, in alphabetical order."""
-    types = sorted({row["tumor"] for row in rows if row.get("tumor")})
-    return {"all": rows} | {
-        name: [row for row in rows if row.get("tumor") == name] for name in types
-    }
+def all_and_by_tumor(rows: list[dict]) -> dict[str, list[dict]]:
+    """ "all", then the rows of each tumor type that is known."""
+    return {"all": rows} | groups_by(rows, "tumor")
+
+
+def groups_by(rows: list[dict], column: str) -> dict[str, list[dict]]:
+    """The rows of each value of a column that is known of them, in alphabetical order."""
+    values = sorted({row[column] for row in rows if row.get(column)})
+    return {value: [row for row in rows if row.get(column) == value] for value in values}
 
 
 def by_size(rows: list[dict]) -> dict[str, list[dict]]:
@@ -271,6 +301,33 @@ def false_alarms(rows: list[dict]) -> dict[str, int]:
     return {
         "slices_without_tumor": len(healthy),
         "with_an_outline": sum(row["predicted_pixels"] > 0 for row in healthy),
+    }
+
+
+def how_well_expected(rows: list[dict], selection: Selection) -> dict[str, object] | None:
+    """How the Dice that was expected without the truth ranks the true one; None where none was expected.
+
+    spearman: rank correlation; missed_in_worst_fifth: of the tumors that were missed whole, the share among
+    the fifth of slices with the lowest expected Dice. Each is None where it is not defined.
+    """
+    if not rows or not np.isfinite([row.get("expected_dice", np.nan) for row in rows]).all():
+        return None
+    expected, dice = (np.array([row[name] for row in rows]) for name in ("expected_dice", "dice"))
+    # Slices of equal expectation in the order of their confidence.
+    order = np.lexsort(([row["confidence"] for row in rows], expected))
+    worst = set(order[: -(-len(rows) // 5)])
+    missed = {i for i, row in enumerate(rows) if row["truth_pixels"] and not row["dice"]}
+    ranked = len(set(expected)) > 1 and len(set(dice)) > 1
+    return {
+        "fitted_on": "other validation patients (five folds)"
+        if selection.split == "val"
+        else "the run's validation patients",
+        "spearman": float(spearmanr(expected, dice).statistic) if ranked else None,
+        "mean_absolute_error": float(np.abs(expected - dice).mean()),
+        "missed_in_worst_fifth": len(missed & worst) / len(missed) if missed else None,
+        "to_review": {
+            reason: len(group) / len(rows) for reason, group in groups_by(rows, "review").items()
+        },
     }
 
 
@@ -294,24 +351,33 @@ def draw(
     summary: dict,
     histogram: np.ndarray,
     output: Path,
-) -> None:
-    """All plots of an evaluation."""
-    plots.dice_distribution(rows, output / "dice_distribution.png")
-    plots.dice_by_type(rows, summary["scores"], output / "dice_by_type.png")
-    plots.dice_by_size(rows, output / "dice_by_size.png")
-    plots.threshold_curve(
-        THRESHOLDS, list(summary["dice_by_threshold"].values()), predictor.threshold,
-        output / "threshold_curve.png",
-    )  # fmt: skip
-    plots.calibration(
-        reliability(histogram), summary["expected_calibration_error"], precision_recall(histogram),
-        predictor.threshold, output / "calibration.png",
-    )  # fmt: skip
+) -> list[tuple[str, str]]:
+    """All plots of an evaluation; returns those of the report: what each shows, and SVG."""
+    drawn = {
+        "Dice of all slices": plots.dice_distribution(rows, output / "dice_distribution.png"),
+        "Dice by tumor type": plots.dice_by_type(
+            rows, summary["scores"], output / "dice_by_type.png"
+        ),
+        "Dice by tumor size": plots.dice_by_size(rows, output / "dice_by_size.png"),
+        "Dice by threshold": plots.threshold_curve(
+            THRESHOLDS, list(summary["dice_by_threshold"].values()), predictor.threshold,
+            output / "threshold_curve.png",
+        ),
+        "Calibration, precision and recall": plots.calibration(
+            reliability(histogram), summary["expected_calibration_error"],
+            precision_recall(histogram), predictor.threshold, output / "calibration.png",
+        ),
+    }  # fmt: skip
+    if summary["expected_dice"]:
+        drawn["Expected and true Dice"] = plots.expected_dice(
+            rows, summary["expected_dice"], output / "expected_dice.png"
+        )
     gallery = {
         name: [gallery_tile(predictor, selection, i, rows[i]) for i in indices]
         for name, indices in gallery_choice(rows).items()
     }
     plots.gallery(gallery, predictor.threshold, output / "gallery.png")
+    return list(drawn.items())
 
 
 def gallery_choice(rows: list[dict], count: int = 4) -> dict[str, list[int]]:
@@ -358,6 +424,17 @@ def describe(summary: dict, output: Path) -> str:
             + "".join(f"{group[score]['mean']:13.3f}" for score in after_dice)
             + ("            -" if missed is None else f"{missed:13.1%}")
         )
-    return "\n".join(
-        [*lines, EMPTY_MASKS, f"Look at {output}/gallery.png and the plots beside it."]
-    )
+    return "\n".join([*lines, *expectation(summary), EMPTY_MASKS, f"Look at {output}/report.html."])
+
+
+def expectation(summary: dict) -> list[str]:
+    """A line about the Dice that was expected without the truth, where it is known."""
+    expected = summary["expected_dice"] or {}
+    if expected.get("spearman") is None:
+        return []
+    missed = expected["missed_in_worst_fifth"]
+    tail = "" if missed is None else f"; {missed:.0%} of the missed tumors are in its worst fifth"
+    return [
+        f"Dice expected without the truth: rank correlation {expected['spearman']:.2f}, off by "
+        f"{expected['mean_absolute_error']:.2f} on average{tail}."
+    ]

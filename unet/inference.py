@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
-from unet.files import ImageError
+from unet.data import Pair, read_truth
+from unet.files import ImageError, read_image
 from unet.outlining import to_mask, without_weak_regions
 from unet.preprocessing import to_native_size, to_network_input, to_training_image
 from unet.saved_run import SavedRun
@@ -25,6 +27,7 @@ class Prediction:
     source: object
     image: np.ndarray | None  # grey uint8 (height, width)
     probability: np.ndarray | None  # of tumor, float32 (height, width)
+    square: np.ndarray | None  # what the network took, uint8 (size, size)
     error: ImageError | None = None
 
 
@@ -34,21 +37,30 @@ class Item:
 
     source: object
     image: np.ndarray | None = None
-    square: np.ndarray | None = None  # what the network takes, uint8; then its probability
+    square: np.ndarray | None = None  # what the network takes, uint8 (size, size)
+    probability: np.ndarray | None = None  # float32 (size, size)
     error: ImageError | None = None
 
 
 class Predictor:
     """A trained network with its preprocessing, threshold and peak.
 
-    With `mirror`, probabilities are means over the image and its mirror image.
+    With `mirror`, probabilities are means over the image and its mirror image. `precision` is the network's
+    number format; None takes what is faster on this machine.
     """
 
-    def __init__(self, run: SavedRun, batch_size: int = 8, mirror: bool = True):
+    def __init__(
+        self,
+        run: SavedRun,
+        batch_size: int = 8,
+        mirror: bool = True,
+        precision: str | None = None,
+    ):
         self.size = run.config.options.size
         self.threshold, self.peak = run.config.threshold, run.config.peak
+        self.quality = run.quality()
         self.batch_size = batch_size
-        model = run.load_model()
+        self.model = model = run.load_model(precision)
         shape = tf.TensorSpec((None, self.size, self.size, 1), tf.float32)
 
         def network(images: tf.Tensor) -> tf.Tensor:
@@ -58,6 +70,7 @@ class Predictor:
                 probability = (probability + tf.reverse(mirrored, [2])) / 2
             return probability
 
+        self.network_of = network
         self.network = tf.function(network, input_signature=[shape])
 
     def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
@@ -98,24 +111,44 @@ class Predictor:
 
         def finish(item: Item) -> object:
             if item.error:
-                return use(Prediction(item.source, None, None, item.error))
-            probability = to_native_size(item.square, *item.image.shape)
-            return use(Prediction(item.source, item.image, probability))
+                return use(Prediction(item.source, None, None, None, item.error))
+            probability = to_native_size(item.probability, *item.image.shape)
+            return use(Prediction(item.source, item.image, probability, item.square))
 
         ahead = 3 * self.batch_size
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             loaded = in_order(threads, load, sources, ahead)
             yield from in_order(threads, finish, self._through_network(loaded), ahead)
 
+    def score_pairs(
+        self,
+        pairs: list[Pair],
+        score: Callable[[Prediction, np.ndarray], object],
+        title: str,
+        max_pixels: int,
+    ) -> list:
+        """score(prediction, truth) of every pair, in order; ImageError for what cannot be read."""
+
+        def read(pair: Pair) -> np.ndarray:
+            return read_image(pair.image, max_pixels)
+
+        def use(prediction: Prediction) -> object:
+            if prediction.error:
+                raise prediction.error
+            return score(prediction, read_truth(prediction.source, prediction.image))
+
+        scores = self.stream(pairs, read, use)
+        return list(tqdm(scores, title, len(pairs), unit="slice", disable=None))
+
     def _through_network(self, items: Iterator[Item]) -> Iterator[Item]:
-        """Replace each readable image's network input by its probability, a batch at a time."""
+        """Give each readable image its probability, a batch at a time."""
         for batch in in_batches(items, self.batch_size):
             readable = [item for item in batch if not item.error]
             if readable:
                 inputs = to_network_input(np.stack([item.square for item in readable]))
                 probabilities = self.network(tf.constant(inputs)).numpy()[..., 0]
                 for item, probability in zip(readable, probabilities, strict=True):
-                    item.square = probability
+                    item.probability = probability
             yield from batch
 
 

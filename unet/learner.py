@@ -74,11 +74,12 @@ class Learner:
                 average.assign(average + share * (current - average))
 
     @tf.function(reduce_retracing=True)
-    def validation_step(self, images: tf.Tensor, masks: tf.Tensor) -> None:
-        """Score the averaged weights on a batch."""
+    def validation_step(self, images: tf.Tensor, masks: tf.Tensor, raw: bool = False) -> None:
+        """Score the averaged weights, or the raw ones, on a batch."""
+        network = self.network if raw else self.averaged_network
 
         def on_replica(images: tf.Tensor, masks: tf.Tensor) -> None:
-            logits = self.averaged_network(images, training=False)
+            logits = network(images, training=False)
             self.loss.update_state(segmentation_loss(masks, logits, self.dice_over))
             probability = tf.sigmoid(logits)
             self.dice.update_state(masks, probability)

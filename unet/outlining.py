@@ -33,21 +33,29 @@ def without_weak_regions(probability: np.ndarray, mask: np.ndarray, threshold: f
 
 def dice_by_rule(
     truth: np.ndarray, probability: np.ndarray, thresholds: np.ndarray, peaks: np.ndarray
-) -> np.ndarray:
-    """Dice of to_mask for each threshold and peak, (thresholds, peaks); two empty masks give 1."""
-    result = np.empty((len(thresholds), len(peaks)))
-    for row, threshold in zip(result, thresholds, strict=True):
+) -> tuple[np.ndarray, np.ndarray]:
+    """Dice of to_mask with the truth, and with the probability, each (thresholds, peaks).
+
+    Two empty masks have a Dice of 1; an empty mask has 0 with the probability (`quality.confidence`).
+    """
+    dice, confidence = np.empty((2, len(thresholds), len(peaks)))
+    tumor, likely = np.count_nonzero(truth), float(probability.sum())
+    for place, threshold in enumerate(thresholds):
         mask = probability >= threshold
         count, regions = cv2.connectedComponents(mask.astype(np.uint8))
-        size = np.bincount(regions.ravel(), minlength=count)
-        overlap = np.bincount(regions[truth], minlength=count)
+        region = regions[mask]
+        size = np.bincount(region, minlength=count)
+        overlap = np.bincount(region[truth[mask]], minlength=count)
+        inside = np.bincount(region, weights=probability[mask], minlength=count)
         highest = np.zeros(count, np.float32)
-        np.maximum.at(highest, regions[mask], probability[mask])
+        np.maximum.at(highest, region, probability[mask])
         kept = highest >= np.maximum(peaks, threshold)[:, np.newaxis]
         kept[:, 0] = False  # what is in no region
-        both = kept @ size + np.count_nonzero(truth)
-        row[:] = np.where(both > 0, 2 * (kept @ overlap) / np.maximum(both, 1), 1.0)
-    return result
+        pixels = kept @ size
+        both = pixels + tumor
+        dice[place] = np.where(both > 0, 2 * (kept @ overlap) / np.maximum(both, 1), 1.0)
+        confidence[place] = 2 * (kept @ inside) / np.maximum(pixels + likely, 1e-9)
+    return dice, confidence
 
 
 def best_rule(mean_dice: np.ndarray) -> tuple[float, float]:

@@ -8,26 +8,29 @@ CONTOUR_BGR = (0, 159, 230)
 TILE, COLUMNS = 256, 5
 
 
-def draw_overlay(image: np.ndarray, probability: np.ndarray, threshold: float) -> np.ndarray:
-    """The image as BGR (height, width, 3) with a smooth contour around the tumor."""
-    overlay = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+def contours(probability: np.ndarray, threshold: float) -> list[np.ndarray]:
+    """Closed lines around what reaches the threshold, each float (points, 2): x, y in pixels, 0 a centre."""
     mask = probability >= threshold
     if not mask.any():
-        return overlay
+        return []
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     # A margin of one pixel, so that the contour closes around the tumor.
     top, left = max(0, rows[0] - 1), max(0, columns[0] - 1)
     crop = probability[top : rows[-1] + 2, left : columns[-1] + 2]
     # Contours of a mask have stairs; those of the probability on a four times finer grid do not.
     fine = cv2.resize(crop, None, fx=4, fy=4, interpolation=cv2.INTER_LINEAR) >= threshold
-    contours, _ = cv2.findContours(fine.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    # OpenCV draws at fractions of a pixel: here sixteenths. A fine pixel's centre is at (x + 0.5) / 4 - 0.5.
-    contours = [
-        np.rint((((contour + 0.5) / 4 - 0.5) + (left, top)) * 16).astype(np.int32)
-        for contour in contours
-    ]
+    lines, _ = cv2.findContours(fine.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    # A fine pixel's centre is at (x + 0.5) / 4 - 0.5.
+    return [(line[:, 0] + 0.5) / 4 - 0.5 + (left, top) for line in lines]
+
+
+def draw_overlay(image: np.ndarray, probability: np.ndarray, threshold: float) -> np.ndarray:
+    """The image as BGR (height, width, 3) with a smooth contour around the tumor."""
+    overlay = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    # OpenCV draws at fractions of a pixel: here sixteenths.
+    lines = [np.rint(line * 16).astype(np.int32) for line in contours(probability, threshold)]
     thickness = max(1, round(max(image.shape) / 400))
-    cv2.polylines(overlay, contours, True, CONTOUR_BGR, thickness, cv2.LINE_AA, shift=4)
+    cv2.polylines(overlay, lines, True, CONTOUR_BGR, thickness, cv2.LINE_AA, shift=4)
     return overlay
 
 
@@ -38,7 +41,8 @@ def montage(tiles: list[np.ndarray], labels: list[str]) -> np.ndarray:
     for index, (tile, label) in enumerate(zip(tiles, labels, strict=True)):
         scale = (TILE - 2) / max(tile.shape[:2])
         shrinks = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        small = cv2.resize(tile, None, fx=scale, fy=scale, interpolation=shrinks)
+        size = [max(1, round(side * scale)) for side in tile.shape[1::-1]]
+        small = cv2.resize(tile, size, interpolation=shrinks)
         top = index // COLUMNS * TILE + (TILE - small.shape[0]) // 2
         left = index % COLUMNS * TILE + (TILE - small.shape[1]) // 2
         sheet[top : top + small.shape[0], left : left + small.shape[1]] = small

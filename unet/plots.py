@@ -40,6 +40,14 @@ def save(figure: Figure, path: Path) -> None:
     write_whole(path, content.getvalue())
 
 
+def save_both(figure: Figure, path: Path) -> str:
+    """As save; returns the figure as SVG too, for a page."""
+    content = io.StringIO()
+    figure.savefig(content, format="svg", bbox_inches="tight", facecolor="white")
+    save(figure, path)
+    return content.getvalue()
+
+
 def curves(history: list[dict[str, float]], path: Path) -> None:
     """Loss, Dice and learning rate over epochs, the best epoch marked."""
     epochs = [row["epoch"] for row in history]
@@ -53,7 +61,13 @@ def curves(history: list[dict[str, float]], path: Path) -> None:
         )  # fmt: skip
         axes.axvline(best["epoch"], color=NEUTRAL, linestyle=":", linewidth=1)
         axes.set(title=title, xlabel="epoch")
+    raw = [row for row in history if row.get("val_dice_raw", "") != ""]
+    dice.plot(
+        [row["epoch"] for row in raw], [row["val_dice_raw"] for row in raw], "x",
+        color=PREDICTION, alpha=0.7, label="validation (raw weights)",
+    )  # fmt: skip
     loss.legend()
+    dice.legend(loc="lower right")
     dice.plot(best["epoch"], best["val_dice"], "o", color=PREDICTION)
     dice.annotate(
         f"best {best['val_dice']:.3f}\nepoch {best['epoch']}",
@@ -108,6 +122,27 @@ def samples(
     save(figure, path)
 
 
+def film_strip(
+    images: np.ndarray,
+    truths: np.ndarray,
+    frames: dict[int, np.ndarray],
+    threshold: float,
+    path: Path,
+) -> None:
+    """The same slices (n, size, size), a row each, with outlines of truth and network after some epochs."""
+    figure, grid = plt.subplots(
+        len(images), len(frames), figsize=(1.7 * len(frames), 1.75 * len(images)),
+        layout="constrained", squeeze=False,
+    )  # fmt: skip
+    for place, (epoch, probabilities) in enumerate(frames.items()):
+        for row, image, truth, probability in zip(grid, images, truths, probabilities, strict=True):
+            show(row[place], image, f"epoch {epoch}" if row is grid[0] else "")
+            outline(row[place], truth, TRUTH)
+            outline(row[place], probability, PREDICTION, threshold)
+    legend_of_contours(figure)
+    save(figure, path)
+
+
 def legend_of_contours(figure: Figure) -> None:
     lines = [plt.Line2D([], [], color=color) for color in (TRUTH, PREDICTION)]
     figure.legend(lines, ("truth", "prediction"), loc="outside lower center", ncols=2)
@@ -128,7 +163,7 @@ def by_tumor(rows: list[dict]) -> dict[str, tuple[list[dict], str]]:
     }
 
 
-def dice_distribution(rows: list[dict], path: Path) -> None:
+def dice_distribution(rows: list[dict], path: Path) -> str:
     """Histogram of Dice over slices, stacked by tumor type, with mean and median."""
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     groups = by_tumor(rows)
@@ -144,10 +179,10 @@ def dice_distribution(rows: list[dict], path: Path) -> None:
         )
     axes.set(title=f"Dice of {len(rows)} slices", xlabel="Dice", ylabel="slices", xlim=(0, 1))
     axes.legend(loc="upper left")
-    save(figure, path)
+    return save_both(figure, path)
 
 
-def dice_by_type(rows: list[dict], scores: dict[str, dict], path: Path) -> None:
+def dice_by_type(rows: list[dict], scores: dict[str, dict], path: Path) -> str:
     """Every slice as a dot, with the mean and its interval over patients, a column a tumor type."""
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     jitter = np.random.default_rng(0)
@@ -168,10 +203,10 @@ def dice_by_type(rows: list[dict], scores: dict[str, dict], path: Path) -> None:
         ylim=(-0.02, 1.02), xlim=(-0.5, len(groups) - 0.3),
     )  # fmt: skip
     axes.grid(axis="x", visible=False)
-    save(figure, path)
+    return save_both(figure, path)
 
 
-def dice_by_size(rows: list[dict], path: Path) -> None:
+def dice_by_size(rows: list[dict], path: Path) -> str:
     """Dice over tumor size, a dot a slice; slices without tumor are left out."""
     figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
     for name, (group, color) in by_tumor(rows).items():
@@ -188,10 +223,27 @@ def dice_by_size(rows: list[dict], path: Path) -> None:
         axis_format(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     figure.legend(loc="outside right upper")
-    save(figure, path)
+    return save_both(figure, path)
 
 
-def threshold_curve(thresholds: np.ndarray, dice: list[float], chosen: float, path: Path) -> None:
+def expected_dice(rows: list[dict], told: dict, path: Path) -> str:
+    """True Dice over the Dice expected without the truth, a dot a slice."""
+    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    axes.plot((0, 1), (0, 1), color=NEUTRAL, linewidth=0.8)
+    for name, (group, color) in by_tumor(rows).items():
+        expected, dice = ([row[key] for row in group] for key in ("expected_dice", "dice"))
+        axes.plot(expected, dice, ".", color=color, alpha=0.5, label=name)
+    correlation = told["spearman"]
+    label = "" if correlation is None else f" (rank correlation {correlation:.2f})"
+    axes.set(
+        title=f"Expected and true Dice{label}", xlabel="Dice expected without the truth",
+        ylabel="true Dice", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02),
+    )  # fmt: skip
+    figure.legend(loc="outside right upper")
+    return save_both(figure, path)
+
+
+def threshold_curve(thresholds: np.ndarray, dice: list[float], chosen: float, path: Path) -> str:
     """Mean Dice over the probability from which a pixel counts as tumor."""
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     axes.plot(thresholds, dice, "o-", color=TRAINING, markersize=3)
@@ -199,7 +251,7 @@ def threshold_curve(thresholds: np.ndarray, dice: list[float], chosen: float, pa
     axes.set(title="Mean Dice by threshold", xlabel="probability threshold", ylabel="Dice")
     axes.set_xlim(0, 1)
     axes.legend()
-    save(figure, path)
+    return save_both(figure, path)
 
 
 def calibration(
@@ -208,7 +260,7 @@ def calibration(
     precision_recall: tuple[np.ndarray, np.ndarray, np.ndarray],
     chosen: float,
     path: Path,
-) -> None:
+) -> str:
     """Reliability diagram over the pixels of its bins, and precision over recall, the threshold marked."""
     mean, share, pixels = reliability
     thresholds, precision, recall = precision_recall
@@ -235,12 +287,12 @@ def calibration(
     curve.set(title="Precision and recall of all pixels", xlim=(0, 1.01), ylim=(0, 1.01))
     curve.set(xlabel="recall", ylabel="precision")
     curve.legend(loc="lower left")
-    save(figure, path)
+    return save_both(figure, path)
 
 
 def comparison(
     rows: list[dict], groups: dict[str, dict], names: tuple[str, str], path: Path
-) -> None:
+) -> str:
     """Dice of run B over that of run A, a dot a slice; beside it the mean differences with intervals."""
     figure, (slices, means) = plt.subplots(
         1, 2, figsize=(10, 4.2), layout="constrained", width_ratios=(1, 1.2)
@@ -265,7 +317,7 @@ def comparison(
         xlabel=f"Dice of {names[1]} minus {names[0]}",
     )  # fmt: skip
     means.grid(axis="y", visible=False)
-    save(figure, path)
+    return save_both(figure, path)
 
 
 def changes(tiles: dict[str, list[tuple]], names: tuple[str, str], path: Path) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from unet import prediction_report
 from unet.files import (
     IMAGE_SUFFIXES,
     ImageError,
@@ -36,12 +37,13 @@ from unet.files import (
 from unet.inference import Prediction, Predictor, in_batches
 from unet.options import PredictionOptions
 from unet.overlays import draw_overlay, montage
-from unet.preprocessing import resize_into_square
+from unet.preprocessing import resize_into_square, to_training_image
+from unet.quality import confidence
 from unet.saved_run import SavedRun
 from unet.volumes import VOLUME_SUFFIXES, Volume, encode_volume_mask, read_volume
 
 TABLE, SETTINGS = "predictions.csv", "prediction.json"
-OUTPUTS = (SETTINGS, TABLE, "masks", "overlays")
+OUTPUTS = (SETTINGS, TABLE, "report.html", "contact_sheet.jpg", "masks", "overlays")
 SLICES_SHOWN = 20
 
 
@@ -74,6 +76,8 @@ class Measurement:
     right: int | str = ""
     bottom: int | str = ""
     mean_probability: float | str = ""  # over the tumor's pixels
+    expected_dice: float | str = ""  # without the truth; where something is outlined
+    review: str = ""  # why a person should look at it
 
 
 COLUMNS = [column.name for column in fields(Measurement)]
@@ -92,6 +96,7 @@ def predict(options: PredictionOptions) -> int:
             for row in chain(done, outline(predictor, inputs, len(done), options)):
                 tally["outlined" if row["status"] == "ok" else "skipped"] += 1
                 tally["with tumor"] += row["tumor_pixels"] not in ("", "0", 0)
+                tally["to review"] += bool(row["review"])
         except KeyboardInterrupt:
             print("Go on with the same command and --resume.")
             raise
@@ -100,9 +105,12 @@ def predict(options: PredictionOptions) -> int:
                 f"Out of memory: start again with a --batch-size below {options.batch_size} and "
                 "--overwrite, or with smaller images."
             ) from error
+        outputs = outputs_of(inputs, options.output)
+        prediction_report.write(outputs, settings_of(run, options), options.output)
     print(
         f"{tally['outlined']} of {len(inputs)} images outlined, {tally['with tumor']} with tumor, "
-        f"{tally['skipped']} skipped: see {options.output}/overlays and {options.output}/{TABLE}."
+        f"{tally['to review']} to review, {tally['skipped']} skipped: see {options.output}/report.html and "
+        f"{options.output}/{TABLE}."
     )
     return 3 if tally["skipped"] else 0
 
@@ -134,6 +142,21 @@ def outline(
                     bar.write(f"skipped: {row['status']}")
                 yield row
             bar.update(len(batch))
+
+
+def outputs_of(inputs: list[Input], folder: Path) -> list[tuple[Path, Path | None, dict]]:
+    """Of each input the picture of its outline, its mask (None of a volume) and its row of the table."""
+    rows = read_table(folder / TABLE, errors="surrogateescape")
+    return [
+        (folder / "overlays" / f"{input.name}.png", None, row)
+        if input.is_volume
+        else (
+            folder / "overlays" / f"{input.name}.jpg",
+            folder / "masks" / f"{input.name}.png",
+            row,
+        )
+        for input, row in zip(inputs, rows, strict=True)
+    ]
 
 
 def find_inputs(arguments: tuple[str, ...], output: Path) -> list[Input]:
@@ -209,6 +232,8 @@ def prepare_output(
         if not done:
             # The table first: without it nothing counts as done.
             (folder / TABLE).unlink(missing_ok=True)
+            for name in ("report.html", "contact_sheet.jpg"):
+                (folder / name).unlink(missing_ok=True)
             for name in ("masks", "overlays"):
                 if (folder / name).exists():
                     shutil.rmtree(folder / name)
@@ -255,9 +280,10 @@ def write_outputs(prediction: Prediction, predictor: Predictor, folder: Path) ->
     input = prediction.source
     if prediction.error:
         return Measurement(str(input.path), str(prediction.error))
-    mask = predictor.mask(prediction.probability)
+    probability = prediction.probability
+    mask = predictor.mask(probability)
     overlay = draw_overlay(
-        prediction.image, predictor.drawn(prediction.probability, mask), predictor.threshold
+        prediction.image, predictor.drawn(probability, mask), predictor.threshold
     )
     try:
         write_whole(folder / "masks" / f"{input.name}.png", encode_mask(mask), durable=False)
@@ -269,7 +295,8 @@ def write_outputs(prediction: Prediction, predictor: Predictor, folder: Path) ->
             raise
         return Measurement(str(input.path), str(error))
     height, width = mask.shape
-    measures = measure(mask, prediction.probability)
+    measures = measure(mask, probability)
+    measures |= judge(predictor, prediction.square, confidence(probability, mask), mask.any())
     return Measurement(str(input.path), "ok", width, height, **measures)
 
 
@@ -281,12 +308,13 @@ def outline_volume(predictor: Predictor, input: Input, options: PredictionOption
         return Measurement(str(input.path), str(error))
     count, height, width = volume.slices.shape
     mask = np.zeros(volume.slices.shape, bool)
-    sum_of_probabilities = 0.0
+    inside = total = 0.0  # sums of probabilities
     slices = predictor.stream(range(count), volume.square_pixels, prepare=resize_into_square)
     for prediction in tqdm(slices, input.path.name, count, leave=False, disable=None):
         probability = cv2.resize(prediction.probability, (width, height))
         mask[prediction.source] = predictor.mask(probability)
-        sum_of_probabilities += float(probability[mask[prediction.source]].sum())
+        inside += float(probability[mask[prediction.source]].sum())
+        total += float(probability.sum())
     write_whole(
         options.output / "masks" / f"{input.name}_mask.nii.gz", encode_volume_mask(mask, volume)
     )
@@ -294,10 +322,13 @@ def outline_volume(predictor: Predictor, input: Input, options: PredictionOption
         options.output / "overlays" / f"{input.name}.png", encode_png(draw(predictor, volume, mask))
     )
     voxels = int(np.count_nonzero(mask))
+    # Its middle slice as if it were an image: what the network was trained on.
+    square = to_training_image(volume.square_pixels(count // 2), predictor.size)
+    told = judge(predictor, square, 2 * inside / max(voxels + total, 1.0), voxels > 0)
     return Measurement(
         str(input.path), "ok", width, height, count, voxels, round(100 * voxels / mask.size, 4),
         round(voxels * math.prod(volume.spacing_mm), 2),
-        mean_probability=round(sum_of_probabilities / voxels, 4) if voxels else "",
+        mean_probability=round(inside / voxels, 4) if voxels else "", **told,
     )  # fmt: skip
 
 
@@ -316,6 +347,17 @@ def draw(predictor: Predictor, volume: Volume, mask: np.ndarray) -> np.ndarray:
         for index, area in zip(shown, cm2, strict=True)
     ]
     return montage(tiles, labels)
+
+
+def judge(
+    predictor: Predictor, square: np.ndarray, confidence: float, outlined: bool
+) -> dict[str, float | str]:
+    """How good an outline is likely to be, and why a person should look at it."""
+    quality = predictor.quality
+    if not quality:
+        return {}  # the training has not finished
+    expected = round(quality.expect(confidence), 4) if outlined else ""
+    return {"expected_dice": expected, "review": quality.review(square, confidence, outlined)}
 
 
 def measure(mask: np.ndarray, probability: np.ndarray) -> dict[str, float | str]:

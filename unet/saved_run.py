@@ -4,7 +4,9 @@ In the folder:
 
     config.json   options, preprocessing, threshold, split with ids, data fingerprint, versions
     model.keras   the network of the best epoch (averaged weights)
+    quality.json  what makes an outline likely to be good, and an image like the training's
     history.csv   a row an epoch, timing.csv beside it      metrics.json   what was reached
+    film.npz      how the same few slices were outlined after some epochs
     checkpoint-N.npz   the whole state after N steps, to go on from; the newest two are kept
 """
 
@@ -32,6 +34,7 @@ from unet.files import UserError, write_json, write_table, write_whole
 from unet.model import FusedBatchNormalization, build_unet
 from unet.options import TrainingOptions
 from unet.preprocessing import PERCENTILES
+from unet.quality import Quality
 from unet.split import Split
 
 # The run that comes with the project; its README.md says what it is for.
@@ -63,6 +66,7 @@ class RunConfig:
 
 
 _CONFIG = TypeAdapter(RunConfig)
+_QUALITY = TypeAdapter(Quality)
 
 
 def installed_versions() -> dict[str, str]:
@@ -106,13 +110,9 @@ class SavedRun:
         folder = folder or PRETRAINED
         path = folder / "config.json"
         try:
-            config = _CONFIG.validate_json(path.read_bytes())
+            config = read_json(path, _CONFIG)
         except OSError as error:
             raise UserError(f"'{folder}' is not a run folder: cannot read '{path}'.") from error
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise UserError(f"'{path}' is not valid: {field or 'JSON'}: {first['msg']}.") from error
         if config.format_version != FORMAT_VERSION:
             raise UserError(
                 f"'{path}' has format {config.format_version}, this program reads {FORMAT_VERSION}: "
@@ -149,6 +149,15 @@ class SavedRun:
         self.config = replace(self.config, threshold=threshold, peak=peak)
         self.write_config()
 
+    def save_quality(self, quality: Quality) -> None:
+        """Write quality.json."""
+        write_whole(self.folder / "quality.json", _QUALITY.dump_json(quality))
+
+    def quality(self) -> Quality | None:
+        """What quality.json holds; None where the training has not finished."""
+        path = self.folder / "quality.json"
+        return read_json(path, _QUALITY) if path.exists() else None
+
     # ------------------------------------------------------------------ network
 
     def save_model(self, model: keras.Model) -> None:
@@ -158,13 +167,13 @@ class SavedRun:
             model.save(path)
             write_whole(self.folder / "model.keras", path.read_bytes())
 
-    def load_model(self) -> keras.Model:
+    def load_model(self, precision: str | None = None) -> keras.Model:
         """The saved network, built from config.json: of the model file only weights are used, no code.
 
-        It computes in whichever number format is faster on this machine.
+        It computes in `precision`, or in whichever number format is faster on this machine.
         """
         path = self._model_file()
-        use_precision(choose_precision(self.config.options.precision))
+        use_precision(precision or choose_precision(self.config.options.precision))
         model = build_unet(self.config.options.model)
         load_weights(model, path)
         # Saved with Keras' own layers, so that Keras alone can load the file; these are faster.
@@ -173,8 +182,10 @@ class SavedRun:
         return fused
 
     def network_digest(self) -> str:
-        """Hash of model.keras, to tell networks apart."""
-        return hashlib.sha256(self._model_file().read_bytes()).hexdigest()[:16]
+        """Hash of model.keras and quality.json, to tell networks apart."""
+        files = (self._model_file(), self.folder / "quality.json")
+        content = b"".join(path.read_bytes() for path in files if path.exists())
+        return hashlib.sha256(content).hexdigest()[:16]
 
     def _model_file(self) -> Path:
         path = self.folder / "model.keras"
@@ -188,6 +199,19 @@ class SavedRun:
         """history.csv, a row an epoch, the same whenever a training is repeated; timing.csv beside it."""
         write_table(self.folder / "history.csv", rows)
         write_table(self.folder / "timing.csv", timing)
+
+    def add_frame(self, epoch: int, probability: np.ndarray) -> dict[int, np.ndarray]:
+        """Keep the film strip's frame after an epoch, uint8 (slices, size, size); returns all so far."""
+        path = self.folder / "film.npz"
+        frames = {}
+        with contextlib.suppress(Exception):  # not there yet, or damaged: the film begins anew
+            with np.load(path, allow_pickle=False) as kept:
+                frames = {int(name): kept[name] for name in kept.files if int(name) < epoch}
+        frames[epoch] = probability
+        content = io.BytesIO()
+        np.savez_compressed(content, **{str(name): frame for name, frame in frames.items()})
+        write_whole(path, content.getvalue())
+        return frames
 
     def write_metrics(self, metrics: dict[str, object]) -> None:
         """metrics.json, what was reached."""
@@ -237,6 +261,16 @@ class SavedRun:
 
     def _checkpoints(self) -> list[Path]:
         return sorted(self.folder.glob("checkpoint-*.npz"))
+
+
+def read_json(path: Path, kind: TypeAdapter) -> object:
+    """A JSON file, checked; UserError names the field that does not fit."""
+    try:
+        return kind.validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"'{path}' is not valid: {field or 'JSON'}: {first['msg']}.") from error
 
 
 def load_weights(model: keras.Model, path: Path) -> None:

@@ -22,22 +22,23 @@ from unet.data import (
     Slices,
     data_folder,
     load_slices,
-    read_truth,
     training_batches,
     validation_batches,
 )
 from unet.devices import choose_precision, free_memory, use_precision
-from unet.files import UserError, only_process_in, read_image
+from unet.files import UserError, only_process_in
 from unet.inference import Prediction, Predictor
 from unet.learner import Learner
 from unet.model import activation_bytes
 from unet.options import TrainingOptions
 from unet.outlining import PEAKS, THRESHOLDS, best_rule, dice_by_rule
+from unet.quality import fit_quality
 from unet.saved_run import CHECKPOINTS_KEPT, SavedRun, new_config
 from unet.split import split_slices
 from unet.stopping import Stopped, StopRequest
 
 SAMPLES_SHOWN = 6
+FRAMES = 8  # of the film strip
 # Drawing takes a second: more than an epoch on a small set.
 SECONDS_BETWEEN_PLOTS = 15
 # Within an epoch; there is one after each epoch as well.
@@ -189,6 +190,12 @@ def fit(learner: Learner, run: SavedRun, slices: Slices) -> list[dict[str, float
             bar.set_description(f"epoch {epoch + 1}/{options.epochs}")
             row = train_epoch(learner, batches, steps, progress, stop, save, bar)
             row |= validate(learner, validation_batches(slices, val_indices, batch_size))
+            row["val_dice_raw"] = ""
+            if epoch + 1 in film_epochs(options.epochs):
+                # Of a few epochs only: it takes as long as the other.
+                batches_again = validation_batches(slices, val_indices, batch_size)
+                row["val_dice_raw"] = validate(learner, batches_again, raw=True)["val_dice"]
+                draw_film(run, learner, slices, shown, epoch + 1)
             is_best = row["val_dice"] > max(
                 (old["val_dice"] for old in progress.history), default=-1
             )
@@ -288,11 +295,16 @@ def timing_of(progress: Progress) -> dict[str, float]:
     }
 
 
-def validate(learner: Learner, batches: tf.data.Dataset) -> dict[str, float]:
-    """Score the averaged weights on every validation slice once; means over slices."""
+def validate(learner: Learner, batches: tf.data.Dataset, raw: bool = False) -> dict[str, float]:
+    """Score the averaged (or raw) weights on every validation slice once; means over slices."""
     for images, masks in learner.strategy.experimental_distribute_dataset(batches):
-        learner.validation_step(images, masks)
+        learner.validation_step(images, masks, raw)
     return {f"val_{name}": value for name, value in learner.take_scores().items()}
+
+
+def film_epochs(epochs: int) -> set[int]:
+    """The few epochs, many early ones among them, after which a frame of the film strip is kept."""
+    return set(np.geomspace(1, epochs, FRAMES).round().astype(int).tolist())
 
 
 def report(row: dict[str, float], seconds: float, is_best: bool, bar: tqdm) -> None:
@@ -318,6 +330,20 @@ def draw(
     )  # fmt: skip
 
 
+def draw_film(
+    run: SavedRun, learner: Learner, slices: Slices, shown: np.ndarray, epoch: int
+) -> None:
+    """Keep how the network now outlines the same few slices, and draw all that was kept so far."""
+    images, masks = next(iter(validation_batches(slices, shown, len(shown))))
+    probability = learner.averaged(images, training=False).numpy()[..., 0]
+    frames = run.add_frame(epoch, np.rint(255 * probability).astype(np.uint8))
+    plots.film_strip(
+        images.numpy()[..., 0], masks.numpy()[..., 0] > 0.5,
+        {epoch: frame / 255 for epoch, frame in frames.items()}, run.config.threshold,
+        run.folder / "film_strip.png",
+    )  # fmt: skip
+
+
 def spread(indices: np.ndarray, count: int) -> np.ndarray:
     """Up to `count` of them at even distances: with sorted ids, different patients."""
     return indices[np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)]
@@ -325,9 +351,11 @@ def spread(indices: np.ndarray, count: int) -> np.ndarray:
 
 def finish(run: SavedRun, slices: Slices, history: list[dict]) -> None:
     """Choose how the kept network outlines, write metrics.json and say what was reached."""
-    val_ids = run.config.split["val"]
+    train_ids, val_ids = run.config.split["train"], run.config.split["val"]
     best = max(history, key=lambda row: row["val_dice"])
-    dice = choose_outlining(run, [slices.pairs[index] for index in slices.indices(val_ids)])
+    pairs = [slices.pairs[index] for index in slices.indices(val_ids)]
+    dice, confidence = choose_outlining(run, pairs)
+    run.save_quality(fit_quality(confidence, dice, slices.images[slices.indices(train_ids)]))
     patients = np.array([run.config.facts[id]["patient"] for id in val_ids])
     low, high = metrics.interval_over_patients(dice, patients)
     run.write_metrics(
@@ -344,26 +372,22 @@ def finish(run: SavedRun, slices: Slices, history: list[dict]) -> None:
     print(
         f"Validation Dice {dice.mean():.3f} (95 % interval over patients {low:.3f} to {high:.3f}) "
         f"at epoch {best['epoch']}.\n"
-        f"Look at {run.folder}/curves.png and {run.folder}/samples.png, then:\n"
+        f"Look at {run.folder}/curves.png, samples.png and film_strip.png, then:\n"
         f"  python evaluate.py {run.folder}\n"
         f"  python predict.py IMAGES --run {run.folder} --output FOLDER"
     )
 
 
-def choose_outlining(run: SavedRun, pairs: list[Pair]) -> np.ndarray:
-    """Choose threshold and peak on validation slices and keep them in the run; Dice of each slice, (n,)."""
+def choose_outlining(run: SavedRun, pairs: list[Pair]) -> tuple[np.ndarray, np.ndarray]:
+    """Choose threshold and peak on validation slices and keep them; their Dice and confidence, (n,) each."""
 
-    def score(prediction: Prediction) -> np.ndarray:
-        if prediction.error:
-            raise prediction.error
-        truth = read_truth(prediction.source, prediction.image)
+    def score(prediction: Prediction, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return dice_by_rule(truth, prediction.probability, THRESHOLDS, PEAKS)
 
-    def read(pair: Pair) -> np.ndarray:
-        return read_image(pair.image, run.config.options.data.max_pixels)
-
-    scores = Predictor(run).stream(pairs, read, score)
-    dice = np.stack(list(tqdm(scores, "Choosing the threshold", len(pairs), disable=None)))
+    max_pixels = run.config.options.data.max_pixels
+    scores = Predictor(run).score_pairs(pairs, score, "Choosing the threshold", max_pixels)
+    dice, confidence = (np.stack(values) for values in zip(*scores, strict=True))
     threshold, peak = best_rule(dice.mean(axis=0))
     run.set_outlining(threshold, peak)
-    return dice[:, np.searchsorted(THRESHOLDS, threshold), np.searchsorted(PEAKS, peak)]
+    rule = np.searchsorted(THRESHOLDS, threshold), np.searchsorted(PEAKS, peak)
+    return dice[:, *rule], confidence[:, *rule]

@@ -136,7 +136,7 @@ def test_46_cut_off(serve, pairs, tmp_path, survived):
     download(tmp_path / "data" / "set", pairs=12)
     assert_whole(tmp_path / "data" / "set")
     assert server.downloads == 2 and server.ranges[1]
-    survived(46, "connection cut in the middle", f"went on with Range: {server.ranges[1]}")
+    survived(46, "connection cut in the middle", "downloaded again")
 
 
 def test_46_wrong_hash(serve, pairs, tmp_path, survived):

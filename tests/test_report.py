@@ -1,0 +1,171 @@
+"""report.html in a browser without a window: it opens, sorts, filters, enlarges, and needs no network."""
+
+import shutil
+import time
+
+import numpy as np
+import pytest
+from conftest import run_script
+
+from unet import plots, report
+from unet.report import Report, Sort, Tile
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not CHROMIUM:
+        pytest.skip("no chromium on this machine")
+    with playwright.sync_playwright() as driver:
+        # Root may only run it without its own sandbox.
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, tmp_path):
+    """visit(path) opens a page; what it asks of a network or complains of fails the test."""
+    complaints = []
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "request",
+        lambda request: (
+            None if request.url.startswith(("file:", "data:")) else complaints.append(request.url)
+        ),
+    )
+
+    def open_page(path):
+        page.goto(path.as_uri())
+        return page
+
+    yield open_page
+    assert not complaints
+    page.close()
+
+
+def tile(number: int, kind: str, dice: float | None) -> Tile:
+    image = np.full((40, 60), number % 200, np.uint8)
+    image[10:20, 10:30] = 255
+    uri, width, height = report.picture(image)
+    mask = (image == 255).astype(np.float32)
+    line = report.outline(mask, 0.5, width)
+    told = {"number": str(number)}
+    return Tile(str(number), [kind], {"dice": dice}, told, uri, width, height, line, line)
+
+
+def page_of(tiles: list[Tile], **content) -> str:
+    sorts = [Sort("lowest", "dice"), Sort("highest", "dice", -1)]
+    about = {
+        "title": "T", "lead": [], "cards": [("Dice", "0.5", "")], "tables": [], "plots": [],
+        "tiles_title": "Slices", "tiles_lead": "", "tiles": tiles, "sorts": sorts,
+        "outlines": {"truth": "truth", "prediction": "network"},
+    }  # fmt: skip
+    return report.page(Report(**about | content))
+
+
+def labels(page) -> list[str]:
+    return page.locator(".tile span").all_inner_texts()
+
+
+def test_sorts_filters_and_enlarges(visit, tmp_path):
+    tiles = [tile(1, "a", 0.5), tile(2, "b", 0.1), tile(3, "a", None), tile(4, "b", 0.9)]
+    path = tmp_path / "report.html"
+    path.write_text(page_of(tiles))
+    page = visit(path)
+    assert labels(page) == ["2", "1", "4", "3"]  # what has no value comes last
+    page.select_option("#sort", label="highest")
+    assert labels(page) == ["4", "1", "2", "3"]
+    page.select_option("#filter", label="b (2)")
+    assert labels(page) == ["4", "2"] and page.inner_text("#count") == "2 shown"
+    # By keyboard: to the first slice, enlarged, on to the next, around, and back.
+    page.focus(".tile")
+    page.keyboard.press("Enter")
+    assert page.inner_text("#about dd") == "4"
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("#about dd") == "2"
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("#about dd") == "4"
+    page.keyboard.press("Escape")
+    assert not page.is_visible("#large")
+    assert page.evaluate("document.activeElement.innerText.trim()") == "4"
+
+
+def test_the_slider_fades_the_outlines(visit, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(page_of([tile(1, "a", 0.5)]))
+    page = visit(path)
+
+    def opacity() -> str:
+        return page.evaluate("getComputedStyle(document.querySelector('path.truth')).opacity")
+
+    assert opacity() == "1"
+    page.focus("#contours")
+    page.keyboard.press("Home")
+    assert opacity() == "0"
+    page.wait_for_function("document.querySelector('.tile image').href.baseVal.startsWith('data:')")
+
+
+def test_names_cannot_break_out(visit, tmp_path):
+    evil = "</script><script>console.log('ran')</script><b>"
+    made = tile(1, evil, 0.5)
+    path = tmp_path / "report.html"
+    path.write_text(
+        page_of([made], title=evil, cards=[(evil, evil, evil)], tables=[(evil, [[evil], [evil]])])
+    )
+    page = visit(path)
+    assert (
+        page.title() == evil and page.locator("#filter option").nth(1).inner_text()[:9] == evil[:9]
+    )
+
+
+def test_a_thousand_slices_open_within_two_seconds(visit, tmp_path):
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 256, (256, 256)).astype(np.uint8)  # a slice compresses better
+    uri, width, height = report.picture(noise)
+    line = report.outline((noise > 250).astype(np.float32)[:40, :40], 0.5, 40)
+    tiles = [
+        Tile(str(i), ["a"], {"dice": i / 1000}, {}, uri[:-8] + f"{i:04d}AAA=", width, height, line)
+        for i in range(1000)
+    ]
+    path = tmp_path / "report.html"
+    path.write_text(page_of(tiles))
+    start = time.monotonic()
+    page = visit(path)
+    assert len(labels(page)) == 1000
+    assert time.monotonic() - start < 2 * 2  # other tests run beside this one
+
+
+def test_fits_a_phone(visit, tmp_path):
+    long = [["", *"abcdefghijklmnopqrstuvwxyz"], ["0.123 (0.100 to 0.200)"] * 27]
+    path = tmp_path / "report.html"
+    path.write_text(page_of([tile(1, "a", 0.5)], tables=[("wide", long)], title="long " * 20))
+    page = visit(path)
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_plots_are_svg(tmp_path):
+    rows = [{"dice": 0.5, "tumor": "a"}, {"dice": 0.7, "tumor": "b"}]
+    svg = plots.dice_distribution(rows, tmp_path / "plot.png")
+    text = page_of([], plots=[("Dice & more", svg)])
+    assert 'alt="Dice &amp; more" src="data:image/svg+xml;base64,' in text
+
+
+def test_evaluation_and_prediction_have_one(visit, trained, phantoms, tmp_path):
+    done = run_script("evaluate", trained, "--output", tmp_path / "ev", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    page = visit(tmp_path / "ev" / "report.html")
+    count = len((tmp_path / "ev" / "per_slice.csv").read_text().splitlines()) - 1
+    assert page.inner_text("#count") == f"{count} shown"
+    assert page.locator("path.truth").count() == count
+    done = run_script(
+        "predict", phantoms / "images", "--run", trained, "--output", tmp_path / "pr", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    page = visit(tmp_path / "pr" / "report.html")
+    assert page.inner_text("#count") == f"{len(list((phantoms / 'images').iterdir()))} shown"
