@@ -31,6 +31,12 @@ def run_script(script: str, *arguments: object, cwd: Path) -> subprocess.Complet
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
+def run_module(module: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:
+    """Run `python -m module` as a user does."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
 def write_image(path: Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(cv2.imencode(path.suffix, pixels)[1].tobytes())

@@ -16,7 +16,7 @@ FLOORS = [
     {"saved_run"},
     {"inference", "evaluation_report", "prediction_report"},
     {"training", "evaluation", "prediction"},
-    {"comparison"},
+    {"comparison", "export"},
 ]
 FLOOR_OF = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 

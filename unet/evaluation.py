@@ -32,7 +32,7 @@ from unet.split import (
 TOLERANCE = 2.0
 DISTANCES = ("hd95", "average_distance")
 SIZES = {
-    "small (below 1 % of the image)": 1.0,
+    "small (below 1 %)": 1.0,
     "middle (1 to 3 %)": 3.0,
     "large (above 3 %)": 100.0,
 }
@@ -363,15 +363,15 @@ def draw(
             THRESHOLDS, list(summary["dice_by_threshold"].values()), predictor.threshold,
             output / "threshold_curve.png",
         ),
-        "Calibration, precision and recall": plots.calibration(
-            reliability(histogram), summary["expected_calibration_error"],
-            precision_recall(histogram), predictor.threshold, output / "calibration.png",
-        ),
     }  # fmt: skip
     if summary["expected_dice"]:
         drawn["Expected and true Dice"] = plots.expected_dice(
             rows, summary["expected_dice"], output / "expected_dice.png"
         )
+    drawn["Calibration, precision and recall"] = plots.calibration(
+        reliability(histogram), summary["expected_calibration_error"], precision_recall(histogram),
+        predictor.threshold, output / "calibration.png",
+    )  # fmt: skip
     gallery = {
         name: [gallery_tile(predictor, selection, i, rows[i]) for i in indices]
         for name, indices in gallery_choice(rows).items()

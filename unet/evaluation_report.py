@@ -169,9 +169,7 @@ def tables(summary: dict) -> list[tuple[str, list[list[str]]]]:
         for name, group in summary[key].items():
             missed = group["tumors_missed_whole"]
             numbers = [
-                " ".join(with_interval(group[column], 1 if unit in column.split("_") else 3))
-                if column == "dice" or unit in column.split("_")[-1:]
-                else with_interval(group[column])[0]
+                "\n".join(with_interval(group[column], 1 if column.endswith(unit) else 3))
                 for column in columns
             ]
             rows.append(

@@ -157,6 +157,20 @@ class EvaluationOptions:
 
 
 @dataclass(frozen=True)
+class ExportOptions:
+    """Write a run's network, preprocessing inside, for another runtime."""
+
+    run: tyro.conf.Positional[Path | None] = None
+    """Folder of the run. Default: the network that comes with the project."""
+    format: Literal["onnx", "litert", "saved_model", "openvino"] = "onnx"
+    """For ONNX Runtime, LiteRT (TensorFlow Lite), TensorFlow, or OpenVINO."""
+    output: Path | None = None
+    """File (of saved_model a folder) to write. Default: the run's name here."""
+    mirror: bool = True
+    """Average the outlines of each image and of its mirror image inside of the network."""
+
+
+@dataclass(frozen=True)
 class PredictionOptions:
     """Outline tumors in images and NIfTI volumes: masks, overlays and a table of measurements."""
 

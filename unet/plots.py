@@ -69,11 +69,7 @@ def curves(history: list[dict[str, float]], path: Path) -> None:
     loss.legend()
     dice.legend(loc="lower right")
     dice.plot(best["epoch"], best["val_dice"], "o", color=PREDICTION)
-    dice.annotate(
-        f"best {best['val_dice']:.3f}\nepoch {best['epoch']}",
-        (best["epoch"], best["val_dice"]), (-6, -30), textcoords="offset points", ha="right",
-    )  # fmt: skip
-    dice.set_ylim(0, 1)
+    dice.set(ylim=(0, 1), title=f"Dice: best {best['val_dice']:.3f}, epoch {best['epoch']}")
     rate.plot(epochs, [row["learning_rate"] for row in history], color=NEUTRAL)
     for axes in (loss, dice, rate):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -134,11 +130,14 @@ def film_strip(
         len(images), len(frames), figsize=(1.7 * len(frames), 1.75 * len(images)),
         layout="constrained", squeeze=False,
     )  # fmt: skip
-    for place, (epoch, probabilities) in enumerate(frames.items()):
-        for row, image, truth, probability in zip(grid, images, truths, probabilities, strict=True):
-            show(row[place], image, f"epoch {epoch}" if row is grid[0] else "")
-            outline(row[place], truth, TRUTH)
-            outline(row[place], probability, PREDICTION, threshold)
+    for column, (epoch, probabilities) in zip(grid.T, frames.items(), strict=True):
+        titles = [f"epoch {epoch}"] + [""] * (len(images) - 1)
+        for axes, title, image, truth, probability in zip(
+            column, titles, images, truths, probabilities, strict=True
+        ):
+            show(axes, image, title)
+            outline(axes, truth, TRUTH)
+            outline(axes, probability, PREDICTION, threshold)
     legend_of_contours(figure)
     save(figure, path)
 
