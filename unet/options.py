@@ -122,6 +122,8 @@ class TrainingOptions:
     """Decoupled weight decay of AdamW."""
     ema: Share = 0.03
     """Share of the steps over which weights are averaged (exponentially); the average is what is kept."""
+    tensorboard: bool = False
+    """Write scores and pictures for TensorBoard too, in the run's folder."""
     dice: Literal["image", "batch"] = "image"
     """Take the Dice loss over each image, or over the pixels of the whole batch."""
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"

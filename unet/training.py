@@ -36,6 +36,7 @@ from unet.quality import fit_quality
 from unet.saved_run import CHECKPOINTS_KEPT, SavedRun, new_config
 from unet.split import split_slices
 from unet.stopping import Stopped, StopRequest
+from unet.tensorboard import Board
 
 SAMPLES_SHOWN = 6
 FRAMES = 8  # of the film strip
@@ -104,6 +105,7 @@ def resumed_run(options: TrainingOptions) -> tuple[SavedRun, Slices]:
             "run with them."
         )
     run = SavedRun.open(options.resume)
+    Board.check(run.config.options.tensorboard)
     slices = read_data(Path(run.config.data_folder), run.config.options)
     check_same_data(run, slices)
     run.tell_changes()
@@ -113,6 +115,7 @@ def resumed_run(options: TrainingOptions) -> tuple[SavedRun, Slices]:
 def new_run(options: TrainingOptions) -> tuple[SavedRun, Slices]:
     """A run that is not written yet, and its data; UserError where one of its name stands already."""
     check_size(options)
+    Board.check(options.tensorboard)
     name = options.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{options.size}px"
     run_folder = Path("runs") / name
     SavedRun.check_free(run_folder)
@@ -176,6 +179,7 @@ def fit(learner: Learner, run: SavedRun, slices: Slices) -> list[dict[str, float
     )
     batches = iter(learner.strategy.experimental_distribute_dataset(batches))
     drawn = -math.inf
+    board = Board(run.folder / "tensorboard", options.tensorboard)
     done = steps * progress.epoch + progress.step
     with (
         StopRequest() as stop,
@@ -196,6 +200,7 @@ def fit(learner: Learner, run: SavedRun, slices: Slices) -> list[dict[str, float
                 batches_again = validation_batches(slices, val_indices, batch_size)
                 row["val_dice_raw"] = validate(learner, batches_again, raw=True)["val_dice"]
                 draw_film(run, learner, slices, shown, epoch + 1)
+                board.picture(run.folder / "film_strip.png", epoch + 1)
             is_best = row["val_dice"] > max(
                 (old["val_dice"] for old in progress.history), default=-1
             )
@@ -207,8 +212,10 @@ def fit(learner: Learner, run: SavedRun, slices: Slices) -> list[dict[str, float
             progress.epoch, progress.step = epoch + 1, 0
             progress.seconds = progress.waiting = progress.cpu_seconds = 0.0
             run.write_history(progress.history, progress.timing)
+            board.scores(row)
             if time.monotonic() > drawn + SECONDS_BETWEEN_PLOTS or epoch == epochs[-1]:
                 draw(run, learner, slices, shown, progress.history)
+                board.picture(run.folder / "samples.png", epoch + 1)
                 drawn = time.monotonic()
             # Last: what a checkpoint says is done, is done.
             save()
