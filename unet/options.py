@@ -190,6 +190,9 @@ class PredictionOptions:
     """Axis of a NIfTI file's array along which its slices lie. Default: where the spacing is largest."""
     batch_size: Annotated[int, Interval(ge=1, le=256)] = 8
     """Images the network takes at once."""
+    shard: str = "1/1"
+    """Take only part I of N ('3/8') of the files, for job arrays; each part writes to a folder of its own
+    in the output folder."""
     resume: bool = False
     """Go on with what an earlier prediction with the same options and images left in the output folder."""
     overwrite: bool = False

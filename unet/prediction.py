@@ -5,10 +5,11 @@ import glob
 import json
 import math
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import chain, zip_longest
 from pathlib import Path
 
@@ -87,6 +88,7 @@ def predict(options: PredictionOptions) -> int:
     """Write masks, overlays and predictions.csv for all images; returns 3 if any was skipped, else 0."""
     run = SavedRun.open(options.run)
     inputs = find_inputs(options.images, options.output)
+    options, inputs = part_of(options, inputs)
     predictor = Predictor(run, options.batch_size, options.mirror)
     with only_process_in(options.output):
         # After all that may fail: --overwrite deletes earlier results.
@@ -113,6 +115,23 @@ def predict(options: PredictionOptions) -> int:
         f"{options.output}/{TABLE}."
     )
     return 3 if tally["skipped"] else 0
+
+
+def part_of(
+    options: PredictionOptions, inputs: list[Input]
+) -> tuple[PredictionOptions, list[Input]]:
+    """What --shard leaves of options and inputs; UserError where that is nothing."""
+    told = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", options.shard)
+    number, count = map(int, told.groups()) if told else (0, 0)
+    if not 1 <= number <= count:
+        raise UserError(f"--shard {options.shard} is no part of a whole: give I/N, such as 3/8.")
+    if count == 1:
+        return options, inputs
+    # Every count-th: neighbours are alike in size, so the parts take about as long.
+    part = inputs[number - 1 :: count]
+    if not part:
+        raise UserError(f"--shard {options.shard} is empty: there are {len(inputs)} files only.")
+    return replace(options, output=options.output / f"shard-{number}-of-{count}"), part
 
 
 def outline(
