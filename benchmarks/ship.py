@@ -24,9 +24,9 @@ from render import score_table
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from unet import metrics  # noqa: E402
-from unet.data import find_pairs  # noqa: E402
+from unet.data import find_pairs, read_slice  # noqa: E402
 from unet.evaluation import evaluate  # noqa: E402
-from unet.files import read_image, read_table, write_json, write_whole  # noqa: E402
+from unet.files import read_table, write_json, write_whole  # noqa: E402
 from unet.inference import Prediction, Predictor  # noqa: E402
 from unet.model import build_unet  # noqa: E402
 from unet.options import MAX_PIXELS, QUICK, EvaluationOptions, TrainingOptions  # noqa: E402
@@ -103,7 +103,7 @@ def fit_its_quality(run: SavedRun, folder: Path) -> None:
     scores = predictor.score_pairs(chosen, score, "Fitting quality", MAX_PIXELS)
     training = np.stack(
         [
-            to_training_image(read_image(pairs[id].image), predictor.size)
+            to_training_image(read_slice(pairs[id], MAX_PIXELS), predictor.size)
             for id in run.config.split["train"]
         ]
     )

@@ -9,7 +9,6 @@ from unet.files import UserError, read_table
 from unet.options import PredictionOptions
 from unet.prediction import Input, part_of
 
-
 INPUTS = [Input(Path(f"{number}.png"), str(number)) for number in range(7)]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from unet import metrics, plots, report
-from unet.data import read_truth
+from unet.data import read_slice, read_truth, scaling_of
 from unet.evaluation import (
     Selection,
     all_and_by_tumor,
@@ -17,7 +17,7 @@ from unet.evaluation import (
     select,
 )
 from unet.evaluation_report import MOST_TILES
-from unet.files import UserError, read_image, write_json, write_table, write_whole
+from unet.files import UserError, write_json, write_table, write_whole
 from unet.inference import Predictor
 from unet.options import EvaluationOptions
 from unet.report import Report, Sort, Tile
@@ -196,8 +196,9 @@ def draw_changes(
         tiles[name] = []
         for index in one_a_patient(order, rows)[:CHANGED_SHOWN]:
             pair, row = selection.pairs[index], rows[index]
-            image = read_image(pair.image, selection.max_pixels)
-            masks = [predictor.mask(predictor([image])[0]) for predictor in predictors]
+            image = read_slice(pair, selection.max_pixels)
+            scaling = scaling_of([pair])
+            masks = [predictor.mask(predictor([image], scaling)[0]) for predictor in predictors]
             caption = (
                 f"{pair.id} {row.get('tumor', '')}\nDice {row['dice_a']:.2f}, {row['dice_b']:.2f}"
             )

@@ -1,35 +1,68 @@
 """A folder of images and masks -> checked pixels in memory -> batches by tf.data.
 
 The folder holds images/ and masks/ with equal names (Kaggle's layout); sizes may differ between pairs.
+Files are images, or NIfTI volumes, of which every slice is a pair.
 """
 
+import functools
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from unet.augmentation import augment, paste_tumors
 from unet.download import FOLDER, download
-from unet.files import ImageError, UserError, image_files_below, read_image, read_mask
+from unet.files import (
+    IMAGE_SUFFIXES,
+    ImageError,
+    UserError,
+    image_files_below,
+    read_image,
+    read_mask,
+    without_suffix,
+)
 from unet.options import MAX_PIXELS, AugmentationConfig
 from unet.phantoms import write_phantoms
-from unet.preprocessing import to_network_input, to_training_image, to_training_mask
+from unet.preprocessing import (
+    resize_into_square,
+    to_network_input,
+    to_training_image,
+    to_training_mask,
+)
+from unet.volumes import (
+    VOLUME_SUFFIXES,
+    Volume,
+    count_slices,
+    is_volume,
+    read_volume,
+    read_volume_mask,
+)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image file and its mask file; the id is the name without suffix, below images/."""
+    """An image file and its mask file, or one slice of two volumes.
+
+    The id is the name without suffix, below images/; of a slice "name@index".
+    """
 
     id: str
     image: Path
     mask: Path
+    index: int | None = None  # of the slice in the volume
+
+    @property
+    def name(self) -> str:
+        """The id of an image, or of the volume that a slice is of."""
+        return self.id if self.index is None else self.id.rpartition("@")[0]
 
 
 @dataclass(frozen=True)
@@ -79,15 +112,15 @@ def data_folder(data: str) -> Path:
     return folder
 
 
-def find_pairs(folder: Path) -> tuple[list[Pair], list[str]]:
+def find_pairs(folder: Path, max_pixels: int = MAX_PIXELS) -> tuple[list[Pair], list[str]]:
     """All pairs of a data folder in the order of their ids, and a problem for each file without partner."""
     found: dict[str, dict[str, Path]] = {}
     problems = []
     for kind in ("images", "masks"):
         if not (folder / kind).is_dir():
             raise UserError(f"'{folder}' has no folder {kind}/: expected images/ and masks/ in it.")
-        for path in image_files_below(folder / kind):
-            id = path.relative_to(folder / kind).with_suffix("").as_posix()
+        for path in image_files_below(folder / kind, IMAGE_SUFFIXES + VOLUME_SUFFIXES):
+            id = without_suffix(path.relative_to(folder / kind).as_posix())
             if not is_text(id):
                 problems.append(f"The name of {os.fsencode(path)!r} is not UTF-8: rename it.")
                 continue
@@ -101,10 +134,31 @@ def find_pairs(folder: Path) -> tuple[list[Pair], list[str]]:
             problems.append(f"No image for '{files['masks']}': expected 'images/{id}.png'.")
     if not found:
         problems.append(f"'{folder}/images' holds no image files.")
-    whole = [id for id, files in found.items() if len(files) == 2]
-    pairs = [
-        Pair(id, found[id]["images"], found[id]["masks"]) for id in sorted(whole, key=by_number)
-    ]
+    whole = sorted((id for id, files in found.items() if len(files) == 2), key=by_number)
+    pairs = [Pair(id, found[id]["images"], found[id]["masks"]) for id in whole]
+    volumes = [is_volume(path) for pair in pairs for path in (pair.image, pair.mask)]
+    if any(volumes) and not all(volumes):
+        problems.append(f"'{folder}' holds both images and volumes: give each a folder of its own.")
+    elif any(volumes):
+        pairs, unreadable = slices_of(pairs, max_pixels)
+        problems += unreadable
+    return pairs, problems
+
+
+def slices_of(volumes: list[Pair], max_pixels: int) -> tuple[list[Pair], list[str]]:
+    """A pair for every slice of pairs of volumes, and a problem for each that cannot be read."""
+    pairs, problems = [], []
+    for pair in volumes:
+        try:
+            count = count_slices(pair.image, max_pixels)
+        except ImageError as error:
+            problems.append(str(error))
+            continue
+        digits = len(str(count - 1))
+        pairs += [
+            Pair(f"{pair.id}@{index:0{digits}d}", pair.image, pair.mask, index)
+            for index in range(count)
+        ]
     return pairs, problems
 
 
@@ -128,8 +182,34 @@ def raise_problems(problems: list[str]) -> None:
         raise UserError("\n".join(problems[:10]) + more)
 
 
-def read_truth(pair: Pair, image: np.ndarray) -> np.ndarray:
+@functools.lru_cache(maxsize=4)
+def read_volumes(image: Path, mask: Path, max_voxels: int) -> tuple[Volume, np.ndarray]:
+    """A volume and its mask as slices; kept for the next slices."""
+    volume = read_volume(image, max_voxels=max_voxels)
+    return volume, read_volume_mask(mask, volume, max_voxels)
+
+
+def read_slice(pair: Pair, max_pixels: int) -> np.ndarray:
+    """Image of a pair, grey uint8 (height, width); a volume's grey values are scaled over the whole of it."""
+    if pair.index is None:
+        return read_image(pair.image, max_pixels)
+    volume, _ = read_volumes(pair.image, pair.mask, max_pixels)
+    return volume.square_pixels(pair.index)
+
+
+def scaling_of(pairs: list[Pair]) -> Callable[[np.ndarray, int], np.ndarray]:
+    """How their images become network inputs: those of volumes are scaled in grey already."""
+    in_volumes = bool(pairs) and pairs[0].index is not None
+    return resize_into_square if in_volumes else to_training_image
+
+
+def read_truth(pair: Pair, image: np.ndarray, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Mask of a pair, bool (height, width); ImageError where it has not the image's size."""
+    if pair.index is not None:
+        volume, masks = read_volumes(pair.image, pair.mask, max_pixels)
+        mask = masks[pair.index].astype(np.uint8)
+        # Nearest: a mask between 0 and 1 is none.
+        return volume.squared(mask, cv2.INTER_NEAREST).astype(bool)
     mask = read_mask(pair.mask, max(MAX_PIXELS, image.size))
     if image.shape != mask.shape:
         raise ImageError(
@@ -149,7 +229,8 @@ def load_slices(
     folder: Path, size: int, memory_gib: float = 4.0, max_pixels: int = MAX_PIXELS
 ) -> Slices:
     """Read, check and scale every pair of a folder; UserError lists all that is wrong at once."""
-    pairs, problems = find_pairs(folder)
+    pairs, problems = find_pairs(folder, max_pixels)
+    to_input = scaling_of(pairs)
     pixels = allocate((len(pairs), 2, size, size), memory_gib)
     digests = [""] * len(pairs)
     tumor_percent = np.zeros(len(pairs))
@@ -157,12 +238,12 @@ def load_slices(
 
     def load(index: int) -> None:
         try:
-            image = read_image(pairs[index].image, max_pixels)
-            mask = read_truth(pairs[index], image)
+            image = read_slice(pairs[index], max_pixels)
+            mask = read_truth(pairs[index], image, max_pixels)
         except ImageError as error:
             unreadable.append(str(error))
             return
-        pixels[index] = to_training_image(image, size), to_training_mask(mask, size)
+        pixels[index] = to_input(image, size), to_training_mask(mask, size)
         digests[index] = digest(image, mask)
         tumor_percent[index] = 100 * mask.mean()
 
@@ -181,13 +262,16 @@ def allocate(shape: tuple[int, ...], memory_gib: float) -> np.ndarray:
 
 
 def copies(pairs: list[Pair], digests: list[str]) -> list[str]:
-    """A problem for each slice that is another one's exact copy."""
-    first: dict[str, Pair] = {}
-    problems = []
+    """A problem for each image or volume that is another one's exact copy."""
+    content: dict[Path, list[str]] = {}
     for pair, digest in zip(pairs, digests, strict=True):
-        original = first.setdefault(digest, pair)
-        if digest and original is not pair:
-            problems.append(f"'{pair.image}' is a copy of '{original.image}': delete one.")
+        content.setdefault(pair.image, []).append(digest)
+    first: dict[tuple[str, ...], Path] = {}
+    problems = []
+    for path, all_digests in content.items():
+        original = first.setdefault(tuple(all_digests), path)
+        if all(all_digests) and original is not path:
+            problems.append(f"'{path}' is a copy of '{original}': delete one.")
     return problems
 
 

@@ -13,8 +13,17 @@ from unet.calibration import (
     precision_recall,
     reliability,
 )
-from unet.data import Pair, data_folder, digest, find_pairs, load_slices, read_truth
-from unet.files import UserError, read_image, write_json, write_table
+from unet.data import (
+    Pair,
+    data_folder,
+    digest,
+    find_pairs,
+    load_slices,
+    read_slice,
+    read_truth,
+    scaling_of,
+)  # fmt: skip
+from unet.files import UserError, write_json, write_table
 from unet.inference import Prediction, Predictor
 from unet.options import DataOptions, EvaluationOptions
 from unet.outlining import THRESHOLDS, dice_by_rule
@@ -113,7 +122,7 @@ def select(run: SavedRun, options: EvaluationOptions) -> Selection:
         )
     if not folder.is_dir():
         raise UserError(f"The run's data folder '{folder}' is not there: name it with --data.")
-    pairs = {pair.id: pair for pair in find_pairs(folder)[0]}
+    pairs = {pair.id: pair for pair in find_pairs(folder, options.max_pixels)[0]}
     missing = [id for id in ids if id not in pairs]
     if missing:
         raise UserError(
@@ -401,10 +410,10 @@ def one_a_patient(order: list[int], rows: list[dict]) -> list[int]:
 def gallery_tile(predictor: Predictor, selection: Selection, index: int, row: dict) -> tuple:
     """Image, truth, probability and caption of a slice; predicted anew, as few are shown."""
     pair = selection.pairs[index]
-    image = read_image(pair.image, selection.max_pixels)
-    truth = read_truth(pair, image)
+    image = read_slice(pair, selection.max_pixels)
+    truth = read_truth(pair, image, selection.max_pixels)
     caption = f"{pair.id} {row.get('tumor', '')}\nDice {row['dice']:.3f}"
-    return image, truth, predictor.drawn(predictor([image])[0]), caption
+    return image, truth, predictor.drawn(predictor([image], scaling_of([pair]))[0]), caption
 
 
 def describe(summary: dict, output: Path) -> str:

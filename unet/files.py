@@ -134,6 +134,12 @@ def image_files_below(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) 
     )
 
 
+def without_suffix(name: str) -> str:
+    """A file's name without .png, .nii.gz ..."""
+    root, suffix = os.path.splitext(name)
+    return os.path.splitext(root)[0] if suffix.lower() == ".gz" else root
+
+
 def encode_mask(mask: np.ndarray) -> bytes:
     """A boolean mask (height, width) as PNG of 0 and 255."""
     # Level 1 and no filter: four times as fast as the default, and masks are small however packed.

@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from unet.data import Pair, read_truth
-from unet.files import ImageError, read_image
+from unet.data import Pair, read_slice, read_truth, scaling_of
+from unet.files import ImageError
 from unet.outlining import to_mask, without_weak_regions
 from unet.preprocessing import to_native_size, to_network_input, to_training_image
 from unet.saved_run import SavedRun
@@ -73,9 +73,14 @@ class Predictor:
         self.network_of = network
         self.network = tf.function(network, input_signature=[shape])
 
-    def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
+    def __call__(
+        self,
+        images: list[np.ndarray],
+        prepare: Callable[[np.ndarray, int], np.ndarray] = to_training_image,
+    ) -> list[np.ndarray]:
         """Grey uint8 images (height, width), sizes mixed -> float32 probabilities of the same sizes."""
-        return [prediction.probability for prediction in self.stream(images, lambda image: image)]
+        predictions = self.stream(images, lambda image: image, prepare=prepare)
+        return [prediction.probability for prediction in predictions]
 
     def mask(self, probability: np.ndarray) -> np.ndarray:
         """Boolean mask of a probability: True is tumor."""
@@ -130,14 +135,14 @@ class Predictor:
         """score(prediction, truth) of every pair, in order; ImageError for what cannot be read."""
 
         def read(pair: Pair) -> np.ndarray:
-            return read_image(pair.image, max_pixels)
+            return read_slice(pair, max_pixels)
 
         def use(prediction: Prediction) -> object:
             if prediction.error:
                 raise prediction.error
-            return score(prediction, read_truth(prediction.source, prediction.image))
+            return score(prediction, read_truth(prediction.source, prediction.image, max_pixels))
 
-        scores = self.stream(pairs, read, use)
+        scores = self.stream(pairs, read, use, scaling_of(pairs))
         return list(tqdm(scores, title, len(pairs), unit="slice", disable=None))
 
     def _through_network(self, items: Iterator[Item]) -> Iterator[Item]:

@@ -32,6 +32,7 @@ from unet.files import (
     read_image,
     read_table,
     table_text,
+    without_suffix,
     write_json,
     write_whole,
 )
@@ -41,7 +42,7 @@ from unet.overlays import draw_overlay, montage
 from unet.preprocessing import resize_into_square, to_training_image
 from unet.quality import confidence
 from unet.saved_run import SavedRun
-from unet.volumes import VOLUME_SUFFIXES, Volume, encode_volume_mask, read_volume
+from unet.volumes import VOLUME_SUFFIXES, Volume, encode_volume_mask, is_volume, read_volume
 
 TABLE, SETTINGS = "predictions.csv", "prediction.json"
 OUTPUTS = (SETTINGS, TABLE, "report.html", "contact_sheet.jpg", "masks", "overlays")
@@ -57,7 +58,7 @@ class Input:
 
     @property
     def is_volume(self) -> bool:
-        return self.path.name.lower().endswith(VOLUME_SUFFIXES)
+        return is_volume(self.path)
 
 
 @dataclass(frozen=True)
@@ -207,12 +208,6 @@ def find_inputs(arguments: tuple[str, ...], output: Path) -> list[Input]:
         Input(Path(path), stems[path] if count[stems[path]] == 1 else names[path]) for path in paths
     ]
     return sorted(inputs, key=lambda input: input.is_volume)
-
-
-def without_suffix(name: str) -> str:
-    """A file's name without .png, .nii.gz ..."""
-    root, suffix = os.path.splitext(name)
-    return os.path.splitext(root)[0] if suffix.lower() == ".gz" else root
 
 
 def settings_of(run: SavedRun, options: PredictionOptions) -> dict[str, object]:

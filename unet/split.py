@@ -81,13 +81,25 @@ def describe_part(ids: list[str], facts: dict[str, dict[str, str]]) -> str:
 def patient_facts(
     slices: Slices, folder: Path, options: DataOptions
 ) -> tuple[dict[str, dict[str, str]], str]:
-    """The table row of each id, with at least its patient, and where that was found."""
+    """The table row of each id, with at least its patient, and where that was found.
+
+    In a table the slices of a volume have one row, of the volume.
+    """
+    names = {pair.id: pair.name for pair in slices.pairs}
     named = options.patients or (folder / "patients.csv")
     if options.patients or named.exists():
         table = read_patients(named)
-        missing = [id for id in slices.ids if id not in table]
-        raise_problems([f"'{named}' has no row for the image '{id}': add one." for id in missing])
-        return {id: table[id] for id in slices.ids}, f"'{named}'"
+        missing = [name for name in dict.fromkeys(names.values()) if name not in table]
+        raise_problems(
+            [f"'{named}' has no row for the image '{name}': add one." for name in missing]
+        )
+        return {id: table[name] for id, name in names.items()}, f"'{named}'"
+    if slices.pairs[0].index is not None:
+        print(
+            f"No patients are known for '{folder}' (no patients.csv there, no --patients): every volume "
+            "counts as a patient."
+        )
+        return {id: {"patient": name} for id, name in names.items()}, "a patient a volume"
     table = published_facts()
     if describes(table, slices):
         return {id: table[id] for id in slices.ids}, "data/patients.csv"

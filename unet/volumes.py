@@ -25,6 +25,11 @@ MAX_OFFSET = 2**24
 RAS = axcodes2ornt("RAS")
 
 
+def is_volume(path: Path) -> bool:
+    """Whether a file's name is that of a volume."""
+    return path.name.lower().endswith(VOLUME_SUFFIXES)
+
+
 @dataclass(frozen=True)
 class Volume:
     """A scan as a stack of slices, and how they lie in its file."""
@@ -36,13 +41,17 @@ class Volume:
 
     def square_pixels(self, index: int) -> np.ndarray:
         """A slice on a grid of square pixels: itself, or stretched along the coarser direction."""
+        return self.squared(self.slices[index], cv2.INTER_LINEAR)
+
+    def squared(self, pixels: np.ndarray, interpolation: int) -> np.ndarray:
+        """uint8 (height, width) of a slice on a grid of square pixels."""
         _, row_mm, column_mm = self.spacing_mm
         finer = min(row_mm, column_mm)
         if max(row_mm, column_mm) < 1.01 * finer:
-            return self.slices[index]
-        height, width = self.slices.shape[1:]
+            return pixels
+        height, width = pixels.shape
         size = (max(1, round(width * column_mm / finer)), max(1, round(height * row_mm / finer)))
-        return cv2.resize(self.slices[index], size)
+        return cv2.resize(pixels, size, interpolation=interpolation)
 
 
 def read_volume(path: Path, axis: int | None = None, max_voxels: int = MAX_PIXELS) -> Volume:
@@ -72,8 +81,7 @@ def read_nifti(path: Path, max_voxels: int) -> nibabel.Nifti1Image:
         regular_file_size(path)
         with unpack(path, "rb") as file:
             start = file.read(540)
-            kind = nibabel.Nifti2Image if is_nifti2(start) else nibabel.Nifti1Image
-            header = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
+            kind, header = header_of(start)
             size = check_header(path, header, max_voxels)
             content = start + file.read(max(0, size - len(start)))
             if len(content) < size:
@@ -95,8 +103,41 @@ def read_nifti(path: Path, max_voxels: int) -> nibabel.Nifti1Image:
     return image
 
 
-def is_nifti2(start: bytes) -> bool:
-    return start[4:7] == b"n+2"
+def header_of(start: bytes) -> tuple[type, nibabel.Nifti1Header]:
+    """NIfTI-1 or -2, and the header at the start of a file, not checked."""
+    kind = nibabel.Nifti2Image if start[4:7] == b"n+2" else nibabel.Nifti1Image
+    return kind, kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
+
+
+def count_slices(path: Path, max_voxels: int = MAX_PIXELS) -> int:
+    """How many slices read_volume would give; ImageError as there, but voxels are not read."""
+    unpack = gzip.open if path.name.lower().endswith(".gz") else open
+    try:
+        regular_file_size(path)
+        with unpack(path, "rb") as file:
+            _, header = header_of(file.read(540))
+        check_header(path, header, max_voxels)
+        return int(header.get_data_shape()[int(np.argmax(header.get_zooms()[:3]))])
+    except ImageError:
+        raise
+    except Exception as error:  # gzip, zlib and nibabel raise many kinds for damaged files
+        raise ImageError(f"'{path}' is not a readable NIfTI file: {error}.") from error
+
+
+def read_volume_mask(path: Path, volume: Volume, max_voxels: int = MAX_PIXELS) -> np.ndarray:
+    """The mask of a volume, a NIfTI file on its grid, as its slices: boolean (slices, height, width).
+
+    It holds 0 and one other value. Raises ImageError, naming the file, for anything else.
+    """
+    image = read_nifti(path, max_voxels)
+    shape = volume.image.shape[:3]
+    if image.shape[:3] != shape or not np.allclose(image.affine, volume.image.affine, atol=1e-3):
+        raise ImageError(f"'{path}' is not on its image's grid (shape or affine): resample it.")
+    voxels = np.asarray(image.dataobj).reshape(shape)
+    values = np.unique(voxels)
+    if not np.isfinite(values).all() or np.count_nonzero(values) > 1:
+        raise ImageError(f"'{path}' holds {len(values)} labels: a mask is 0 and one other.")
+    return to_slices(voxels != 0, volume.image.affine, volume.axis)
 
 
 def check_header(path: Path, header: nibabel.Nifti1Header, max_voxels: int) -> int:
