@@ -5,7 +5,7 @@ Usage:
     python benchmarks/accuracy.py FOLDER --peers-python /tmp/venv-peers/bin/python --runs runs/A runs/B
 
 The machine must be idle. FOLDER holds the real data. Each peer trains for --minutes in a process of its
-own, in its fastest setting (speed.py finds it), on the same slices of the published split, with our loss,
+own, in the setting that speed.py found fastest, on the same slices of the published split, with our loss,
 about our augmentation, AdamW and a cosine schedule over its time; minutes count training alone, not
 validation. Ours come from the history of finished runs. Results go to benchmarks/results/accuracy.json.
 """
@@ -25,12 +25,13 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 from unet.files import read_table, write_json  # noqa: E402
 
-# Network, pixels a side, number format, mode.
+SPEED = ROOT / "benchmarks" / "results" / "speed.json"
+# Network, pixels a side.
 PEERS = (
-    ("smp-resnet18", 256, "float32", "compile nhwc"),
-    ("smp-resnet18", 128, "float32", "compile nhwc"),
-    ("monai-basicunet", 256, "float32", "compile nhwc"),
-    ("nnunet-plain", 256, "float32", "compile nhwc"),
+    ("smp-resnet18", 256),
+    ("nnunet-plain", 256),
+    ("monai-basicunet", 256),
+    ("smp-resnet18", 128),
 )
 
 
@@ -116,10 +117,11 @@ def measure(options: AccuracyOptions) -> None:
         if options.only:
             save_slices(options.folder, path)
         for index in options.only:
-            network, size, precision, mode = PEERS[index]
+            network, size = PEERS[index]
+            best = json.loads(SPEED.read_text())["best"][network]["training"]
             job = {
-                "network": network, "size": size, "precision": precision, "mode": mode,
-                "minutes": options.minutes, "slices": str(path),
+                "network": network, "size": size, "precision": best["precision"],
+                "mode": best["mode"], "minutes": options.minutes, "slices": str(path),
             }  # fmt: skip
             kept["curves"][f"{network}, {size} px"] = peer_curve(job, options.peers_python)
             kept["date"] = f"{datetime.now():%Y-%m-%d}"

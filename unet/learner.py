@@ -6,7 +6,12 @@ import tensorflow as tf
 
 from unet.losses import segmentation_loss
 from unet.metrics import MeanDice, MeanIoU
-from unet.model import FusedBatchNormalization, build_unet, with_logits
+from unet.model import (
+    FusedBatchNormalization,
+    SynchronizedBatchNormalization,
+    build_unet,
+    with_logits,
+)
 from unet.options import TrainingOptions
 
 
@@ -27,7 +32,11 @@ class Learner:
         self.strategy = strategy
         self.average_over_steps = max(1.0, options.ema * steps)
         with strategy.scope():
-            self.model = build_unet(options.model, FusedBatchNormalization)
+            alone = strategy.num_replicas_in_sync == 1
+            self.model = build_unet(
+                options.model,
+                FusedBatchNormalization if alone else SynchronizedBatchNormalization,
+            )
             self.averaged = build_unet(options.model)
             self.optimizer = keras.optimizers.AdamW(
                 learning_rate_schedule(options, steps),

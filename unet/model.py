@@ -40,6 +40,13 @@ class FusedBatchNormalization(layers.BatchNormalization):
         return normalized
 
 
+class SynchronizedBatchNormalization(layers.BatchNormalization):
+    """Batch normalisation over the batches of all replicas together: their number does not matter."""
+
+    def __init__(self, **options):
+        super().__init__(synchronized=True, **options)
+
+
 def conv_block(
     x: keras.KerasTensor, filters: int, name: str, normalization: type[layers.BatchNormalization]
 ) -> keras.KerasTensor:

@@ -28,7 +28,10 @@ def to_mask(probability: np.ndarray, threshold: float, peak: float) -> np.ndarra
 
 def without_weak_regions(probability: np.ndarray, mask: np.ndarray, threshold: float) -> np.ndarray:
     """The probability, 0 in regions that to_mask left out: its contour at `threshold` is the mask's."""
-    return np.where((probability >= threshold) & ~mask, np.float32(0), probability)
+    reached = probability >= threshold
+    if np.count_nonzero(reached) == np.count_nonzero(mask):
+        return probability
+    return np.where(reached & ~mask, np.float32(0), probability)
 
 
 def dice_by_rule(

@@ -380,6 +380,6 @@ def measure(mask: np.ndarray, probability: np.ndarray) -> dict[str, float | str]
     area = {"tumor_pixels": pixels, "tumor_percent": round(100 * pixels / mask.size, 4)}
     if not pixels:
         return area
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    box = {"left": columns[0], "top": rows[0], "right": columns[-1], "bottom": rows[-1]}
+    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    box = {"left": left, "top": top, "right": left + width - 1, "bottom": top + height - 1}
     return area | box | {"mean_probability": round(float(probability[mask].mean()), 4)}

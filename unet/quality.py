@@ -64,10 +64,14 @@ def confidence(probability: np.ndarray, mask: np.ndarray) -> float:
 
 def appearance(square: np.ndarray) -> np.ndarray:
     """Grey values and sharpness of a network input, uint8 (size, size), as FEATURES numbers."""
-    shares = np.bincount(square.ravel() >> 4, minlength=GREY_BINS) / square.size
-    grey = square.astype(np.float32) / 255
-    steps = (np.diff(grey, axis=0), np.diff(grey, axis=1), cv2.Laplacian(grey, cv2.CV_32F))
-    sharpness = [np.log(np.abs(step).mean() + 1e-3) for step in steps]
+    shares = cv2.calcHist([square], [0], None, [GREY_BINS], [0, 256]).ravel() / square.size
+    # Sums of absolute differences between neighbours: down, across, and with all four.
+    steps = (
+        cv2.norm(square[1:], square[:-1], cv2.NORM_L1),
+        cv2.norm(square[:, 1:], square[:, :-1], cv2.NORM_L1),
+        cv2.norm(cv2.Laplacian(square, cv2.CV_16S), cv2.NORM_L1),
+    )
+    sharpness = [np.log(step / (255 * square.size) + 1e-3) for step in steps]
     # Square roots, so that rare and common greys vary alike (Hellinger).
     return np.concatenate([np.sqrt(shares), sharpness])
 

@@ -25,7 +25,7 @@ from unet.data import (
     training_batches,
     validation_batches,
 )
-from unet.devices import choose_precision, free_memory, use_precision
+from unet.devices import choose_precision, choose_strategy, free_memory, use_precision
 from unet.files import UserError, only_process_in
 from unet.inference import Prediction, Predictor
 from unet.learner import Learner
@@ -78,7 +78,7 @@ def fit_and_finish(run: SavedRun, slices: Slices) -> None:
     batch_size = min(options.batch_size, train_count)
     steps = train_count // batch_size * options.epochs
     try:
-        learner = Learner(options, batch_size, steps, tf.distribute.get_strategy())
+        learner = Learner(options, batch_size, steps, choose_strategy())
         history = fit(learner, run, slices)
         finish(run, slices, history)
     except KeyboardInterrupt:

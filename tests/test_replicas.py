@@ -1,0 +1,51 @@
+"""Two devices with half of the batch each learn what one learns with the whole of it."""
+
+import re
+import subprocess
+import sys
+
+from conftest import ROOT
+
+# In a process of its own: a machine's devices are fixed once TensorFlow has begun.
+CHILD = """
+import numpy as np
+import tensorflow as tf
+
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
+from unet.learner import Learner
+from unet.options import ModelConfig, TrainingOptions
+
+options = TrainingOptions(model=ModelConfig(width=4, depth=3))
+images = np.random.default_rng(0).random((48, 16, 16, 1)).astype(np.float32)
+masks = (images > 0.7).astype(np.float32)
+
+
+def learn(strategy):
+    learner = Learner(options, 8, 6, strategy)
+    batches = tf.data.Dataset.from_tensor_slices((images, masks)).batch(8)
+    losses = []
+    for pair in strategy.experimental_distribute_dataset(batches):
+        learner.train_step(*pair)
+        losses.append(learner.take_scores()["loss"])
+    return losses, learner
+
+
+one, alone = learn(tf.distribute.get_strategy())
+both, together = learn(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+print("losses", np.abs(np.subtract(one, both)).max())
+gap = [np.abs(a.numpy() - b.numpy()).max() for a, b in zip(
+    alone.averaged.trainable_variables, together.averaged.trainable_variables, strict=True)]
+print("weights", max(gap))
+"""
+
+
+def test_two_replicas_learn_what_one_does():
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    told = dict(re.findall(r"^(losses|weights) (\S+)$", done.stdout, re.MULTILINE))
+    assert float(told["losses"]) < 1e-4, done.stdout
+    # Adam divides by gradients near zero, so rounding shows.
+    assert float(told["weights"]) < 1e-3, done.stdout
