@@ -100,7 +100,8 @@ def folds() -> str:
     return (
         f"`python train.py --quick` on five folds over the training and validation patients: Dice "
         f"{everything['dice']['mean']:.3f} ({low:.3f} to {high:.3f}) over all {everything['patients']} "
-        f"patients, each scored by the fold that had not seen them; the folds one by one: {each}.\n\n"
+        f"patients, each scored by the fold that was not trained on them (though they chose its epoch and "
+        f"threshold); the folds one by one: {each}. *{where(kept['machine'], kept['versions'])}.*\n\n"
         f"**What a split by slice pretends.** The same recipe with a random fifth of the *slices* put "
         f"aside scores {leaky:.3f}: {kept['optimism_of_a_split_by_slice']:.3f} too much, as other slices "
         "of the same heads were trained on. That is why this project splits by patient."
