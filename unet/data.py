@@ -250,7 +250,8 @@ def load_slices(
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         work = threads.map(load, range(len(pairs)))
         list(tqdm(work, "Reading slices", len(pairs), disable=None, leave=False))
-    raise_problems(problems + sorted(unreadable) + copies(pairs, digests))
+    # Of a volume every slice tells the same.
+    raise_problems(problems + sorted(set(unreadable)) + copies(pairs, digests))
     return Slices(pairs, pixels, digests, tumor_percent)
 
 
