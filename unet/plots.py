@@ -61,7 +61,7 @@ def curves(history: list[dict[str, float]], path: Path) -> None:
         )  # fmt: skip
         axes.axvline(best["epoch"], color=NEUTRAL, linestyle=":", linewidth=1)
         axes.set(title=title, xlabel="epoch")
-    raw = [row for row in history if row.get("val_dice_raw", "") != ""]
+    raw = [row for row in history if row["val_dice_raw"] != ""]
     dice.plot(
         [row["epoch"] for row in raw], [row["val_dice_raw"] for row in raw], "x",
         color=PREDICTION, alpha=0.7, label="validation (raw weights)",

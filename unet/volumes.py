@@ -8,6 +8,7 @@ import gzip
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import nibabel
@@ -76,10 +77,8 @@ def read_volume(path: Path, axis: int | None = None, max_voxels: int = MAX_PIXEL
 
 def read_nifti(path: Path, max_voxels: int) -> nibabel.Nifti1Image:
     """A NIfTI file, header checked first; ImageError where it is damaged, too large or of another kind."""
-    unpack = gzip.open if path.name.lower().endswith(".gz") else open
     try:
-        regular_file_size(path)
-        with unpack(path, "rb") as file:
+        with open_unpacked(path) as file:
             start = file.read(540)
             kind, header = header_of(start)
             size = check_header(path, header, max_voxels)
@@ -103,6 +102,12 @@ def read_nifti(path: Path, max_voxels: int) -> nibabel.Nifti1Image:
     return image
 
 
+def open_unpacked(path: Path) -> BinaryIO:
+    """A regular file to read from, unpacked where it is .gz; ImageError for what is none."""
+    regular_file_size(path)
+    return gzip.open(path) if path.name.lower().endswith(".gz") else open(path, "rb")
+
+
 def header_of(start: bytes) -> tuple[type, nibabel.Nifti1Header]:
     """NIfTI-1 or -2, and the header at the start of a file, not checked."""
     kind = nibabel.Nifti2Image if start[4:7] == b"n+2" else nibabel.Nifti1Image
@@ -111,10 +116,8 @@ def header_of(start: bytes) -> tuple[type, nibabel.Nifti1Header]:
 
 def count_slices(path: Path, max_voxels: int = MAX_PIXELS) -> int:
     """How many slices read_volume would give; ImageError as there, but voxels are not read."""
-    unpack = gzip.open if path.name.lower().endswith(".gz") else open
     try:
-        regular_file_size(path)
-        with unpack(path, "rb") as file:
+        with open_unpacked(path) as file:
             _, header = header_of(file.read(540))
         check_header(path, header, max_voxels)
         return int(header.get_data_shape()[int(np.argmax(header.get_zooms()[:3]))])
