@@ -2,132 +2,198 @@
 
 Usage:
 
-    python benchmarks/accuracy.py FOLDER --peers-python /tmp/venv-peers/bin/python --runs runs/A runs/B
+    python benchmarks/accuracy.py speeds FOLDER --peers-python /tmp/venv-peers/bin/python
+    python benchmarks/accuracy.py curves FOLDER --peers-python /tmp/venv-peers/bin/python --runs runs/A runs/B
 
-The machine must be idle. FOLDER holds the real data. Each peer trains for --minutes in a process of its
-own, in the setting that speed.py found fastest, on the same slices of the published split, with our loss,
-about our augmentation, AdamW and a cosine schedule over its time; minutes count training alone, not
-validation. Ours come from the history of finished runs. Results go to benchmarks/results/accuracy.json.
+FOLDER holds the real data. The first command needs an idle machine: it times each network's training as it
+is, with augmentation, in the setting that speed.py found fastest. The second may take its time: what is
+learned from a number of slices does not depend on how busy the machine is, so minutes are the slices seen
+over the idle speed (validation takes none). Each peer trains from scratch on the same slices of the
+published split with our loss, about our augmentation, AdamW and a cosine schedule over as many slices
+as it does in --minutes; ours come from the history of finished runs. Results go to
+benchmarks/results/accuracy.json; curves that are there and not measured now stay.
 """
 
 import json
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
+from timing import slices_an_epoch
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 from unet.files import read_table, write_json  # noqa: E402
 
 SPEED = ROOT / "benchmarks" / "results" / "speed.json"
-# Network, pixels a side.
-PEERS = (
-    ("smp-resnet18", 256),
-    ("nnunet-plain", 256),
-    ("monai-basicunet", 256),
-    ("smp-resnet18", 128),
-)
+RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
+SIZE = 256
+BATCH = 16
+MINUTES_BETWEEN_POINTS = 5
+SECONDS_TO_START = 30  # reading the slices and tracing the step
+Peer = Literal["smp-resnet18", "nnunet-plain", "monai-basicunet"]
+OURS = {"ours, --quick": ["--quick"], "ours": []}
 
 
 @dataclass(frozen=True)
-class AccuracyOptions:
-    """What to train, and how long."""
+class Speeds:
+    """Time each network's training on the idle machine."""
+
+    folder: tyro.conf.Positional[Path]
+    """Folder with images/, masks/ and patients.csv."""
+    peers_python: Path
+    """Python of the peers' environment."""
+    only: tuple[Peer, ...] = Peer.__args__
+    """Which peers to time."""
+    seconds: float = 60.0
+    """Time each network for so long."""
+
+    def measure(self, results: dict) -> None:
+        from unet.saved_run import installed_versions, machine_description
+
+        results |= {"machine": machine_description(), "versions": installed_versions()}
+        results["speeds"] = {}
+        with tempfile.TemporaryDirectory() as temporary:
+            slices = save_slices(self.folder, Path(temporary))
+            for peer in self.only:
+                job = job_of(peer, slices) | {"seconds": self.seconds}
+                speed = {"precision": job["precision"], "mode": job["mode"]}
+                for told in run_peer(job, self.peers_python):
+                    speed |= told
+                results["speeds"][peer] = speed
+                results["versions"] |= speed.pop("versions", {})
+                print(peer, speed, flush=True)
+                keep(results)
+            for name, options in OURS.items():
+                speed = our_speed(self.folder, options, Path(temporary), self.seconds)
+                results["speeds"][name] = speed
+                print(name, speed, flush=True)
+                keep(results)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Train each peer for what it does in --minutes, and take ours from finished runs."""
 
     folder: tyro.conf.Positional[Path]
     """Folder with images/, masks/ and patients.csv."""
     peers_python: Path
     """Python of the peers' environment."""
     runs: tuple[Path, ...] = ()
-    """Finished runs of ours."""
+    """Finished runs of ours: of the default recipe, of the quick one."""
     minutes: float = 45.0
-    """Training of each peer."""
-    only: tuple[int, ...] = tuple(range(len(PEERS)))
-    """Which of PEERS to train."""
-    output: Path = ROOT / "benchmarks" / "results" / "accuracy.json"
-    """Where the curves go; those that are there and not measured now stay."""
+    """Idle minutes that each peer's schedule is made for."""
+    only: tuple[Peer, ...] = Peer.__args__
+    """Which peers to train."""
+
+    def measure(self, results: dict) -> None:
+        curves = results.setdefault("curves", {})
+        for run in self.runs:
+            name, curve = our_curve(run)
+            curves[name] = curve
+        keep(results)
+        with tempfile.TemporaryDirectory() as temporary:
+            slices = save_slices(self.folder, Path(temporary)) if self.only else None
+            for peer in self.only:
+                per_minute = 60 * results["speeds"][peer]["slices_per_second"] / BATCH
+                job = job_of(peer, slices) | {
+                    "steps": round(self.minutes * per_minute),
+                    "steps_between_points": round(MINUTES_BETWEEN_POINTS * per_minute),
+                }
+                curve = {"minutes": self.minutes, "points": []}
+                for told in run_peer(job, self.peers_python):
+                    if "val_dice" in told:
+                        print(peer, told, flush=True)
+                        curve["points"].append(told)
+                curves[peer] = curve
+                keep(results)
 
 
-def our_curve(run: Path) -> dict:
-    """Minutes and validation Dice of each epoch of a run."""
-    rows, timing = (read_table(run / f"{name}.csv") for name in ("history", "timing"))
-    minutes = np.cumsum([float(row["seconds"]) for row in timing]) / 60
-    points = [
-        {"minutes": float(minute), "val_dice": float(row["val_dice"])}
-        for minute, row in zip(minutes, rows, strict=True)
-    ]
+def our_speed(folder: Path, options: list[str], temporary: Path, seconds: float) -> dict:
+    """Slices a second of train.py, its first step included, from where it stands when it is stopped."""
+    name = "-".join(["run", *options])
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "train.py", "--data", folder.resolve(), "--name", name, *options],
+        cwd=temporary,
+    )
+    time.sleep(SECONDS_TO_START + seconds)
+    process.terminate()
+    process.wait()
+    run = temporary / "runs" / name
+    with np.load(max(run.glob("checkpoint-*.npz"))) as checkpoint:
+        progress = json.loads(str(checkpoint["told"]))["progress"]
     config = json.loads((run / "config.json").read_text())
-    return {
-        "points": points,
-        "size": config["options"]["size"],
-        "precision": config["precision"],
-        "machine": config["machine"],
-        "versions": config["versions"],
-    }
+    spent = progress["seconds"] + sum(row["seconds"] for row in progress["timing"])
+    seen = progress["epoch"] * slices_an_epoch(config)
+    seen += progress["step"] * config["options"]["batch_size"]
+    return {"precision": config["precision"], "slices_per_second": seen / spent}
 
 
-def save_slices(folder: Path, path: Path) -> None:
-    """Images and masks of the published training and validation patients at 256 pixels, as numpy."""
+def our_curve(run: Path) -> tuple[str, dict]:
+    """Name of the recipe; slices seen and validation Dice after each epoch of a run."""
+    config = json.loads((run / "config.json").read_text())
+    points = [
+        {"slices": slices_an_epoch(config) * int(row["epoch"]), "val_dice": float(row["val_dice"])}
+        for row in read_table(run / "history.csv")
+    ]
+    name = "ours, --quick" if config["options"]["quick"] else "ours"
+    about = {key: config[key] for key in ("precision", "machine", "versions")}
+    return name, {"points": points, "trained": about}
+
+
+def save_slices(folder: Path, temporary: Path) -> Path:
+    """Images and masks of the published training and validation patients, as numpy."""
     from unet.data import load_slices
     from unet.options import DataOptions
     from unet.split import split_slices
 
-    slices = load_slices(folder, 256)
+    slices = load_slices(folder, SIZE)
     split = split_slices(slices, folder, DataOptions())
     arrays = {}
     for part, ids in (("train", split.train), ("val", split.val)):
         indices = slices.indices(ids)
         arrays[f"{part}_images"] = slices.images[indices]
         arrays[f"{part}_masks"] = slices.masks[indices]
+    path = temporary / "slices.npz"
     np.savez(path, **arrays)
+    return path
 
 
-def peer_curve(job: dict, python: Path) -> dict:
-    """Train one peer; its points, or its last words as "error"."""
+def job_of(peer: str, slices: Path) -> dict:
+    """What the worker has to know: the network and its fastest setting, and the data."""
+    best = json.loads(SPEED.read_text())["best"][peer]["training"]
+    setting = {key: best[key] for key in ("precision", "mode")}
+    return {"network": peer, "batch": BATCH, "slices": str(slices)} | setting
+
+
+def run_peer(job: dict, python: Path):
+    """Run the worker; yields what it tells. RuntimeError with its last words where it fails."""
     worker = ROOT / "benchmarks" / "accuracy_torch.py"
     process = subprocess.Popen(
         [python, worker, json.dumps(job)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    curve = {"size": job["size"], "precision": job["precision"], "mode": job["mode"], "points": []}
     for text in process.stdout:
         if text.startswith("{"):
-            told = json.loads(text)
-            if "versions" in told:
-                curve |= told
-            else:
-                curve["points"].append(told)
-                print(f"{job['network']} {job['size']} px: {told}", flush=True)
+            yield json.loads(text)
     if process.wait():
-        curve["error"] = process.stderr.read()[-300:]
-    return curve
+        raise RuntimeError(f"{job['network']}: {process.stderr.read()[-300:]}")
 
 
-def measure(options: AccuracyOptions) -> None:
-    """All curves, each kept as soon as it is there."""
-    kept = json.loads(options.output.read_text()) if options.output.exists() else {"curves": {}}
-    for run in options.runs:
-        kept["curves"][f"ours, {run.name}"] = our_curve(run)
-    with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary) / "slices.npz"
-        if options.only:
-            save_slices(options.folder, path)
-        for index in options.only:
-            network, size = PEERS[index]
-            best = json.loads(SPEED.read_text())["best"][network]["training"]
-            job = {
-                "network": network, "size": size, "precision": best["precision"],
-                "mode": best["mode"], "minutes": options.minutes, "slices": str(path),
-            }  # fmt: skip
-            kept["curves"][f"{network}, {size} px"] = peer_curve(job, options.peers_python)
-            kept["date"] = f"{datetime.now():%Y-%m-%d}"
-            write_json(options.output, kept)
-    write_json(options.output, kept)
+def keep(results: dict) -> None:
+    write_json(RESULTS, results | {"date": f"{datetime.now():%Y-%m-%d}"})
 
 
 if __name__ == "__main__":
-    measure(tyro.cli(AccuracyOptions, description=__doc__))
+    command = tyro.cli(
+        Annotated[Speeds, tyro.conf.subcommand("speeds")]
+        | Annotated[Curves, tyro.conf.subcommand("curves")],
+        description=__doc__,
+    )
+    command.measure(json.loads(RESULTS.read_text()) if RESULTS.exists() else {})

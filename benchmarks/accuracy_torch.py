@@ -1,19 +1,19 @@
-"""Worker of accuracy.py in the peers' environment: trains a PyTorch network for some minutes."""
+"""Worker of accuracy.py in the peers' environment: trains a PyTorch network, or times its training."""
 
 import json
 import math
 import sys
-import time
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from speed_torch import NETWORKS, PACKAGES, loss_of, version
+from timing import tell, times_of
 from torch import Tensor, nn
 
 LEARNING_RATE = 1e-3
 WARMUP = 0.05
-BATCH = 16
 
 
 def augment(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,17 +39,15 @@ def augment(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     return images ** gamma.view(-1, 1, 1, 1) * factor.view(-1, 1, 1, 1), masks
 
 
-def validation_dice(network: nn.Module, run: nn.Module, images: Tensor, masks: Tensor) -> float:
-    """Mean over slices of the Dice at threshold 0.5; the probability is scaled to the masks' size."""
+def validation_dice(network: nn.Module, images: Tensor, masks: Tensor, batch: int) -> float:
+    """Mean over slices of the Dice at threshold 0.5."""
     network.eval()
     scores = []
     with torch.inference_mode():
-        for start in range(0, len(masks), BATCH):
-            outputs = run(images[start : start + BATCH])
+        for some, truth in zip(images.split(batch), masks.split(batch), strict=True):
+            outputs = network(some)
             logits = (outputs if isinstance(outputs, Tensor) else outputs[0]).float()
-            truth = masks[start : start + BATCH] > 0.5
-            probability = F.interpolate(logits.sigmoid(), truth.shape[2:], mode="bilinear")
-            predicted = probability >= 0.5
+            truth, predicted = truth > 0.5, logits.sigmoid() >= 0.5
             both = (truth & predicted).sum((1, 2, 3))
             total = truth.sum((1, 2, 3)) + predicted.sum((1, 2, 3))
             scores += (2 * both / total.clamp(min=1)).tolist()
@@ -58,59 +56,60 @@ def validation_dice(network: nn.Module, run: nn.Module, images: Tensor, masks: T
 
 
 def train(job: dict) -> None:
-    """AdamW with a cosine over the time there is; tells the validation Dice now and then."""
+    """Time training for job["seconds"], or train job["steps"] steps and tell the Dice now and then.
+
+    AdamW with a warm-up and a cosine over the steps.
+    """
     torch.manual_seed(0)
     layout = torch.channels_last if job["mode"].endswith("nhwc") else torch.contiguous_format
-    network = NETWORKS[job["network"]](job["size"]).to(memory_format=layout).train()
+    images, masks, val_images, val_masks = (
+        torch.from_numpy(array).unsqueeze(1) for name, array in np.load(job["slices"]).items()
+    )
+    val_images = (val_images.float() / 255).contiguous(memory_format=layout)
+    network = NETWORKS[job["network"]](images.shape[-1]).to(memory_format=layout).train()
     run = network
     if job["mode"].startswith("compile"):
         run = torch.compile(network, options={"layout_optimization": layout == torch.channels_last})
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=job["precision"] == "bfloat16")
-
-    arrays = np.load(job["slices"])
-    images, masks, val_images, val_masks = (
-        torch.from_numpy(arrays[name]).unsqueeze(1)
-        for name in ("train_images", "train_masks", "val_images", "val_masks")
-    )
-    if job["size"] != images.shape[-1]:
-        masks = F.interpolate(masks.float(), (job["size"],) * 2, mode="area").round()
-        images, val_images = (
-            F.interpolate(pixels.float(), (job["size"],) * 2, mode="area").round().byte()
-            for pixels in (images, val_images)
-        )
-    val_images = (val_images.float() / 255).contiguous(memory_format=layout)
-
     optimizer = torch.optim.AdamW(
         network.parameters(), LEARNING_RATE, weight_decay=0.01, fused=True
     )
-    seconds, limit = 0.0, 60 * job["minutes"]
-    next_check = min(120.0, limit)
-    # Compiled before the clock starts: nobody's training time should depend on that.
-    with autocast:
-        loss_of(run(images[:BATCH].float().contiguous(memory_format=layout)), masks[:BATCH].float())
-    while seconds < limit:
-        for chosen in torch.randperm(len(images)).split(BATCH):
-            if len(chosen) < BATCH:
-                continue
-            start = time.perf_counter()
-            done = seconds / limit
-            rate = min(done / WARMUP, 0.5 + 0.5 * math.cos(math.pi * min(1.0, done)))
-            for group in optimizer.param_groups:
-                group["lr"] = LEARNING_RATE * rate
-            batch = augment(images[chosen].float() / 255, masks[chosen].float())
-            optimizer.zero_grad()
+    batches = endless_batches(len(images), job["batch"])
+
+    def step(done: float) -> None:
+        """One step; `done` is the share of the schedule that is over."""
+        rate = min(done / WARMUP, 0.5 + 0.5 * math.cos(math.pi * done))
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * rate
+        chosen = next(batches)
+        batch, truth = augment(images[chosen].float() / 255, masks[chosen].float())
+        optimizer.zero_grad()
+        with autocast:
+            outputs = run(batch.contiguous(memory_format=layout))
+        loss_of(outputs, truth).backward()
+        optimizer.step()
+
+    if "seconds" in job:
+        times = times_of(lambda: step(0.5), repetitions=5, seconds=job["seconds"])
+        tell(
+            {
+                "slices_per_second": job["batch"] * len(times) / sum(times),
+                "versions": {name: version(name) for name in PACKAGES},
+            }
+        )
+        return
+    for number in range(1, job["steps"] + 1):
+        step(number / job["steps"])
+        if number % job["steps_between_points"] == 0 or number == job["steps"]:
             with autocast:
-                outputs = run(batch[0].contiguous(memory_format=layout))
-            loss_of(outputs, batch[1]).backward()
-            optimizer.step()
-            seconds += time.perf_counter() - start
-            if seconds >= next_check:
-                with autocast:
-                    dice = validation_dice(network, network, val_images, val_masks)
-                point = {"minutes": seconds / 60, "val_dice": dice}
-                print(json.dumps(point), flush=True)
-                next_check = min(limit, next_check + 120) if seconds < limit else math.inf
-    print(json.dumps({"versions": {name: version(name) for name in PACKAGES}}), flush=True)
+                dice = validation_dice(network, val_images, val_masks, job["batch"])
+            tell({"slices": number * job["batch"], "val_dice": dice})
+
+
+def endless_batches(count: int, batch: int) -> Iterator[Tensor]:
+    """Indices of full batches, each epoch in an order of its own."""
+    while True:
+        yield from torch.randperm(count)[: count // batch * batch].split(batch)
 
 
 if __name__ == "__main__":

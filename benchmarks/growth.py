@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 
 import tyro
-from timing import peak_gib
+from timing import peak_gib, slices_an_epoch
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -79,9 +79,7 @@ def measure_point(point: dict[str, int], temporary: Path) -> dict[str, float]:
     )  # fmt: skip
     first, last = (output_time(output, pick) for pick in (min, max))
     config = json.loads((temporary / "runs" / name / "config.json").read_text())
-    train = len(config["split"]["train"])
-    batch = min(point["batch"], train)
-    seen = train // batch * batch
+    seen = slices_an_epoch(config)
     return {
         "epoch_seconds": float(second_epoch["seconds"]),
         "training_slices_per_second": seen / float(second_epoch["seconds"]),

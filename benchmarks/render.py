@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 PRETRAINED = ROOT / "unet" / "pretrained"
 RESULTS = ROOT / "benchmarks" / "results"
 PLOT = ROOT / "docs" / "accuracy.png"
+MINUTES = (10, 20, 45)
 NAMES = {
     "ours": "**this project**",
     "author": "data set author's",
@@ -109,19 +110,50 @@ def folds() -> str:
 
 
 def accuracy() -> str:
-    """The plot of validation Dice against minutes."""
-    kept = read(RESULTS / "accuracy.json")
-    if not kept:
+    """The plot of validation Dice against minutes, and the Dice at three times as a table."""
+    kept, curves = read(RESULTS / "accuracy.json"), accuracy_curves()
+    if not curves:
         return ""
-    draw_accuracy(kept["curves"])
+    rows = [("Dice after", *(f"{minutes} minutes" for minutes in MINUTES), "slices/s")]
+    for name, points in sorted(curves.items(), key=lambda pair: -dice_at(pair[1], MINUTES[-1])):
+        dice = [f"{dice_at(points, minutes):.3f}" for minutes in MINUTES]
+        rows.append((name_of(name), *dice, f"{kept['speeds'][name]['slices_per_second']:.1f}"))
     return (
         "![Validation Dice against minutes of training](docs/accuracy.png)\n\n"
-        "*Every network trained from scratch on the same slices and two CPU cores, each with a schedule "
-        "made for its time ([benchmarks/accuracy.py](benchmarks/accuracy.py)).*"
+        + markdown_table(*rows)
+        + "\n\nEvery network trained from scratch on the same slices and two cores, the others with our "
+        "loss, about our augmentation and a schedule made for 45 minutes; Dice of single slices at 256 "
+        "pixels, threshold 0.5. Minutes are slices seen over the speed of training on the idle machine "
+        "([benchmarks/accuracy.py](benchmarks/accuracy.py)); a table's figure is that of the last check "
+        f"before. *{where(kept['machine'], kept['versions'])}.*"
     )
 
 
-def draw_accuracy(curves: dict) -> None:
+def accuracy_curves() -> dict[str, list[tuple[float, float]]]:
+    """(minutes, Dice) of each check of each network that was trained and timed."""
+    kept = read(RESULTS / "accuracy.json")
+    per_minute = {
+        name: 60 * told["slices_per_second"] for name, told in kept.get("speeds", {}).items()
+    }
+    return {
+        name: [(point["slices"] / per_minute[name], point["val_dice"]) for point in curve["points"]]
+        for name, curve in kept.get("curves", {}).items()
+        if name in per_minute
+    }
+
+
+def dice_at(points: list[tuple[float, float]], minutes: float) -> float:
+    """Dice at the last check until then; 0 before the first."""
+    # Checks are meant to be at round minutes: not a step too late.
+    return max((point for point in points if point[0] <= minutes + 0.5), default=(0, 0.0))[1]
+
+
+def name_of(curve: str) -> str:
+    """How a curve is called."""
+    return f"**{curve}**" if curve.startswith("ours") else NAMES[curve]
+
+
+def draw_accuracy(curves: dict[str, list[tuple[float, float]]]) -> None:
     """docs/accuracy.png."""
     import sys
 
@@ -130,21 +162,20 @@ def draw_accuracy(curves: dict) -> None:
 
     figure, axes = plots.plt.subplots(figsize=(7.5, 4), layout="constrained")
     others = iter(("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#666666", "#D55E00"))
-    for name, curve in sorted(curves.items(), key=lambda pair: pair[0].startswith("ours")):
-        if not curve["points"]:
-            continue
-        minutes = [point["minutes"] for point in curve["points"]]
-        dice = [point["val_dice"] for point in curve["points"]]
+    for name, points in sorted(curves.items(), key=lambda pair: pair[0].startswith("ours")):
+        minutes, dice = zip(*points, strict=True)
         ours = name.startswith("ours")
         color = plots.PREDICTION if ours else next(others)
         axes.plot(minutes, dice, color=color, linewidth=2 if ours else 1.2)
         axes.annotate(
-            name, (minutes[-1], dice[-1]), (4, 0), textcoords="offset points",
-            va="center", fontsize=8, color=color, fontweight="bold" if ours else "normal",
+            name if ours else NAMES[name], (minutes[-1], dice[-1]), (4, 0),
+            textcoords="offset points", va="center", fontsize=8, color=color,
+            fontweight="bold" if ours else "normal",
         )  # fmt: skip
     axes.set(
         title="Unseen patients, against training time on two cores",
         xlabel="minutes of training", ylabel="mean Dice, validation patients", xlim=(0, None),
+        ylim=(0, None),
     )  # fmt: skip
     plots.save(figure, PLOT)
 
@@ -199,20 +230,71 @@ def prediction() -> str:
     )
 
 
-SECTIONS = {"results": (shipped, doubt, folds), "speed": (accuracy, speed, prediction)}
+def scaling() -> str:
+    """Training on several hosts."""
+    kept = read(RESULTS / "scaling.json")
+    if not kept:
+        return ""
+    hosts = list(next(iter(kept["projected"].values())))
+    rows = [("network", *(f"{number} hosts" for number in hosts))]
+    for gigabits, shares in kept["projected"].items():
+        rows.append((f"{gigabits} Gbit/s", *(f"{shares[number]:.0%}" for number in hosts)))
+    alone, both = kept["slices_per_second"].values()
+    return (
+        "## What was measured, and what is projected\n\n"
+        f"Measured: two processes with a core each train {both:.1f} slices/s where one with a core trains "
+        f"{alone:.1f}: {kept['efficiency_of_two']:.0%} of twice as many (quick recipe, "
+        f"{kept['batch_of_each']} slices a step each, gradients over the loopback). Adding up their "
+        f"gradients takes {1000 * kept['latency_seconds']:.1f} ms and a second for each "
+        f"{kept['loopback_bytes_per_second'] / 1e6:.0f} MB; the model below says "
+        f"{kept['modelled_efficiency_of_two']:.0%}.\n\n"
+        "Projected, not measured: speed of each host over that of one alone, if gradients "
+        f"({kept['gradient_bytes'] / 1e6:.1f} MB) are summed in a ring with the same latency and nothing "
+        f"overlaps, at {kept['step_seconds']:.2f} s a step. Faster hosts take shorter steps and scale "
+        f"worse at the same network.\n\n{markdown_table(*rows)}\n\n"
+        f"*{where(kept['machine'], kept['versions'])}.*"
+    )
 
 
-def render(readme: str) -> str:
-    """The README with each section between its markers rendered anew."""
-    for name, parts in SECTIONS.items():
+def extras() -> str:
+    """What optional packages cost."""
+    kept = read(RESULTS / "extras.json")
+    if not kept:
+        return ""
+    rows = [("package", "wheel", "import", "for")]
+    for extra in kept["extras"]:
+        rows.append(
+            (
+                f"{extra['package']} {extra['version']}",
+                f"{extra['wheel_megabytes']:.1f} MB",
+                f"{extra['import_seconds']:.2f} s",
+                extra["why"],
+            )
+        )
+    return f"{markdown_table(*rows)}\n\n*{where(kept['machine'], kept['versions'])}.*"
+
+
+SECTIONS = {
+    "README.md": {"results": (shipped, doubt, folds), "speed": (accuracy, speed, prediction)},
+    "docs/scale.md": {"scaling": (scaling,)},
+    "benchmarks/README.md": {"extras": (extras,)},
+}
+
+
+def render(page: str, sections: dict) -> str:
+    """A page with each section between its markers rendered anew."""
+    for name, parts in sections.items():
         start, end = f"<!-- {name}: rendered by benchmarks/render.py -->", f"<!-- end of {name} -->"
-        before, rest = readme.split(start)
+        before, rest = page.split(start)
         after = rest.split(end)[1]
         text = "\n\n".join(filter(None, (part() for part in parts)))
-        readme = f"{before}{start}\n{text}\n{end}{after}"
-    return readme
+        page = f"{before}{start}\n{text}\n{end}{after}"
+    return page
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(render(readme.read_text()))
+    for name, sections in SECTIONS.items():
+        page = ROOT / name
+        page.write_text(render(page.read_text(), sections))
+    if curves := accuracy_curves():
+        draw_accuracy(curves)

@@ -5,7 +5,8 @@ Usage:
     python benchmarks/speed.py --peers-python /tmp/venv-peers/bin/python
 
 The machine must be idle. requirements-peers.txt says how to make the peers' environment. Each network
-and setting runs in a process of its own, on random slices; results go to benchmarks/results/speed.json.
+and setting runs in a process of its own, on random slices; in bfloat16 only where the machine has it.
+Results go to benchmarks/results/speed.json.
 """
 
 import itertools
@@ -74,6 +75,8 @@ def measure_all(options: SpeedOptions) -> dict:
         if network not in KERAS_MODES and not options.peers_python:
             settings = [("-", "-")]  # one line says why there are no figures
         for precision, mode in settings:
+            if precision == "bfloat16" and network != "ceiling" and not bfloat16_pays(results):
+                continue
             amounts = (options.batch, options.size, options.repetitions, options.seconds)
             figures = run(Job(network, precision, mode, *amounts), options.peers_python)
             results["versions"] |= figures.pop("versions", {})
@@ -92,6 +95,13 @@ def measure_all(options: SpeedOptions) -> dict:
     results["ours_over_ceiling"] = ours_over_ceiling(results["runs"])
     write_json(options.output, results)
     return results
+
+
+def bfloat16_pays(results: dict) -> bool:
+    """Whether a lone convolution is faster in bfloat16 here: else it is emulated, and takes for ever."""
+    ceilings = [run for run in results["runs"] if run["network"] == "ceiling"]
+    speeds = {run["precision"]: run.get("convolution", 0) for run in ceilings}
+    return speeds["bfloat16"] > 1.2 * speeds["float32"]
 
 
 def run(job: Job, peers_python: Path | None) -> dict:

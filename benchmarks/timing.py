@@ -1,4 +1,4 @@
-"""What both workers of speed.py share: a job, and how its steps are timed."""
+"""What the benchmarks share: a job and how its steps are timed, memory, slices of an epoch."""
 
 import json
 import resource
@@ -54,6 +54,13 @@ def times_of(step: Callable[[], object], repetitions: int, seconds: float = 0.0)
         step()
         times.append(time.perf_counter() - start)
     return times
+
+
+def slices_an_epoch(config: dict) -> int:
+    """Slices that a run trains on in an epoch: whole batches; `config` is its config.json."""
+    train = len(config["split"]["train"])
+    batch = min(config["options"]["batch_size"], train)
+    return train // batch * batch
 
 
 def peak_gib(usage: resource.struct_rusage) -> float:

@@ -113,13 +113,13 @@ def test_a_pasted_tumor_is_whole_and_fades_into_the_slice():
     images = np.zeros((2, 16, 16, 1), np.float32)
     masks = np.zeros_like(images)
     images[0], masks[0, 6:10, 6:10], masks[1, 0, 0] = 1.0, 1.0, 1.0
-    pasted, pasted_masks = paste_tumors(images, masks, 1.0, seed(0))
+    pasted, pasted_masks = paste_tumors(images, masks, [True])
     # The second slice was dark; it gets the bright first one's tumor, and keeps its own.
-    assert (pasted[1, 6:10, 6:10] == 1).numpy().all() and pasted_masks[1].numpy().sum() == 17
-    edge = pasted[1, 8, :, 0].numpy()
+    assert (pasted[0, 6:10, 6:10] == 1).numpy().all() and pasted_masks[0].numpy().sum() == 17
+    edge = pasted[0, 8, :, 0].numpy()
     np.testing.assert_allclose(
         edge, [0, 0, 0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0, 0], atol=1e-6
     )
-    unchanged, same_masks = paste_tumors(images, masks, 0.0, seed(0))
-    np.testing.assert_array_equal(unchanged, images)
-    np.testing.assert_array_equal(same_masks, masks)
+    unchanged, same_masks = paste_tumors(images, masks, [False])
+    np.testing.assert_array_equal(unchanged, images[1:])
+    np.testing.assert_array_equal(same_masks, masks[1:])

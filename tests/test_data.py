@@ -173,6 +173,23 @@ def test_order_and_augmentation_depend_on_seed_epoch_and_slice_only(slices):
     assert not np.array_equal(batches_of(slices, range(1), seed=2)[0], through[0])
 
 
+@pytest.mark.parametrize("first_step", [0, 1])
+def test_parts_of_batches_are_those_of_the_whole(slices, first_step):
+    config = replace(AugmentationConfig(), copy_paste=0.5)
+
+    def batches(part=None):
+        return training_batches(slices, np.arange(20), 8, range(2), 1, config, first_step, part)
+
+    parts = [batches(part) for part in (range(0, 4), range(4, 8))]
+    together = [
+        [np.concatenate(pair) for pair in zip(first, second, strict=True)]
+        for first, second in zip(*parts, strict=True)
+    ]
+    whole = list(batches())
+    assert len(whole) == 4 - first_step
+    np.testing.assert_array_equal(np.array(together), np.array(whole))
+
+
 def test_an_epoch_holds_no_slice_twice(slices):
     still = replace(
         AugmentationConfig(), spatial=0, mirror_left_right=0, noise=0, blur=0, brightness=0,

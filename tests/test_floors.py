@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"options", "stopping"},
     {"files"},
-    {"metrics", "losses", "devices", "phantoms", "command_line"},
+    {"metrics", "losses", "devices", "workers", "phantoms", "command_line"},
     {
         "model",
         "outlining",
@@ -21,12 +21,13 @@ FLOORS = [
         "download",
     },
     {"learner", "volumes", "overlays", "quality"},
-    {"data"},
-    {"split", "report"},
+    {"data", "dicom"},
+    {"split", "report", "inputs"},
     {"saved_run"},
     {"inference", "evaluation_report", "prediction_report"},
-    {"training", "evaluation", "prediction"},
-    {"comparison", "export"},
+    {"training", "evaluation", "results"},
+    {"comparison", "export", "cluster"},
+    {"prediction"},
 ]
 FLOOR_OF = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 

@@ -14,10 +14,12 @@ from unet.data import load_slices
 from unet.evaluation import gallery_choice
 from unet.files import UserError, read_image
 from unet.inference import Predictor
+from unet.inputs import find_inputs
 from unet.options import DataOptions, ModelConfig, PredictionOptions, TrainingOptions
 from unet.overlays import draw_overlay
-from unet.prediction import find_inputs, measure, prepare_output
+from unet.prediction import prepare_output
 from unet.preprocessing import to_native_size, to_network_input
+from unet.results import measure
 from unet.saved_run import SavedRun
 from unet.training import train
 

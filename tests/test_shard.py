@@ -6,10 +6,11 @@ import pytest
 from conftest import run_script
 
 from unet.files import UserError, read_table
+from unet.inputs import Input
 from unet.options import PredictionOptions
-from unet.prediction import Input, part_of
+from unet.prediction import part_of
 
-INPUTS = [Input(Path(f"{number}.png"), str(number)) for number in range(7)]
+INPUTS = [Input(f"{number}.png", str(number)) for number in range(7)]
 
 
 def part(shard: str) -> tuple[str, list[str]]:

@@ -64,16 +64,16 @@ def augment(
 
 
 def paste_tumors(
-    images: tf.Tensor, masks: tf.Tensor, probability: float, seed: tf.Tensor
+    images: tf.Tensor, masks: tf.Tensor, chosen: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """A batch (batch, size, size, 1) in which some slices also have the tumor of the slice before them.
+    """Of n + 1 slices (n + 1, size, size, 1) all but the first; some also have the tumor of the one before.
 
-    The pasted tumor replaces what was there and fades out over four pixels around it. Heads meet
-    tumors of other patients that way (copy-paste, Ghiasi 2021, arXiv 2012.07177).
+    `chosen`, bool (n,), says which. The pasted tumor replaces what was there and fades out over four
+    pixels around it. Heads meet tumors of other patients that way (copy-paste, Ghiasi 2021, arXiv
+    2012.07177).
     """
-    other_images, other_masks = tf.roll(images, 1, axis=0), tf.roll(masks, 1, axis=0)
-    draws = tf.random.stateless_uniform((images.shape[0], 1, 1, 1), seed)
-    other_masks *= tf.cast(draws < probability, tf.float32)
+    other_images, other_masks, images, masks = images[:-1], masks[:-1], images[1:], masks[1:]
+    other_masks *= tf.cast(chosen, tf.float32)[:, tf.newaxis, tf.newaxis, tf.newaxis]
     # Grown by two pixels and then averaged over two: 1 on the whole tumor.
     share = tf.nn.avg_pool2d(tf.nn.max_pool2d(other_masks, 5, 1, "SAME"), 5, 1, "SAME")
     return images + share * (other_images - images), tf.maximum(masks, other_masks)

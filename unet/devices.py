@@ -42,13 +42,6 @@ def use_precision(precision: str) -> None:
     keras.config.set_dtype_policy(precision)
 
 
-def choose_strategy() -> tf.distribute.Strategy:
-    """Each GPU of this machine with a part of the batch, where there are several; else one device."""
-    if len(tf.config.list_logical_devices("GPU")) > 1:
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
-
-
 def free_memory() -> int:
     """Bytes that this process can still take without the system killing it."""
     free = psutil.virtual_memory().available + psutil.swap_memory().free

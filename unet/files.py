@@ -9,7 +9,7 @@ import os
 import stat
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -117,10 +117,14 @@ def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     return pixels > 0
 
 
-def image_files_below(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
-    """Files with those suffixes in a folder and all below it, sorted; links to folders are not followed.
+def image_files_below(
+    folder: Path,
+    suffixes: tuple[str, ...] = IMAGE_SUFFIXES,
+    also: Callable[[Path], bool] = lambda path: False,
+) -> list[Path]:
+    """Files with those suffixes, and those `also` holds for, in a folder and all below it, sorted.
 
-    Raises UserError for a folder that may not be read.
+    Links to folders are not followed. Raises UserError for a folder that may not be read.
     """
 
     def refuse(error: OSError) -> None:
@@ -130,7 +134,7 @@ def image_files_below(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) 
         Path(parent) / name
         for parent, _, names in os.walk(folder, onerror=refuse)
         for name in names
-        if name.lower().endswith(suffixes)
+        if name.lower().endswith(suffixes) or also(Path(parent) / name)
     )
 
 

@@ -177,7 +177,8 @@ class PredictionOptions:
     """Outline tumors in images and NIfTI volumes: masks, overlays and a table of measurements."""
 
     images: tyro.conf.Positional[tuple[str, ...]]
-    """Image or NIfTI files, folders (searched with all folders below) or quoted globs."""
+    """Image, NIfTI or DICOM files, folders (searched with all folders below), quoted globs, or URIs of
+    files and folders in an object store (s3://, gs://)."""
     output: Path
     """Folder for masks/, overlays/ and predictions.csv."""
     run: Path | None = None
@@ -193,6 +194,8 @@ class PredictionOptions:
     shard: str = "1/1"
     """Take only part I of N ('3/8') of the files, for job arrays; each part writes to a folder of its own
     in the output folder."""
+    ray: str | None = None
+    """Outline on a Ray cluster: its address, 'auto', or 'local' for one made of this machine's cores."""
     resume: bool = False
     """Go on with what an earlier prediction with the same options and images left in the output folder."""
     overwrite: bool = False

@@ -1,88 +1,36 @@
 """What predict.py does: images and volumes in, masks, overlays and a table of measurements out."""
 
 import errno
-import glob
 import json
-import math
-import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
-from itertools import chain, zip_longest
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 
-import cv2
-import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from unet import prediction_report
 from unet.files import (
-    IMAGE_SUFFIXES,
-    ImageError,
     UserError,
     append_whole,
-    encode_mask,
-    encode_picture,
-    encode_png,
-    image_files_below,
     only_process_in,
-    read_image,
     read_table,
     table_text,
-    without_suffix,
     write_json,
     write_whole,
 )
-from unet.inference import Prediction, Predictor, in_batches
+from unet.inference import Predictor, in_batches
+from unet.inputs import Input, find_inputs
 from unet.options import PredictionOptions
-from unet.overlays import draw_overlay, montage
-from unet.preprocessing import resize_into_square, to_training_image
-from unet.quality import confidence
+from unet.results import COLUMNS, Measurement, Outlined, outline, picture_name
 from unet.saved_run import SavedRun
-from unet.volumes import VOLUME_SUFFIXES, Volume, encode_volume_mask, is_volume, read_volume
 
 TABLE, SETTINGS = "predictions.csv", "prediction.json"
 OUTPUTS = (SETTINGS, TABLE, "report.html", "contact_sheet.jpg", "masks", "overlays")
-SLICES_SHOWN = 20
-
-
-@dataclass(frozen=True)
-class Input:
-    """A file and the name, relative and without suffix, of what is written for it."""
-
-    path: Path
-    name: str
-
-    @property
-    def is_volume(self) -> bool:
-        return is_volume(self.path)
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """A row of predictions.csv; empty after `status` where the file was skipped."""
-
-    path: str
-    status: str  # "ok", or why the image was skipped
-    width: int | str = ""
-    height: int | str = ""
-    slices: int | str = ""  # of a volume
-    tumor_pixels: int | str = ""  # or voxels
-    tumor_percent: float | str = ""  # of the image or volume
-    tumor_mm3: float | str = ""  # where the file tells its spacing: NIfTI
-    left: int | str = ""  # bounding box of an image's tumor in pixels, right and bottom included
-    top: int | str = ""
-    right: int | str = ""
-    bottom: int | str = ""
-    mean_probability: float | str = ""  # over the tumor's pixels
-    expected_dice: float | str = ""  # without the truth; where something is outlined
-    review: str = ""  # why a person should look at it
-
-
-COLUMNS = [column.name for column in fields(Measurement)]
 
 
 def predict(options: PredictionOptions) -> int:
@@ -90,13 +38,14 @@ def predict(options: PredictionOptions) -> int:
     run = SavedRun.open(options.run)
     inputs = find_inputs(options.images, options.output)
     options, inputs = part_of(options, inputs)
-    predictor = Predictor(run, options.batch_size, options.mirror)
+    outline_and_write = outliner(run, options)
     with only_process_in(options.output):
         # After all that may fail: --overwrite deletes earlier results.
         done = prepare_output(options, settings_of(run, options), inputs)
         tally = Counter()
         try:
-            for row in chain(done, outline(predictor, inputs, len(done), options)):
+            rows = outline_and_write(inputs[len(done) :])
+            for row in chain(done, keep(rows, inputs, len(done), options)):
                 tally["outlined" if row["status"] == "ok" else "skipped"] += 1
                 tally["with tumor"] += row["tumor_pixels"] not in ("", "0", 0)
                 tally["to review"] += bool(row["review"])
@@ -118,6 +67,23 @@ def predict(options: PredictionOptions) -> int:
     return 3 if tally["skipped"] else 0
 
 
+def outliner(
+    run: SavedRun, options: PredictionOptions
+) -> Callable[[list[Input]], Iterator[Measurement]]:
+    """What outlines inputs here or on a Ray cluster and writes their files; UserError where it cannot."""
+
+    def write(outlined: Outlined) -> Measurement:
+        return write_files(outlined, options.output)
+
+    if options.ray:
+        from unet.cluster import outline_on_ray
+
+        outline_there = outline_on_ray(run, options)
+        return lambda inputs: map(write, outline_there(inputs))
+    predictor = Predictor(run, options.batch_size, options.mirror)
+    return lambda inputs: outline(predictor, inputs, options.axis, options.max_pixels, write)
+
+
 def part_of(
     options: PredictionOptions, inputs: list[Input]
 ) -> tuple[PredictionOptions, list[Input]]:
@@ -135,26 +101,17 @@ def part_of(
     return replace(options, output=options.output / f"shard-{number}-of-{count}"), part
 
 
-def outline(
-    predictor: Predictor, inputs: list[Input], first: int, options: PredictionOptions
+def keep(
+    rows: Iterator[Measurement], inputs: list[Input], first: int, options: PredictionOptions
 ) -> Iterator[dict]:
-    """Write the outputs of all inputs from `first` on, and their rows a batch at a time; yields the rows."""
-
-    def read(input: Input) -> np.ndarray:
-        return read_image(input.path, options.max_pixels)
-
-    def write(prediction: Prediction) -> Measurement:
-        return write_outputs(prediction, predictor, options.output)
-
-    images = [input for input in inputs[first:] if not input.is_volume]
-    volumes = [input for input in inputs[first:] if input.is_volume]
-    batches = in_batches(predictor.stream(images, read, write), options.batch_size)
-    one_by_one = ([outline_volume(predictor, input, options)] for input in volumes)
+    """Add the rows of `inputs` from `first` on to the table, a batch at a time; yields them."""
+    images = sum(not input.is_volume for input in inputs[first:])
+    batches = in_batches(islice(rows, images), options.batch_size)
     with tqdm(
         total=len(inputs), desc="Predicting", initial=first, unit="file", disable=None
     ) as bar:
-        for batch in chain(batches, one_by_one):
-            batch = [asdict(measurement) for measurement in batch]
+        for batch in chain(batches, ([volume] for volume in rows)):
+            batch = [asdict(row) for row in batch]
             # After their masks: what has a row is done.
             append_whole(options.output / TABLE, table_text(COLUMNS, batch, header=False))
             for row in batch:
@@ -164,50 +121,29 @@ def outline(
             bar.update(len(batch))
 
 
+def write_files(outlined: Outlined, folder: Path) -> Measurement:
+    """Write the files of one input; its row, which says so where their names are too long."""
+    try:
+        for name, content in outlined.files.items():
+            write_whole(folder / name, content, durable=False)
+    except UserError as error:
+        if error.__cause__.errno != errno.ENAMETOOLONG:
+            raise
+        return Measurement(outlined.row.path, str(error))
+    return outlined.row
+
+
 def outputs_of(inputs: list[Input], folder: Path) -> list[tuple[Path, Path | None, dict]]:
     """Of each input the picture of its outline, its mask (None of a volume) and its row of the table."""
     rows = read_table(folder / TABLE, errors="surrogateescape")
     return [
-        (folder / "overlays" / f"{input.name}.png", None, row)
-        if input.is_volume
-        else (
-            folder / "overlays" / f"{input.name}.jpg",
-            folder / "masks" / f"{input.name}.png",
+        (
+            folder / picture_name(input),
+            None if input.is_volume else folder / "masks" / f"{input.name}.png",
             row,
         )
         for input, row in zip(inputs, rows, strict=True)
     ]
-
-
-def find_inputs(arguments: tuple[str, ...], output: Path) -> list[Input]:
-    """Every image that the arguments name, once, then every volume; UserError for one that names none.
-
-    What lies in the output folder is no input. Results keep the files' folders below the deepest
-    folder that all arguments share; files that differ only in their suffix keep it in the name.
-    """
-    paths: dict[str, None] = {}  # a set that keeps its order
-    roots = []
-    for argument in arguments:
-        if os.path.isdir(argument):
-            found = image_files_below(Path(argument), IMAGE_SUFFIXES + VOLUME_SUFFIXES)
-            roots.append(os.path.abspath(argument))
-        else:
-            found = [Path(argument)] if os.path.lexists(argument) else []
-            found = found or [Path(path) for path in sorted(glob.glob(argument, recursive=True))]
-            roots += [os.path.dirname(os.path.abspath(path)) for path in found]
-        if not found:
-            raise UserError(f"'{argument}' names no image: give a file, a folder or a quoted glob.")
-        paths |= dict.fromkeys(os.path.abspath(path) for path in found)
-    results = os.path.join(os.path.abspath(output), "")
-    paths = [path for path in paths if not path.startswith(results)]
-    root = os.path.commonpath(roots)
-    names = {path: os.path.relpath(path, root) for path in paths}
-    stems = {path: without_suffix(name) for path, name in names.items()}
-    count = Counter(stems.values())
-    inputs = [
-        Input(Path(path), stems[path] if count[stems[path]] == 1 else names[path]) for path in paths
-    ]
-    return sorted(inputs, key=lambda input: input.is_volume)
 
 
 def settings_of(run: SavedRun, options: PredictionOptions) -> dict[str, object]:
@@ -278,7 +214,7 @@ def finished_rows(
         del rows[-1:]  # half-written
     rows = [row for row in rows if None not in row.values()]
     for row, input in zip_longest(rows, inputs[: len(rows)]):
-        if input is None or row["path"] != str(input.path):
+        if input is None or row["path"] != input.path:
             raise UserError(
                 f"'{folder}' was begun with other images ('{row['path']}'): go on with the same, or "
                 "start again with --overwrite."
@@ -287,99 +223,3 @@ def finished_rows(
         # Whole batches only, so that the rest is computed as if nothing had happened.
         rows = rows[: len(rows) // settings["batch_size"] * settings["batch_size"]]
     return rows
-
-
-def write_outputs(prediction: Prediction, predictor: Predictor, folder: Path) -> Measurement:
-    """Write mask and overlay of one image and measure its tumor."""
-    input = prediction.source
-    if prediction.error:
-        return Measurement(str(input.path), str(prediction.error))
-    probability = prediction.probability
-    mask = predictor.mask(probability)
-    overlay = draw_overlay(
-        prediction.image, predictor.drawn(probability, mask), predictor.threshold
-    )
-    try:
-        write_whole(folder / "masks" / f"{input.name}.png", encode_mask(mask), durable=False)
-        write_whole(
-            folder / "overlays" / f"{input.name}.jpg", encode_picture(overlay), durable=False
-        )
-    except UserError as error:
-        if error.__cause__.errno != errno.ENAMETOOLONG:
-            raise
-        return Measurement(str(input.path), str(error))
-    height, width = mask.shape
-    measures = measure(mask, probability)
-    measures |= judge(predictor, prediction.square, confidence(probability, mask), mask.any())
-    return Measurement(str(input.path), "ok", width, height, **measures)
-
-
-def outline_volume(predictor: Predictor, input: Input, options: PredictionOptions) -> Measurement:
-    """Write mask and montage of one volume, slice by slice, and measure its tumor."""
-    try:
-        volume = read_volume(input.path, options.axis, options.max_pixels)
-    except ImageError as error:
-        return Measurement(str(input.path), str(error))
-    count, height, width = volume.slices.shape
-    mask = np.zeros(volume.slices.shape, bool)
-    inside = total = 0.0  # sums of probabilities
-    slices = predictor.stream(range(count), volume.square_pixels, prepare=resize_into_square)
-    for prediction in tqdm(slices, input.path.name, count, leave=False, disable=None):
-        probability = cv2.resize(prediction.probability, (width, height))
-        mask[prediction.source] = predictor.mask(probability)
-        inside += float(probability[mask[prediction.source]].sum())
-        total += float(probability.sum())
-    write_whole(
-        options.output / "masks" / f"{input.name}_mask.nii.gz", encode_volume_mask(mask, volume)
-    )
-    write_whole(
-        options.output / "overlays" / f"{input.name}.png", encode_png(draw(predictor, volume, mask))
-    )
-    voxels = int(np.count_nonzero(mask))
-    # Its middle slice as if it were an image: what the network was trained on.
-    square = to_training_image(volume.square_pixels(count // 2), predictor.size)
-    told = judge(predictor, square, 2 * inside / max(voxels + total, 1.0), voxels > 0)
-    return Measurement(
-        str(input.path), "ok", width, height, count, voxels, round(100 * voxels / mask.size, 4),
-        round(voxels * math.prod(volume.spacing_mm), 2),
-        mean_probability=round(inside / voxels, 4) if voxels else "", **told,
-    )  # fmt: skip
-
-
-def draw(predictor: Predictor, volume: Volume, mask: np.ndarray) -> np.ndarray:
-    """A sheet of slices at even distances: from the first with tumor to the last, or of the whole volume."""
-    with_tumor = np.flatnonzero(mask.any(axis=(1, 2)))
-    first, last = (with_tumor[0], with_tumor[-1]) if len(with_tumor) else (0, len(mask) - 1)
-    shown = np.unique(np.linspace(first, last, min(SLICES_SHOWN, last - first + 1)).astype(int))
-    tiles = [
-        draw_overlay(prediction.image, predictor.drawn(prediction.probability), predictor.threshold)
-        for prediction in predictor.stream(shown, volume.square_pixels, prepare=resize_into_square)
-    ]
-    cm2 = mask[shown].sum(axis=(1, 2)) * math.prod(volume.spacing_mm[1:]) / 100
-    labels = [
-        f"slice {index + 1} of {len(mask)}: {area:.1f} cm2"
-        for index, area in zip(shown, cm2, strict=True)
-    ]
-    return montage(tiles, labels)
-
-
-def judge(
-    predictor: Predictor, square: np.ndarray, confidence: float, outlined: bool
-) -> dict[str, float | str]:
-    """How good an outline is likely to be, and why a person should look at it."""
-    quality = predictor.quality
-    if not quality:
-        return {}  # the training has not finished
-    expected = round(quality.expect(confidence), 4) if outlined else ""
-    return {"expected_dice": expected, "review": quality.review(square, confidence, outlined)}
-
-
-def measure(mask: np.ndarray, probability: np.ndarray) -> dict[str, float | str]:
-    """Area, bounding box and mean probability of a boolean mask; boxes of empty masks are empty."""
-    pixels = int(np.count_nonzero(mask))
-    area = {"tumor_pixels": pixels, "tumor_percent": round(100 * pixels / mask.size, 4)}
-    if not pixels:
-        return area
-    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
-    box = {"left": left, "top": top, "right": left + width - 1, "bottom": top + height - 1}
-    return area | box | {"mean_probability": round(float(probability[mask].mean()), 4)}

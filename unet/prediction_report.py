@@ -103,11 +103,11 @@ def tile_of(place: int, output: tuple[Path, Path | None, dict]) -> Tile | None:
     picture, mask_path, row = output
     path = Path(row["path"])
     try:
-        if mask_path:
+        if mask_path and "://" not in row["path"]:
             uri, width, height = report.picture(read_image(path))
             mask = read_mask(mask_path)
             line = report.outline(mask.astype(np.float32), 0.5, width)
-        else:  # a volume: its sheet has the outlines
+        else:  # a volume, or far away: the picture has the outlines
             uri, width, height = report.picture(read_picture(picture), side=1024)
             line = ""
     except (ImageError, OSError):

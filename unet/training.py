@@ -6,6 +6,7 @@ this loop does both, as order and augmentation depend on (seed, epoch, slice) on
 
 import math
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
@@ -25,7 +26,7 @@ from unet.data import (
     training_batches,
     validation_batches,
 )
-from unet.devices import choose_precision, choose_strategy, free_memory, use_precision
+from unet.devices import choose_precision, free_memory, use_precision
 from unet.files import UserError, only_process_in
 from unet.inference import Prediction, Predictor
 from unet.learner import Learner
@@ -37,6 +38,7 @@ from unet.saved_run import CHECKPOINTS_KEPT, SavedRun, new_config
 from unet.split import split_slices
 from unet.stopping import Stopped, StopRequest
 from unet.tensorboard import Board
+from unet.workers import LOST, Workers
 
 SAMPLES_SHOWN = 6
 FRAMES = 8  # of the film strip
@@ -61,29 +63,42 @@ class Progress:
 
 def train(options: TrainingOptions) -> SavedRun:
     """Train, or go on with options.resume; returns the run, whose folder holds all results."""
-    run, slices = resumed_run(options) if options.resume else new_run(options)
-    with only_process_in(run.folder):
-        if not options.resume:
-            run.create()
-        print(run.config.split_source)
-        fit_and_finish(run, slices)
+    workers = Workers()
+    with workers.runs_folder() as runs:
+        start = resumed_run if options.resume else new_run
+        run, slices = start(options, workers, runs)
+        with only_process_in(run.folder):
+            if not options.resume:
+                run.create()
+            print(run.config.split_source)
+            fit_and_finish(run, slices, workers)
     return run
 
 
-def fit_and_finish(run: SavedRun, slices: Slices) -> None:
+def fit_and_finish(run: SavedRun, slices: Slices, workers: Workers) -> None:
     """Train from the run's last checkpoint, or the start, to the end, and say what was reached."""
     use_precision(run.config.precision)
     options = run.config.options
     train_count = len(run.config.split["train"])
     batch_size = min(options.batch_size, train_count)
+    replicas = workers.strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise UserError(
+            f"Each of {replicas} devices takes an equal part of a batch: start anew with a --batch-size that "
+            f"is a multiple of {replicas}, not {batch_size}."
+        )
     steps = train_count // batch_size * options.epochs
     try:
-        learner = Learner(options, batch_size, steps, choose_strategy())
-        history = fit(learner, run, slices)
+        learner = Learner(options, batch_size, steps, workers.strategy)
+        history = fit(learner, run, slices, workers)
         finish(run, slices, history)
     except KeyboardInterrupt:
         print(f"Go on with: python train.py --resume {run.folder}")
         raise
+    except LOST as error:
+        raise UserError(
+            f"Another worker has ended: start all of them again with --resume {run.folder}."
+        ) from error
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise UserError(
             f"Out of memory: start anew with a --batch-size below {batch_size} or a --size below "
@@ -91,7 +106,7 @@ def fit_and_finish(run: SavedRun, slices: Slices) -> None:
         ) from error
 
 
-def resumed_run(options: TrainingOptions) -> tuple[SavedRun, Slices]:
+def resumed_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[SavedRun, Slices]:
     """The run to go on with and its data; UserError where options beside --resume are given."""
     given = [
         item.name
@@ -104,7 +119,7 @@ def resumed_run(options: TrainingOptions) -> tuple[SavedRun, Slices]:
             f"--resume takes all options from the run: leave out those of '{given[0]}', or start a new "
             "run with them."
         )
-    run = SavedRun.open(options.resume)
+    run = SavedRun.open(workers.own_copy(options.resume, runs))
     Board.check(run.config.options.tensorboard)
     slices = read_data(Path(run.config.data_folder), run.config.options)
     check_same_data(run, slices)
@@ -112,20 +127,23 @@ def resumed_run(options: TrainingOptions) -> tuple[SavedRun, Slices]:
     return run, slices
 
 
-def new_run(options: TrainingOptions) -> tuple[SavedRun, Slices]:
+def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[SavedRun, Slices]:
     """A run that is not written yet, and its data; UserError where one of its name stands already."""
     check_size(options)
     Board.check(options.tensorboard)
     name = options.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{options.size}px"
-    run_folder = Path("runs") / name
+    run_folder = runs / name
     SavedRun.check_free(run_folder)
-    folder = data_folder(options.data.data)
+    folder = workers.chief_first(lambda: data_folder(options.data.data))
     slices = read_data(folder, options)
     if not slices.tumor_percent.any():
         raise UserError(f"No mask in '{folder}' has any tumor: there is nothing to learn.")
     split = split_slices(slices, folder, options.data)
     fingerprints = dict(zip(slices.ids, slices.digests, strict=True))
-    config = new_config(options, choose_precision(options.precision), split, folder, fingerprints)
+    precision = choose_precision(options.precision)
+    if workers.any(precision == "float32"):
+        precision = "float32"  # where any of several workers is slower in another
+    config = new_config(options, precision, split, folder, fingerprints)
     return SavedRun(run_folder, config), slices
 
 
@@ -154,7 +172,9 @@ def check_same_data(run: SavedRun, slices: Slices) -> None:
             )
 
 
-def fit(learner: Learner, run: SavedRun, slices: Slices) -> list[dict[str, float]]:
+def fit(
+    learner: Learner, run: SavedRun, slices: Slices, workers: Workers
+) -> list[dict[str, float]]:
     """Train from the last checkpoint, or the start, to the last epoch; returns the history."""
     options = run.config.options
     progress = Progress()
@@ -164,6 +184,8 @@ def fit(learner: Learner, run: SavedRun, slices: Slices) -> list[dict[str, float
         learner.restore(arrays)
         progress = Progress(**told)
         print(f"Going on after {progress.step} steps of epoch {progress.epoch + 1}.")
+    decisive = (run.config.split, run.config.fingerprints, progress.epoch, progress.step)
+    workers.check_equal(str(decisive), "the data or the checkpoint")
     check_memory(run, learner)
     check_disk(run, learner)
 
@@ -174,10 +196,20 @@ def fit(learner: Learner, run: SavedRun, slices: Slices) -> list[dict[str, float
     batch_size = learner.batch_size
     steps = len(train_indices) // batch_size
     epochs = range(progress.epoch, options.epochs)
-    batches = training_batches(
-        slices, train_indices, batch_size, epochs, options.seed, options.augmentation, progress.step
-    )
-    batches = iter(learner.strategy.experimental_distribute_dataset(batches))
+    first_step = progress.step
+
+    def batches_of(worker: tf.distribute.InputContext) -> tf.data.Dataset:
+        """This worker's part of each batch, in as many pieces as it has devices."""
+        share = batch_size // worker.num_input_pipelines
+        part = range(share * worker.input_pipeline_id, share * (worker.input_pipeline_id + 1))
+        batches = training_batches(
+            slices, train_indices, batch_size, epochs, options.seed, options.augmentation, first_step,
+            part,
+        )  # fmt: skip
+        each = worker.get_per_replica_batch_size(batch_size)
+        return batches if each == share else batches.rebatch(each)
+
+    batches = iter(learner.strategy.distribute_datasets_from_function(batches_of))
     drawn = -math.inf
     board = Board(run.folder / "tensorboard", options.tensorboard)
     done = steps * progress.epoch + progress.step
@@ -192,7 +224,7 @@ def fit(learner: Learner, run: SavedRun, slices: Slices) -> list[dict[str, float
 
         for epoch in epochs:
             bar.set_description(f"epoch {epoch + 1}/{options.epochs}")
-            row = train_epoch(learner, batches, steps, progress, stop, save, bar)
+            row = train_epoch(learner, batches, steps, progress, stop, workers, save, bar)
             row |= validate(learner, validation_batches(slices, val_indices, batch_size))
             row["val_dice_raw"] = ""
             if epoch + 1 in film_epochs(options.epochs):
@@ -219,8 +251,8 @@ def fit(learner: Learner, run: SavedRun, slices: Slices) -> list[dict[str, float
                 drawn = time.monotonic()
             # Last: what a checkpoint says is done, is done.
             save()
-            if stop.number:
-                raise Stopped(stop.number)
+            if workers.any(stop.number):
+                raise Stopped(stop.number or signal.SIGTERM)
     return progress.history
 
 
@@ -255,6 +287,7 @@ def train_epoch(
     steps: int,
     progress: Progress,
     stop: StopRequest,
+    workers: Workers,
     save: Callable[[], None],
     bar: tqdm,
 ) -> dict[str, float]:
@@ -278,11 +311,13 @@ def train_epoch(
         progress.seconds += time.perf_counter() - start
         progress.cpu_seconds += time.process_time() - start_cpu
         bar.update()
-        if stop.number or time.monotonic() > saved + SECONDS_BETWEEN_CHECKPOINTS:
+        if workers.count > 1 and progress.step % 10:
+            continue  # asking all takes time
+        if workers.any(stop.number or time.monotonic() > saved + SECONDS_BETWEEN_CHECKPOINTS):
             save()
             saved = time.monotonic()
-        if stop.number:
-            raise Stopped(stop.number)
+        if workers.any(stop.number):
+            raise Stopped(stop.number or signal.SIGTERM)
     scores = learner.take_scores()
     return {
         "epoch": progress.epoch + 1,

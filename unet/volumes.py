@@ -66,13 +66,18 @@ def read_volume(path: Path, axis: int | None = None, max_voxels: int = MAX_PIXEL
     voxels = np.asarray(image.dataobj, np.float32).reshape(image.shape[:3])
     if not np.isfinite(voxels).all():
         raise ImageError(f"'{path}' has voxels that are no numbers (NaN or infinite): mend them.")
-    spacing_mm = [float(spacing) for spacing in image.header.get_zooms()[:3]]
-    axis = int(np.argmax(spacing_mm)) if axis is None else axis
+    axis = int(np.argmax(image.header.get_zooms()[:3])) if axis is None else axis
+    return to_volume(image, voxels, axis)
+
+
+def to_volume(image: nibabel.Nifti1Image, voxels: np.ndarray, axis: int) -> Volume:
+    """An image's voxels as slices along an axis of its array, scaled in grey."""
     slices = to_slices(stretch_contrast_of(voxels), image.affine, axis)
     # The order in which to_slices puts the file's axes.
     place = io_orientation(image.affine)[:, 0]
     columns, rows = sorted({0, 1, 2} - {axis}, key=lambda other: place[other])
-    return Volume(slices, tuple(spacing_mm[i] for i in (axis, rows, columns)), image, axis)
+    spacing_mm = [float(image.header.get_zooms()[i]) for i in (axis, rows, columns)]
+    return Volume(slices, tuple(spacing_mm), image, axis)
 
 
 def read_nifti(path: Path, max_voxels: int) -> nibabel.Nifti1Image:

@@ -33,7 +33,9 @@ def truncated(path):
 
 def with_lambda(path):
     path.unlink()
-    subprocess.run([sys.executable, "-c", WITH_LAMBDA, path], check=True, capture_output=True)
+    # In the file's folder: building the layer runs its code once and leaves a trace there.
+    command = [sys.executable, "-c", WITH_LAMBDA, path.name]
+    subprocess.run(command, check=True, capture_output=True, cwd=path.parent)
 
 
 def with_lambda_and_weights(path):

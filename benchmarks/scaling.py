@@ -1,0 +1,151 @@
+"""Training on several hosts: measured with two processes, projected for up to 64 hosts.
+
+Usage:
+
+    python benchmarks/scaling.py
+
+The machine must be idle and have two cores: each process gets one, so that two are to one as two hosts
+would be. Both train the quick recipe on simulated slices, each process with as many slices a step.
+How long they take to add up their gradients is measured on the loopback for several sizes and fitted with a
+line; for a network, its bandwidth takes the loopback's place. Results go to benchmarks/results/scaling.json.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from loopback import worker_configs
+from timing import slices_an_epoch
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+from unet.files import read_table, write_json  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results" / "scaling.json"
+BATCH = 8  # of each process
+HOSTS = (2, 4, 8, 16, 32, 64)
+GIGABITS = (1, 10, 100)
+MEGABYTES = (0.001, 1, 4, 16)
+
+
+def start(count: int, arguments: list, folder: Path, **more) -> list[subprocess.Popen]:
+    """So many processes, each on a core of its own."""
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}
+    configs = [{"TF_CONFIG": config} for config in worker_configs(count)] if count > 1 else [{}]
+    return [
+        subprocess.Popen(
+            [sys.executable, *map(str, arguments)],
+            cwd=folder,
+            env=environment | config,
+            text=True,
+            preexec_fn=lambda core=core: os.sched_setaffinity(0, {core}),
+            **more,
+        )  # fmt: skip
+        for core, config in enumerate(configs)
+    ]
+
+
+def training_speed(count: int, folder: Path) -> float:
+    """Slices a second of the second epoch of train.py in so many processes."""
+    name = f"run-{count}"
+    arguments = [
+        ROOT / "train.py", "--quick", "--data", "phantom", "--name", name, "--epochs", 2,
+        "--batch-size", BATCH * count,
+    ]  # fmt: skip
+    processes = start(count, arguments, folder)
+    if any([process.wait() for process in processes]):
+        raise SystemExit(f"train.py failed with {count} processes.")
+    run = folder / "runs" / name
+    config = json.loads((run / "config.json").read_text())
+    return slices_an_epoch(config) / float(read_table(run / "timing.csv")[1]["seconds"])
+
+
+def sum_times() -> None:
+    """In each of two processes: seconds that both take to add up so many megabytes; the first tells."""
+    import tensorflow as tf
+
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    told = []
+    for megabytes in MEGABYTES:
+        numbers = tf.zeros(max(1, int(megabytes * 1e6 / 4)))
+
+        @tf.function
+        def add(numbers=numbers):
+            values = strategy.run(lambda: numbers)
+            return strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)[0]
+
+        add().numpy()
+        times = []
+        for _ in range(30):
+            begun = time.perf_counter()
+            add().numpy()
+            times.append(time.perf_counter() - begun)
+        told.append({"bytes": int(numbers.shape[0]) * 4, "seconds": statistics.median(times)})
+    print(json.dumps(told), flush=True)
+
+
+def measure() -> dict:
+    from unet.model import build_unet
+    from unet.options import QUICK
+    from unet.saved_run import installed_versions, machine_description
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        processes = start(2, [Path(__file__).resolve(), "sums"], folder, stdout=subprocess.PIPE)
+        sums = json.loads([process.communicate()[0] for process in processes][0].splitlines()[-1])
+        alone, both = (training_speed(count, folder) for count in (1, 2))
+    sizes, times = (np.array([each[key] for each in sums]) for key in ("bytes", "seconds"))
+    per_byte, latency = np.polyfit(sizes, times, 1)
+    gradients = 4 * sum(
+        int(np.prod(weights.shape)) for weights in build_unet(QUICK.model).trainable_variables
+    )
+    step = BATCH / alone
+    return {
+        "date": f"{datetime.now():%Y-%m-%d}",
+        "machine": machine_description(),
+        "versions": installed_versions(),
+        "batch_of_each": BATCH,
+        "slices_per_second": {"1": alone, "2": both},
+        "efficiency_of_two": both / (2 * alone),
+        "sums": sums,
+        "latency_seconds": float(latency),
+        "loopback_bytes_per_second": float(1 / per_byte),
+        "gradient_bytes": gradients,
+        "step_seconds": step,
+        "modelled_efficiency_of_two": efficiency(2, step, gradients, 1 / per_byte, latency),
+        "projected": {
+            str(gigabits): {
+                str(hosts): efficiency(hosts, step, gradients, gigabits * 1e9 / 8, latency)
+                for hosts in HOSTS
+            }
+            for gigabits in GIGABITS
+        },
+    }
+
+
+def efficiency(
+    hosts: int, step: float, gradients: float, bytes_per_second: float, latency: float
+) -> float:
+    """Speed a host over that of one alone, with gradients summed in a ring and no overlap with computing.
+
+    In a ring each host sends 2 (n - 1) parts of 1 / n of the gradients, each after the one before it; the
+    latency of two hosts, as measured, has two of these.
+    """
+    sent = 2 * (hosts - 1)
+    return step / (step + sent / hosts * gradients / bytes_per_second + sent / 2 * latency)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["sums"]:
+        sum_times()
+    else:
+        results = measure()
+        write_json(RESULTS, results)
+        print(json.dumps(results, indent=1))

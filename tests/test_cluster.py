@@ -1,0 +1,94 @@
+"""--ray: the same outlines from a Ray cluster of two workers, one of which is killed; and object stores."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+from conftest import ROOT, run_script, write_image
+
+from unet.files import read_image, read_table
+from unet.inputs import find_inputs
+
+pytest.importorskip("ray")
+
+
+@pytest.fixture
+def many(phantoms, tmp_path):
+    """A folder of 400 images, one damaged."""
+    images = [read_image(path) for path in sorted((phantoms / "images").iterdir())]
+    for number in range(399):
+        write_image(tmp_path / "in" / f"{number:03d}.png", images[number % len(images)])
+    (tmp_path / "in" / "damaged.png").write_bytes(b"no image")
+    return tmp_path
+
+
+def masks_of(folder):
+    return {path.name: read_image(path) for path in (folder / "masks").glob("*.png")}
+
+
+def check_same(folder, other):
+    """Masks alike but for a pixel on a border: a core alone sums in another order."""
+    one, two = masks_of(folder), masks_of(other)
+    assert one.keys() == two.keys() and len(one) == 399
+    assert all(np.count_nonzero(one[name] != two[name]) <= 2 for name in one)
+    rows, same = (read_table(each / "predictions.csv") for each in (folder, other))
+    assert [row["path"] for row in rows] == [row["path"] for row in same]
+    assert [row["status"] for row in rows] == [row["status"] for row in same]
+
+
+@pytest.mark.slow
+def test_where_a_worker_is_killed_every_image_is_outlined_once(trained, many):
+    here = run_script("predict", "in", "--run", trained, "--output", "here", cwd=many)
+    assert here.returncode == 3, here.stderr
+    command = [sys.executable, ROOT / "predict.py", "in", "--run", trained, "--output", "there"]
+    process = subprocess.Popen(
+        [*command, "--ray", "local"], cwd=many,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    killed = False
+    deadline = time.monotonic() + 200
+    while process.poll() is None and time.monotonic() < deadline and not killed:
+        begun = len(list((many / "there" / "masks").glob("*.png")))
+        for child in psutil.Process(process.pid).children(recursive=True):
+            if begun and "Actor" in child.name() + " ".join(child.cmdline()):
+                child.send_signal(signal.SIGKILL)
+                killed = True
+                break
+        time.sleep(0.05)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 3, errors[-2000:]
+    assert killed, "ended before one of its workers was killed"
+    check_same(many / "here", many / "there")
+
+
+def test_files_of_a_store_are_found_by_uri(phantoms, tmp_path):
+    inputs = find_inputs((f"file://{phantoms}/images",), tmp_path)
+    names = sorted(path.stem for path in (phantoms / "images").iterdir())
+    assert sorted(input.name for input in inputs) == names
+    assert inputs[0].path == f"file://{phantoms}/images/{inputs[0].name}.png"
+    with inputs[0].local_file() as copy:
+        np.testing.assert_array_equal(
+            read_image(copy), read_image(phantoms / "images" / f"{inputs[0].name}.png")
+        )
+
+
+def test_prediction_of_a_store(trained, phantoms, tmp_path):
+    arguments = ["--run", trained, "--output", "out"]
+    done = run_script("predict", f"file://{phantoms}/images", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "out" / "masks").glob("*.png"))) == 36
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_no_cluster_is_told_in_a_line(trained, phantoms, tmp_path):
+    done = run_script(
+        "predict", phantoms / "images", "--run", trained, "--output", "out",
+        "--ray", "127.0.0.1:1", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2 and "No Ray cluster at --ray 127.0.0.1:1" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out" / "masks").exists()

@@ -1,0 +1,142 @@
+"""Two workers on this machine's loopback train what one does; where one is killed, both go on later."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+from conftest import ROOT, TINY, run_script
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from loopback import worker_configs
+
+from unet.files import UserError, read_table
+from unet.phantoms import write_phantoms
+from unet.workers import place
+
+
+def start_workers(arguments, *folders):
+    """train.py as one worker in each of those folders."""
+    return [
+        subprocess.Popen(
+            [sys.executable, ROOT / "train.py", *map(str, arguments)],
+            cwd=folder,
+            env=os.environ | {"TF_CONFIG": config},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )  # fmt: skip
+        for folder, config in zip(folders, worker_configs(len(folders)), strict=True)
+    ]
+
+
+def finish(processes, seconds=300):
+    """Output and errors of each; all must have ended well."""
+    told = [process.communicate(timeout=seconds) for process in processes]
+    for process, (_, errors) in zip(processes, told, strict=True):
+        assert process.returncode == 0, errors[-2000:]
+    return [output for output, _ in told]
+
+
+def weights_of(run):
+    """All weights of a run's network, one after the other."""
+    with zipfile.ZipFile(run / "model.keras") as archive:
+        content = archive.read("model.weights.h5")
+    arrays = []
+
+    def take(name, item):
+        if isinstance(item, h5py.Dataset):
+            arrays.append(item[()].ravel())
+
+    with h5py.File(io.BytesIO(content)) as file:
+        file.visititems(take)
+    return np.concatenate(arrays)
+
+
+def test_two_workers_learn_what_one_does(trained, phantoms, tmp_path):
+    told = finish(start_workers(["--data", phantoms, "--name", "two", *TINY], tmp_path, tmp_path))
+    assert "Validation Dice" in told[0] and "Validation Dice" not in told[1]
+    assert os.listdir(tmp_path / "runs") == ["two"]  # of the second worker nothing is left
+    one, two = (read_table(run / "history.csv") for run in (trained, tmp_path / "runs" / "two"))
+    for row, same in zip(one, two, strict=True):
+        for column in ("loss", "dice", "val_loss", "val_dice"):
+            assert float(same[column]) == pytest.approx(float(row[column]), abs=2e-3), column
+    gap = np.abs(weights_of(trained) - weights_of(tmp_path / "runs" / "two"))
+    # Adam divides by gradients near zero, so rounding shows.
+    assert gap.mean() < 1e-3
+
+
+@pytest.mark.slow
+def test_workers_with_other_data_are_told(tmp_path):
+    # Each sees a folder of that name, but with other slices.
+    folders = tmp_path / "one", tmp_path / "other"
+    for slices, folder in enumerate(folders, start=2):
+        write_phantoms(folder / "data", patients=18, slices=slices, size=64)
+    for process in start_workers(["--data", "data", "--name", "x", *TINY], *folders):
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 2
+        assert "The workers differ in the data" in errors
+
+
+@pytest.mark.slow
+def test_where_a_worker_is_killed_the_other_ends_and_both_resume(phantoms, tmp_path):
+    arguments = ["--data", phantoms, "--name", "run", *TINY, "--epochs", 40]
+    chief, other = start_workers(arguments, tmp_path, tmp_path)
+    run = tmp_path / "runs" / "run"
+    deadline = time.monotonic() + 200
+    while not len(list(run.glob("checkpoint-*.npz"))) > 1 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    other.send_signal(signal.SIGKILL)
+    _, errors = chief.communicate(timeout=150)
+    assert chief.returncode == 2 and "--resume" in errors.splitlines()[-1], errors[-2000:]
+    done = len(read_table(run / "history.csv"))
+    assert 0 < done < 40
+    told = finish(start_workers(["--resume", "runs/run"], tmp_path, tmp_path))
+    assert re.search(r"Going on after \d+ steps", told[0])
+    through = run_script("train", *arguments[:3], "through", *arguments[4:], cwd=tmp_path)
+    assert through.returncode == 0, through.stderr
+    first, second = (
+        read_table(tmp_path / "runs" / name / "history.csv") for name in ("run", "through")
+    )
+    assert len(first) == 40
+    assert float(first[0]["loss"]) == pytest.approx(float(second[0]["loss"]), abs=1e-3)
+
+
+def test_slurm_tells_who_takes_part(monkeypatch):
+    told = {
+        "SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "3", "SLURM_STEP_NODELIST": "node[1-3]",
+        "SLURM_STEP_TASKS_PER_NODE": "1(x3)", "TF_CONFIG": "",
+    }  # fmt: skip
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert place() == (2, 3)
+    config = json.loads(os.environ["TF_CONFIG"])
+    assert config["cluster"] == {"worker": ["node1:8888", "node2:8888", "node3:8888"]}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "no JSON",
+        '{"cluster": {"worker": ["a:1", "b:1"]}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "worker", "index": 0}}',
+    ],
+)
+def test_a_wrong_tf_config_is_told(config, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(UserError, match="TF_CONFIG is not valid"):
+        place()
+
+
+def test_alone_there_is_one(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert place() == (0, 1)

@@ -1,0 +1,119 @@
+"""predict.py on a Ray cluster: the same Predictor in each of a pool of actors, the same results.
+
+Needs Ray: requirements-ray.txt. Ray starts an actor that was lost again and repeats what it was at.
+The actors send masks and pictures back, so they need to see the inputs but not the output folder.
+"""
+
+import importlib.util
+import logging
+import os
+import pickle
+import re
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+import unet
+from unet.command_line import import_tensorflow_quietly, start_up_messages_hidden
+from unet.files import UserError
+from unet.inputs import Input
+from unet.options import PredictionOptions
+from unet.results import Outlined, outline
+from unet.saved_run import SavedRun
+
+# Large, in a run's folder.
+NOT_NEEDED = ["checkpoint-*", "evaluation-*", "tensorboard", "film.npz"]
+# Of what an actor takes at once; its last batch may be small, so there are several.
+BATCHES_AT_ONCE = 8
+SECONDS_TO_CONNECT = 5
+
+
+def outline_on_ray(
+    run: SavedRun, options: PredictionOptions
+) -> Callable[[list[Input]], Iterator[Outlined]]:
+    """What outlines inputs, in order, on the cluster at options.ray; UserError where there is none."""
+    if not importlib.util.find_spec("ray"):
+        raise UserError("--ray needs Ray: pip install -r requirements-ray.txt.")
+    try:
+        address = re.fullmatch(r"(?:ray://)?(.+):([0-9]+)", options.ray)
+        if address:  # Ray itself would try for many minutes
+            socket.create_connection(address.groups(), timeout=SECONDS_TO_CONNECT).close()
+        # Ray is loud: only what ends it is told.
+        os.environ |= {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+        with start_up_messages_hidden():
+            connect(run, options.ray)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(f"No Ray cluster at --ray {options.ray}: {reason}.") from error
+    return lambda inputs: stream(inputs, options)
+
+
+def connect(run: SavedRun, address: str) -> None:
+    """Join a cluster, or make one of this machine, and send it the packages and the run."""
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    ray.init(
+        None if address == "local" else address,
+        # The cluster's machines need the packages, but neither this program nor the run.
+        runtime_env={
+            "py_modules": [str(Path(unet.__file__).parent)],
+            "working_dir": str(run.folder),
+            "excludes": NOT_NEEDED,
+        },
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+
+
+def stream(inputs: list[Input], options: PredictionOptions) -> Iterator[Outlined]:
+    """Outlines of all inputs, in order, by an actor on each GPU, or on each core where there are none."""
+    import ray
+
+    if not inputs:
+        return
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    resources = ray.cluster_resources()
+    gpus, cores = int(resources.get("GPU", 0)), max(1, int(resources["CPU"]))
+    at_once = options.batch_size * BATCHES_AT_ONCE
+    blocks = -(-len(inputs) // at_once)
+    outlined = ray.data.from_items(
+        # Pickled: names of files may hold what is no text.
+        [{"input": pickle.dumps(input)} for input in inputs],
+        override_num_blocks=blocks,
+    ).map_batches(
+        Actor,
+        batch_size=at_once,
+        fn_constructor_args=(options,),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(blocks, gpus or cores)),
+        **({"num_gpus": 1} if gpus else {"num_cpus": 1}),
+    )
+    for row in outlined.iter_rows():
+        yield pickle.loads(row["outlined"])
+
+
+class Actor:
+    """A Predictor in a process of Ray's."""
+
+    def __init__(self, options: PredictionOptions):
+        import_tensorflow_quietly()
+        import tensorflow as tf
+
+        from unet.inference import Predictor
+
+        if not tf.config.list_physical_devices("GPU"):
+            # The core that it has: actors beside each other would fight for all of them.
+            tf.config.threading.set_intra_op_parallelism_threads(1)
+        self.options = options
+        # Ray starts it in a copy of the run's folder.
+        self.predictor = Predictor(SavedRun.open(Path.cwd()), options.batch_size, options.mirror)
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
+        """Pickled inputs -> pickled outlines."""
+        inputs = [pickle.loads(item) for item in batch["input"]]
+        outlined = outline(self.predictor, inputs, self.options.axis, self.options.max_pixels)
+        return {"outlined": [pickle.dumps(each) for each in outlined]}

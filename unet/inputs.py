@@ -1,0 +1,151 @@
+"""What predict.py is given: images, volumes and DICOM series, here or in an object store."""
+
+import contextlib
+import glob
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from unet.dicom import is_dicom, series_of
+from unet.files import IMAGE_SUFFIXES, ImageError, UserError, image_files_below, without_suffix
+from unet.volumes import VOLUME_SUFFIXES, is_volume
+
+SUFFIXES = IMAGE_SUFFIXES + VOLUME_SUFFIXES
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file, or the files of a DICOM series, and the name of what is written for it."""
+
+    path: str  # absolute, or a URI; of a series its first file
+    name: str  # relative and without suffix
+    series: tuple[Path, ...] = ()  # DICOM files in order
+
+    @property
+    def is_volume(self) -> bool:
+        return bool(self.series) or is_volume(Path(without_query(self.path)))
+
+    @contextlib.contextmanager
+    def local_file(self) -> Iterator[Path]:
+        """Its file on this machine; of a URI a copy that vanishes. ImageErrors name what was given."""
+        if "://" not in self.path:
+            yield Path(self.path)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / without_query(self.path).rpartition("/")[2]
+            try:
+                store, path = open_store(self.path)
+                with store.open_input_stream(path) as source, open(copy, "wb") as file:
+                    while part := source.read(2**24):
+                        file.write(part)
+            except OSError as error:
+                raise ImageError(f"Cannot read '{self.path}': {error}.") from error
+            try:
+                yield copy
+            except ImageError as error:
+                raise ImageError(str(error).replace(str(copy), self.path)) from error
+
+
+def find_inputs(arguments: tuple[str, ...], output: Path) -> list[Input]:
+    """Every image that the arguments name, once, then every volume; UserError for one that names none.
+
+    What lies in the output folder is no input. Results keep the files' folders below the deepest
+    folder that all arguments share; files that differ only in their suffix keep it in the name.
+    """
+    remote = ["://" in argument for argument in arguments]
+    if any(remote) and not all(remote):
+        raise UserError("Paths on this machine and URIs do not go together: give one kind.")
+    if any(remote):
+        paths, root = find_remote(arguments)
+        series: dict[str, list[Path]] = {}
+        names = {path: without_query(path).removeprefix(root) for path in paths}
+    else:
+        paths, root = find_here(arguments, output)
+        series = find_series(paths)
+        others = {str(path) for files in series.values() for path in files[1:]}
+        names = {path: os.path.relpath(path, root) for path in paths if path not in others}
+    stems = {path: without_suffix(name) for path, name in names.items()}
+    count = Counter(stems.values())
+    inputs = [
+        Input(path, stem if count[stem] == 1 else names[path], tuple(series.get(path, ())))
+        for path, stem in stems.items()
+    ]
+    return sorted(inputs, key=lambda input: input.is_volume)
+
+
+def find_here(arguments: tuple[str, ...], output: Path) -> tuple[list[str], str]:
+    """Absolute paths of files, folders and globs, and the folder that all share."""
+    paths: dict[str, None] = {}  # a set that keeps its order
+    roots = []
+    for argument in arguments:
+        if os.path.isdir(argument):
+            found = image_files_below(Path(argument), SUFFIXES, also=is_dicom)
+            roots.append(os.path.abspath(argument))
+        else:
+            found = [Path(argument)] if os.path.lexists(argument) else []
+            found = found or [Path(path) for path in sorted(glob.glob(argument, recursive=True))]
+            roots += [os.path.dirname(os.path.abspath(path)) for path in found]
+        if not found:
+            raise UserError(f"'{argument}' names no image: give a file, a folder or a quoted glob.")
+        paths |= dict.fromkeys(os.path.abspath(path) for path in found)
+    results = os.path.join(os.path.abspath(output), "")
+    return [path for path in paths if not path.startswith(results)], os.path.commonpath(roots)
+
+
+def find_series(paths: list[str]) -> dict[str, list[Path]]:
+    """DICOM files among the paths, by the first of each series."""
+    dicom = [Path(path) for path in paths if is_dicom(Path(path))]
+    return {str(files[0]): files for files in series_of(dicom)}
+
+
+def find_remote(arguments: tuple[str, ...]) -> tuple[list[str], str]:
+    """URIs of files at and below URIs, and what all begin with, up to a slash."""
+    uris: dict[str, None] = {}
+    folders = []
+    for argument in arguments:
+        store, path = open_store(argument)
+        from pyarrow.fs import FileSelector, FileType
+
+        address = without_query(argument)
+        query = argument.removeprefix(address)
+        before = address.removesuffix("/").removesuffix(path.removesuffix("/"))
+        try:
+            info = store.get_file_info(path)
+            found = [info]
+            if info.type == FileType.Directory:
+                found = store.get_file_info(FileSelector(path, recursive=True))
+        except OSError as error:
+            raise UserError(f"Cannot read '{argument}': {error}.") from error
+        files = sorted(
+            before + file.path + query
+            for file in found
+            if file.type == FileType.File
+            and (file.path == path or file.path.lower().endswith(SUFFIXES))
+        )
+        if not files:
+            raise UserError(f"'{argument}' names no image: give the URI of a file or a folder.")
+        is_folder = info.type == FileType.Directory
+        folders.append(address if is_folder else address.rpartition("/")[0])
+        uris |= dict.fromkeys(files)
+    root = os.path.commonprefix([folder.removesuffix("/") + "/" for folder in folders])
+    return list(uris), root[: root.rindex("/") + 1]
+
+
+def open_store(uri: str):
+    """pyarrow's file system of a URI (s3://, gs://, hdfs://, file://) and the path in it."""
+    try:
+        from pyarrow.fs import FileSystem
+    except ImportError as error:
+        raise UserError(f"'{uri}' needs pyarrow: pip install -r requirements-ray.txt.") from error
+    try:
+        return FileSystem.from_uri(uri)
+    except (OSError, ValueError) as error:
+        raise UserError(f"Cannot open '{uri}': {str(error).splitlines()[0]}.") from error
+
+
+def without_query(uri: str) -> str:
+    """A URI without its options; a path as it is."""
+    return uri.partition("?")[0] if "://" in uri else uri
