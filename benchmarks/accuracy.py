@@ -37,7 +37,6 @@ RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
 SIZE = 256
 BATCH = 16
 MINUTES_BETWEEN_POINTS = 5
-SECONDS_TO_START = 30  # reading the slices and tracing the step
 Peer = Literal["smp-resnet18", "nnunet-plain", "monai-basicunet"]
 OURS = {"ours, --quick": ["--quick"], "ours": []}
 
@@ -53,7 +52,7 @@ class Speeds:
     only: tuple[Peer, ...] = Peer.__args__
     """Which peers to time."""
     seconds: float = 60.0
-    """Time each network for so long."""
+    """Time each peer for so long; ours for two epochs."""
 
     def measure(self, results: dict) -> None:
         from unet.saved_run import installed_versions, machine_description
@@ -72,7 +71,7 @@ class Speeds:
                 print(peer, speed, flush=True)
                 keep(results)
             for name, options in OURS.items():
-                speed = our_speed(self.folder, options, Path(temporary), self.seconds)
+                speed = our_speed(self.folder, options, Path(temporary))
                 results["speeds"][name] = speed
                 print(name, speed, flush=True)
                 keep(results)
@@ -116,24 +115,26 @@ class Curves:
                 keep(results)
 
 
-def our_speed(folder: Path, options: list[str], temporary: Path, seconds: float) -> dict:
-    """Slices a second of train.py, its first step included, from where it stands when it is stopped."""
+def our_speed(folder: Path, options: list[str], temporary: Path) -> dict:
+    """Slices a second of the second epoch of train.py, and what share of it waited for data."""
     name = "-".join(["run", *options])
     process = subprocess.Popen(
         [sys.executable, ROOT / "train.py", "--data", folder.resolve(), "--name", name, *options],
         cwd=temporary,
     )
-    time.sleep(SECONDS_TO_START + seconds)
+    run = temporary / "runs" / name
+    timing = []
+    while len(timing) < 2 and process.poll() is None:
+        time.sleep(1)
+        timing = read_table(run / "timing.csv") if (run / "timing.csv").exists() else []
     process.terminate()
     process.wait()
-    run = temporary / "runs" / name
-    with np.load(max(run.glob("checkpoint-*.npz"))) as checkpoint:
-        progress = json.loads(str(checkpoint["told"]))["progress"]
     config = json.loads((run / "config.json").read_text())
-    spent = progress["seconds"] + sum(row["seconds"] for row in progress["timing"])
-    seen = progress["epoch"] * slices_an_epoch(config)
-    seen += progress["step"] * config["options"]["batch_size"]
-    return {"precision": config["precision"], "slices_per_second": seen / spent}
+    return {
+        "precision": config["precision"],
+        "slices_per_second": slices_an_epoch(config) / float(timing[1]["seconds"]),
+        "waiting_for_data": float(timing[1]["waiting_for_data"]),
+    }
 
 
 def our_curve(run: Path) -> tuple[str, dict]:

@@ -83,6 +83,7 @@ def measure_point(point: dict[str, int], temporary: Path) -> dict[str, float]:
     return {
         "epoch_seconds": float(second_epoch["seconds"]),
         "training_slices_per_second": seen / float(second_epoch["seconds"]),
+        "waiting_for_data": float(second_epoch["waiting_for_data"]),
         "training_peak_gib": training_memory,
         "prediction_slices_per_second": (point["slices"] - 1) / max(last - first, 1e-3),
         "prediction_peak_gib": prediction_memory,

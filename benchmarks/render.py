@@ -4,18 +4,22 @@ Usage:
 
     python benchmarks/render.py
 
-Reads unet/pretrained/ (ship.py) and benchmarks/results/ (folds.py, accuracy.py, speed.py, prediction.py);
-what was not measured yet is left out.
+Reads unet/pretrained/ (ship.py) and benchmarks/results/ (all others); what was not measured yet is left out.
 """
 
 import json
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
 PRETRAINED = ROOT / "unet" / "pretrained"
 RESULTS = ROOT / "benchmarks" / "results"
 PLOT = ROOT / "docs" / "accuracy.png"
+GROWTH_PLOT = ROOT / "docs" / "growth.png"
 MINUTES = (10, 20, 45)
+# What growth.py varies.
+UNITS = {"slices": "slices", "size": "pixels a side", "batch": "slices a step"}
 NAMES = {
     "ours": "**this project**",
     "author": "data set author's",
@@ -125,7 +129,8 @@ def accuracy() -> str:
         "loss, about our augmentation and a schedule made for 45 minutes; Dice of single slices at 256 "
         "pixels, threshold 0.5. Minutes are slices seen over the speed of training on the idle machine "
         "([benchmarks/accuracy.py](benchmarks/accuracy.py)); a table's figure is that of the last check "
-        f"before. *{where(kept['machine'], kept['versions'])}.*"
+        f"before. Ours waited for data in {kept['speeds']['ours']['waiting_for_data']:.1%} of the time. "
+        f"*{where(kept['machine'], kept['versions'])}.*"
     )
 
 
@@ -155,9 +160,6 @@ def name_of(curve: str) -> str:
 
 def draw_accuracy(curves: dict[str, list[tuple[float, float]]]) -> None:
     """docs/accuracy.png."""
-    import sys
-
-    sys.path.insert(0, str(ROOT))
     from unet import plots
 
     figure, axes = plots.plt.subplots(figsize=(7.5, 4), layout="constrained")
@@ -185,7 +187,10 @@ def speed() -> str:
     kept = read(RESULTS / "speed.json")
     if not kept:
         return ""
-    rows = [("network", "parameters", "training, slices/s", "inference, slices/s", "best setting")]
+    rows = [
+        ("network", "parameters", "training, slices/s", "memory, GiB", "inference, slices/s")
+        + ("best setting of training",)
+    ]
     for network, best in kept["best"].items():
         training, inference = best["training"], best["inference"]
         if not inference:
@@ -195,8 +200,9 @@ def speed() -> str:
                 NAMES[network],
                 f"{inference['parameters'] / 1e6:.1f} M",
                 f"{training['slices_per_second']:.1f}" if training else "out of memory",
+                f"{training['peak_memory_gib']:.1f}" if training else "",
                 f"{inference['slices_per_second']:.1f}",
-                f"{inference['precision']}, {inference['mode']}",
+                f"{training['precision']}, {training['mode']}" if training else "",
             )
         )
     precision, share = max(
@@ -228,6 +234,62 @@ def prediction() -> str:
         f"and {many['peak_memory_gib']:.2f} GiB for {many['files']}.\n\n"
         f"*{where(kept['machine'], kept['versions'])}.*"
     )
+
+
+def growth() -> str:
+    """How time and memory grow with the slices, their size and the batch."""
+    kept = read(RESULTS / "growth.json")
+    if not kept:
+        return ""
+    rows = [
+        ("varied", "training, slices/s", "memory, GiB", "waiting for data")
+        + ("prediction, slices/s", "memory, GiB")
+    ]
+    for point in kept["points"]:
+        varied = point["varied"]
+        rows.append(
+            (
+                f"{point[varied]:,} {UNITS[varied]}",
+                f"{point['training_slices_per_second']:.1f}",
+                f"{point['training_peak_gib']:.2f}",
+                f"{point['waiting_for_data']:.1%}",
+                f"{point['prediction_slices_per_second']:.1f}",
+                f"{point['prediction_peak_gib']:.2f}",
+            )
+        )
+    usual = ", ".join(f"{value} {UNITS[name]}" for name, value in kept["usual"].items())
+    return (
+        "![Time and memory against slices, size and batch](../docs/growth.png)\n\n"
+        f"The quick recipe on simulated slices, second epoch; one value varies at a time from {usual}.\n\n"
+        f"{markdown_table(*rows)}\n\n*{where(kept['machine'], kept['versions'])}.*"
+    )
+
+
+def draw_growth(kept: dict) -> None:
+    """docs/growth.png."""
+    from unet import plots
+
+    measures = ("slices_per_second", "slices/s"), ("peak_gib", "peak memory, GiB")
+    figure, grid = plots.plt.subplots(
+        2, len(UNITS), figsize=(9, 5), layout="constrained", sharey="row"
+    )
+    for axes, unit in zip(grid[1], UNITS.values(), strict=True):
+        axes.set_xlabel(unit)
+    for row, (measure, label) in zip(grid, measures, strict=True):
+        row[0].set_ylabel(label)
+        for axes, varied in zip(row, UNITS, strict=True):
+            points = [point for point in kept["points"] if point["varied"] == varied]
+            values = [point[varied] for point in points]
+            for work, color in (("training", plots.TRAINING), ("prediction", plots.PREDICTION)):
+                axes.plot(
+                    values, [point[f"{work}_{measure}"] for point in points], "o-", color=color, label=work
+                )  # fmt: skip
+            axes.set(xscale="log", yscale="log")
+            axes.set_xticks(values, [f"{value:,}" for value in values])
+            axes.minorticks_off()
+    grid[0, 0].legend()
+    figure.suptitle("How cost grows", x=0.01, ha="left", fontweight="bold")
+    plots.save(figure, GROWTH_PLOT)
 
 
 def scaling() -> str:
@@ -277,7 +339,7 @@ def extras() -> str:
 SECTIONS = {
     "README.md": {"results": (shipped, doubt, folds), "speed": (accuracy, speed, prediction)},
     "docs/scale.md": {"scaling": (scaling,)},
-    "benchmarks/README.md": {"extras": (extras,)},
+    "benchmarks/README.md": {"growth": (growth,), "extras": (extras,)},
 }
 
 
@@ -298,3 +360,5 @@ if __name__ == "__main__":
         page.write_text(render(page.read_text(), sections))
     if curves := accuracy_curves():
         draw_accuracy(curves)
+    if kept := read(RESULTS / "growth.json"):
+        draw_growth(kept)

@@ -53,6 +53,8 @@ class SpeedOptions:
     """Repeat each step for at least so long."""
     only: tuple[Network, ...] = Network.__args__
     """Networks to measure."""
+    settings_of: Path | None = None
+    """Results of an earlier run: of other networks only the settings that were the fastest there."""
     output: Path = ROOT / "benchmarks" / "results" / "speed.json"
     """Where all figures go."""
 
@@ -70,8 +72,16 @@ def measure_all(options: SpeedOptions) -> dict:
         "versions": {},
         "runs": [],
     }
+    fastest = {}
+    if options.settings_of:
+        earlier = json.loads(options.settings_of.read_text())
+        results["settings_tried"] = earlier.get("settings_tried") or earlier["runs"]
+        fastest = {network: best for network, best in earlier["best"].items() if network != "ours"}
     for network in ("ceiling", *options.only):
         settings = itertools.product(PRECISIONS, KERAS_MODES.get(network, TORCH_MODES))
+        if network in fastest:
+            phases = filter(None, fastest[network].values())
+            settings = sorted({(phase["precision"], phase["mode"]) for phase in phases})
         if network not in KERAS_MODES and not options.peers_python:
             settings = [("-", "-")]  # one line says why there are no figures
         for precision, mode in settings:

@@ -10,8 +10,8 @@ from timing import Job, tell
 
 from unet.devices import use_precision
 from unet.learner import Learner
-from unet.model import flops
-from unet.options import TrainingOptions
+from unet.model import flops, fold_normalization
+from unet.options import ModelConfig, TrainingOptions
 from unet.saved_run import installed_versions, machine_description
 
 
@@ -63,7 +63,9 @@ def measure(job: Job) -> None:
     images = tf.random.uniform((job.batch, job.size, job.size, 1))
     masks = tf.cast(tf.random.uniform(images.shape) < 0.02, tf.float32)
     model, train = TRAININGS[job.network](job, images, masks)
-    infer = tf.function(lambda x: model(x, training=False), jit_compile=job.mode == "xla")
+    # As predict.py does it.
+    ready = fold_normalization(model, ModelConfig()) if job.network == "ours" else model
+    infer = tf.function(lambda x: ready(x, training=False), jit_compile=job.mode == "xla")
     figures = {"parameters": model.count_params(), "flops": flops(model, job.size)}
     figures["inference"] = job.speed(lambda: infer(images).numpy())
     tell(figures)

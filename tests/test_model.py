@@ -4,7 +4,13 @@ import keras
 import numpy as np
 import pytest
 
-from unet.model import FusedBatchNormalization, build_unet, flops, with_logits
+from unet.model import (
+    FusedBatchNormalization,
+    build_unet,
+    flops,
+    fold_normalization,
+    with_logits,
+)
 from unet.options import ModelConfig
 
 SMALL = ModelConfig(width=4, max_width=12, depth=3, stem_stride=2)
@@ -71,3 +77,15 @@ def test_fused_batch_norm_gives_what_keras_gives(training):
     for ours, theirs in zip(fused.variables, stock.variables, strict=True):
         ratio = 16 / 15 if training and "moving_variance" in ours.path else 1
         np.testing.assert_allclose(ours, theirs, rtol=1e-4 + ratio - 1, atol=1e-6)
+
+
+def test_folded_normalization_gives_what_keras_gives():
+    stock = build_unet(SMALL)
+    random = np.random.default_rng(0)
+    stock.set_weights([w * random.uniform(0.5, 1.5, w.shape) for w in stock.get_weights()])
+    images = random.random((4, 16, 16, 1)).astype(np.float32)
+    folded = fold_normalization(stock, SMALL)
+    assert not any(isinstance(x, keras.layers.BatchNormalization) for x in folded.layers)
+    result, expected = (with_logits(model)(images).numpy() for model in (folded, stock))
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(result, expected, atol=1e-4)

@@ -123,6 +123,7 @@ def test_names_cannot_break_out(visit, tmp_path):
     )
 
 
+@pytest.mark.slow  # nothing may run beside it
 def test_a_thousand_slices_open_within_two_seconds(visit, tmp_path):
     random = np.random.default_rng(0)
     noise = random.integers(0, 256, (256, 256)).astype(np.uint8)  # a slice compresses better
@@ -137,7 +138,7 @@ def test_a_thousand_slices_open_within_two_seconds(visit, tmp_path):
     start = time.monotonic()
     page = visit(path)
     assert len(labels(page)) == 1000
-    assert time.monotonic() - start < 2 * 2  # other tests run beside this one
+    assert time.monotonic() - start < 2
 
 
 def test_fits_a_phone(visit, tmp_path):

@@ -8,6 +8,7 @@ Usage:
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tyro
 from keras import layers
@@ -26,7 +27,7 @@ class FusedBatchNormalization(layers.BatchNormalization):
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         normalized, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            inputs,
+            tf.cast(inputs, tf.float32),  # in bfloat16 the kernel takes seven times as long
             tf.cast(self.gamma, tf.float32),
             tf.cast(self.beta, tf.float32),
             None if training else tf.convert_to_tensor(self.moving_mean),
@@ -37,7 +38,7 @@ class FusedBatchNormalization(layers.BatchNormalization):
         if training:
             for moving, current in ((self.moving_mean, mean), (self.moving_variance, variance)):
                 moving.assign(moving * self.momentum + current * (1 - self.momentum))
-        return normalized
+        return tf.cast(normalized, inputs.dtype)
 
 
 class SynchronizedBatchNormalization(layers.BatchNormalization):
@@ -48,7 +49,10 @@ class SynchronizedBatchNormalization(layers.BatchNormalization):
 
 
 def conv_block(
-    x: keras.KerasTensor, filters: int, name: str, normalization: type[layers.BatchNormalization]
+    x: keras.KerasTensor,
+    filters: int,
+    name: str,
+    normalization: type[layers.BatchNormalization] | None,
 ) -> keras.KerasTensor:
     """Twice: 3 x 3 convolution, batch normalisation, ReLU; (batch, h, w, any) -> (batch, h, w, filters)."""
     for part in ("a", "b"):
@@ -57,22 +61,24 @@ def conv_block(
             filters,
             3,
             padding="same",
-            use_bias=False,
+            use_bias=normalization is None,
             kernel_initializer="he_normal",
             name=f"{name}_convolution_{part}",
         )(x)
-        x = normalization(momentum=0.95, name=f"{name}_normalization_{part}")(x)
+        if normalization:
+            x = normalization(momentum=0.95, name=f"{name}_normalization_{part}")(x)
         x = layers.Activation("relu", name=f"{name}_relu_{part}")(x)
     return x
 
 
 def build_unet(
     config: ModelConfig,
-    normalization: type[layers.BatchNormalization] = layers.BatchNormalization,
+    normalization: type[layers.BatchNormalization] | None = layers.BatchNormalization,
 ) -> keras.Model:
     """Images (batch, height, width, 1) in [0, 1] -> tumor probability of each pixel, the same shape.
 
     Height and width may be any multiple of `config.divisor`. The layer "logits" has what the sigmoid takes.
+    Without normalization convolutions have a bias: see fold_normalization.
     """
     *widths, bottleneck_width = config.widths
     stride = config.stem_stride
@@ -111,6 +117,20 @@ def build_unet(
     )(x)
     probability = layers.Activation("sigmoid", dtype="float32", name="probability")(logits)
     return keras.Model(image, probability, name="unet")
+
+
+def fold_normalization(model: keras.Model, config: ModelConfig) -> keras.Model:
+    """The same network, for prediction only, with each normalisation as part of its convolution's weights."""
+    folded = build_unet(config, normalization=None)
+    for layer in folded.layers:
+        weights = model.get_layer(layer.name).get_weights()
+        if len(weights) < len(layer.weights):
+            normalization = model.get_layer(layer.name.replace("convolution", "normalization"))
+            gamma, beta, mean, variance = normalization.get_weights()
+            scale = gamma / np.sqrt(variance + normalization.epsilon)
+            weights = [weights[0] * scale, beta - mean * scale]
+        layer.set_weights(weights)
+    return folded
 
 
 def with_logits(model: keras.Model) -> keras.Model:

@@ -31,7 +31,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from unet.devices import choose_precision, use_precision
 from unet.files import UserError, write_json, write_table, write_whole
-from unet.model import FusedBatchNormalization, build_unet
+from unet.model import build_unet, fold_normalization
 from unet.options import TrainingOptions
 from unet.preprocessing import PERCENTILES
 from unet.quality import Quality
@@ -181,10 +181,7 @@ class SavedRun:
         use_precision(precision or choose_precision(self.config.options.precision))
         model = build_unet(self.config.options.model)
         load_weights(model, path)
-        # Saved with Keras' own layers, so that Keras alone can load the file; these are faster.
-        fused = build_unet(self.config.options.model, FusedBatchNormalization)
-        fused.set_weights(model.get_weights())
-        return fused
+        return fold_normalization(model, self.config.options.model)
 
     def network_digest(self) -> str:
         """Hash of model.keras and quality.json, to tell networks apart."""
