@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from hypothesis import settings
+from ready import run_script
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -17,18 +18,11 @@ from unet.phantoms import write_phantoms
 settings.register_profile("default", max_examples=400)
 settings.register_profile("fuzz", max_examples=20_000)
 settings.load_profile("default")
-ROOT = Path(__file__).parent.parent
 # The smallest training that goes through every step.
 TINY = (
     "--size 64 --epochs 2 --batch-size 8 --precision float32 --model.width 8 --model.depth 3 "
     "--model.stem-stride 2"
 ).split()
-
-
-def run_script(script: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:
-    """Run a script as a user does, in another process and folder."""
-    command = [sys.executable, ROOT / f"{script}.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
 def run_module(module: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:

@@ -8,7 +8,8 @@ import time
 import numpy as np
 import psutil
 import pytest
-from conftest import ROOT, run_script, write_image
+from conftest import write_image
+from ready import ROOT, run_script
 
 from unet.files import read_image, read_table
 from unet.inputs import find_inputs

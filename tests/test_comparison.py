@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from conftest import run_script
+from ready import run_script
 
 from unet.comparison import answer_of, paired, summarise_pairs
 from unet.files import read_table

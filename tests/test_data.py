@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import ROOT, write_image, write_pairs
+from conftest import write_image, write_pairs
+from ready import ROOT
 
 from unet.data import allocate, load_slices, training_batches, validation_batches
 from unet.files import UserError

@@ -10,8 +10,8 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
-from conftest import run_script
 from pydicom.data import get_testdata_file
+from ready import run_script
 
 from unet.dicom import encode_segmentation, is_dicom, read_series, series_of
 from unet.files import ImageError, read_table

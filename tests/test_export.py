@@ -4,7 +4,8 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from conftest import ROOT, run_module
+from conftest import run_module
+from ready import ROOT
 
 from unet import export
 from unet.files import UserError

@@ -8,7 +8,8 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from conftest import TINY, run_script, write_image, write_pairs
+from conftest import TINY, write_image, write_pairs
+from ready import run_script
 
 from unet.data import load_slices
 from unet.evaluation import gallery_choice

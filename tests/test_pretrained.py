@@ -6,7 +6,7 @@ import re
 import sys
 
 import numpy as np
-from conftest import ROOT, run_script
+from ready import ROOT, run_script
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from render import score_table

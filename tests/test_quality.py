@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 import pytest
-from conftest import run_script, write_image
+from conftest import write_image
+from ready import run_script
 from sklearn.datasets import load_sample_images
 
 from unet.data import load_slices

@@ -4,7 +4,7 @@ import re
 import sys
 
 import pytest
-from conftest import ROOT
+from ready import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from render import SECTIONS, render

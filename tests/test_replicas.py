@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 
-from conftest import ROOT
+from ready import ROOT
 
 # In a process of its own: a machine's devices are fixed once TensorFlow has begun.
 CHILD = """

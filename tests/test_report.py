@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import run_script
+from ready import run_script
 
 from unet import plots, report
 from unet.report import Report, Sort, Tile

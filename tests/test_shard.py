@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import run_script
+from ready import run_script
 
 from unet.files import UserError, read_table
 from unet.inputs import Input

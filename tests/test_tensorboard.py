@@ -3,7 +3,8 @@
 from importlib.util import find_spec
 
 import pytest
-from conftest import TINY, run_script
+from conftest import TINY
+from ready import run_script
 
 from unet.files import read_table
 

@@ -3,7 +3,8 @@
 import nibabel
 import numpy as np
 import pytest
-from conftest import TINY, run_script
+from conftest import TINY
+from ready import run_script
 
 from unet.data import find_pairs, load_slices
 from unet.files import UserError, read_table

@@ -6,7 +6,7 @@ import itertools
 import nibabel
 import numpy as np
 import pytest
-from conftest import run_script
+from ready import run_script
 
 from unet.files import read_image, read_table
 from unet.volumes import encode_volume_mask, read_volume

@@ -13,7 +13,8 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT, TINY, run_script
+from conftest import TINY
+from ready import ROOT, run_script
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from loopback import worker_configs

@@ -6,7 +6,8 @@ import sys
 
 import cv2
 import numpy as np
-from conftest import ROOT, TINY, run_script
+from conftest import TINY
+from ready import ROOT, run_script
 
 from unet.files import read_image, read_mask, read_table
 

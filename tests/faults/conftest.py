@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from ready import ROOT
 
 README = ROOT / "tests" / "README.md"
 FAULTS = 50

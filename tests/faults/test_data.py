@@ -7,8 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import TINY, run_script, write_image, write_pairs
+from conftest import TINY, write_image, write_pairs
 from PIL import Image
+from ready import run_script
 
 from unet.files import read_mask, read_table, write_table
 

@@ -14,7 +14,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TINY, run_script, write_pairs
+from conftest import TINY, write_pairs
+from ready import ROOT, run_script
 
 from unet import download as downloading
 from unet.download import download

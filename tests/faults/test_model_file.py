@@ -9,7 +9,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from conftest import run_script
+from ready import run_script
 
 MADE = "A_TRACE_OF_CODE_THAT_RAN"
 # Run in a process of its own: makes a model file with code of another's in it.

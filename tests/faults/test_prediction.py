@@ -12,7 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, run_script, write_image
+from conftest import write_image
+from ready import ROOT, run_script
 
 from faults.conftest import run_measured
 from unet.files import read_table

@@ -14,7 +14,8 @@ import time
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, TINY, run_script
+from conftest import TINY
+from ready import ROOT, run_script
 
 from unet.files import read_table
 from unet.saved_run import SavedRun
