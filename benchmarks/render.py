@@ -301,13 +301,14 @@ def scaling() -> str:
     rows = [("network", *(f"{number} hosts" for number in hosts))]
     for gigabits, shares in kept["projected"].items():
         rows.append((f"{gigabits} Gbit/s", *(f"{shares[number]:.0%}" for number in hosts)))
-    alone, both = kept["slices_per_second"].values()
+    alone, apart, together = kept["slices_per_second"].values()
     return (
         "## What was measured, and what is projected\n\n"
-        f"Measured: two processes with a core each train {both:.1f} slices/s where one with a core trains "
-        f"{alone:.1f}: {kept['efficiency_of_two']:.0%} of twice as many (quick recipe, "
-        f"{kept['batch_of_each']} slices a step each, gradients over the loopback). Adding up their "
-        f"gradients takes {1000 * kept['latency_seconds']:.1f} ms and a second for each "
+        f"Measured: two processes with a core each train {together:.1f} slices/s together and {apart:.1f} "
+        f"where each trains a network of its own: {kept['efficiency_of_two']:.0%} (quick recipe, "
+        f"{kept['batch_of_each']} slices a step each, over the loopback; one alone trains {alone:.1f}). They meet "
+        f"{kept['meetings_a_step']} times a step: in each normalisation, forward and backward, and to add up "
+        f"gradients. A meeting takes {1000 * kept['latency_seconds']:.1f} ms and a second for each "
         f"{kept['loopback_bytes_per_second'] / 1e6:.0f} MB; the model below says "
         f"{kept['modelled_efficiency_of_two']:.0%}.\n\n"
         "Projected, not measured: speed of each host over that of one alone, if gradients "

@@ -4,10 +4,11 @@ Usage:
 
     python benchmarks/scaling.py
 
-The machine must be idle and have two cores: each process gets one, so that two are to one as two hosts
-would be. Both train the quick recipe on simulated slices, each process with as many slices a step.
-How long they take to add up their gradients is measured on the loopback for several sizes and fitted with a
-line; for a network, its bandwidth takes the loopback's place. Results go to benchmarks/results/scaling.json.
+The machine must be idle and have two cores: each process gets one. Two that train together are compared with two
+that train apart at the same time, as cores share memory and hosts do not; all train the quick recipe on simulated
+slices, each process with as many slices a step. How long they take to add up numbers is measured on
+the loopback for several sizes and fitted with a line; for a network, its bandwidth takes the
+loopback's place. Results go to benchmarks/results/scaling.json.
 """
 
 import json
@@ -35,36 +36,39 @@ GIGABITS = (1, 10, 100)
 MEGABYTES = (0.001, 1, 4, 16)
 
 
-def start(count: int, arguments: list, folder: Path, **more) -> list[subprocess.Popen]:
-    """So many processes, each on a core of its own."""
+def start(arguments: list, folders: list[Path], together: bool, **more) -> list[subprocess.Popen]:
+    """A process in each folder, on a core of its own; together: as workers of one training."""
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}
-    configs = [{"TF_CONFIG": config} for config in worker_configs(count)] if count > 1 else [{}]
+    configs = worker_configs(len(folders)) if together else [""] * len(folders)
     return [
         subprocess.Popen(
             [sys.executable, *map(str, arguments)],
             cwd=folder,
-            env=environment | config,
+            env=environment | {"TF_CONFIG": config},
             text=True,
             preexec_fn=lambda core=core: os.sched_setaffinity(0, {core}),
             **more,
         )  # fmt: skip
-        for core, config in enumerate(configs)
+        for core, (folder, config) in enumerate(zip(folders, configs, strict=True))
     ]
 
 
-def training_speed(count: int, folder: Path) -> float:
-    """Slices a second of the second epoch of train.py in so many processes."""
-    name = f"run-{count}"
+def training_speed(folders: list[Path], together: bool) -> float:
+    """Slices a second of the second epoch of train.py, summed over a process in each of the folders."""
+    name = f"run-{len(folders)}-{together}"
     arguments = [
         ROOT / "train.py", "--quick", "--data", "phantom", "--name", name, "--epochs", 2,
-        "--batch-size", BATCH * count,
+        "--batch-size", BATCH * (len(folders) if together else 1),
     ]  # fmt: skip
-    processes = start(count, arguments, folder)
+    processes = start(arguments, folders, together)
     if any([process.wait() for process in processes]):
-        raise SystemExit(f"train.py failed with {count} processes.")
-    run = folder / "runs" / name
-    config = json.loads((run / "config.json").read_text())
-    return slices_an_epoch(config) / float(read_table(run / "timing.csv")[1]["seconds"])
+        raise SystemExit(f"train.py failed in {len(folders)} processes.")
+    speed = 0.0
+    for folder in folders[:1] if together else folders:
+        run = folder / "runs" / name
+        config = json.loads((run / "config.json").read_text())
+        speed += slices_an_epoch(config) / float(read_table(run / "timing.csv")[1]["seconds"])
+    return speed
 
 
 def sum_times() -> None:
@@ -92,37 +96,49 @@ def sum_times() -> None:
 
 
 def measure() -> dict:
+    from keras.layers import BatchNormalization
+
     from unet.model import build_unet
     from unet.options import QUICK
     from unet.saved_run import installed_versions, machine_description
 
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        processes = start(2, [Path(__file__).resolve(), "sums"], folder, stdout=subprocess.PIPE)
+        folders = [Path(temporary, name) for name in "ab"]
+        for folder in folders:
+            folder.mkdir()
+        worker = [Path(__file__).resolve(), "sums"]
+        processes = start(worker, folders, together=True, stdout=subprocess.PIPE)
         sums = json.loads([process.communicate()[0] for process in processes][0].splitlines()[-1])
-        alone, both = (training_speed(count, folder) for count in (1, 2))
+        alone = training_speed(folders[:1], together=False)
+        apart, together = (training_speed(folders, together) for together in (False, True))
     sizes, times = (np.array([each[key] for each in sums]) for key in ("bytes", "seconds"))
     per_byte, latency = np.polyfit(sizes, times, 1)
-    gradients = 4 * sum(
-        int(np.prod(weights.shape)) for weights in build_unet(QUICK.model).trainable_variables
-    )
-    step = BATCH / alone
+    model = build_unet(QUICK.model)
+    gradients = 4 * sum(int(np.prod(weights.shape)) for weights in model.trainable_variables)
+    # Each normalisation once forward and once backward, and the gradients.
+    meetings = 1 + 2 * sum(isinstance(x, BatchNormalization) for x in model.layers)
+    step = 2 * BATCH / apart
     return {
         "date": f"{datetime.now():%Y-%m-%d}",
         "machine": machine_description(),
         "versions": installed_versions(),
         "batch_of_each": BATCH,
-        "slices_per_second": {"1": alone, "2": both},
-        "efficiency_of_two": both / (2 * alone),
+        "slices_per_second": {"one": alone, "two apart": apart, "two together": together},
+        "efficiency_of_two": together / apart,
         "sums": sums,
         "latency_seconds": float(latency),
         "loopback_bytes_per_second": float(1 / per_byte),
         "gradient_bytes": gradients,
+        "meetings_a_step": meetings,
         "step_seconds": step,
-        "modelled_efficiency_of_two": efficiency(2, step, gradients, 1 / per_byte, latency),
+        "modelled_efficiency_of_two": efficiency(
+            2, step, gradients, meetings, 1 / per_byte, latency
+        ),
         "projected": {
             str(gigabits): {
-                str(hosts): efficiency(hosts, step, gradients, gigabits * 1e9 / 8, latency)
+                str(hosts): efficiency(
+                    hosts, step, gradients, meetings, gigabits * 1e9 / 8, latency
+                )
                 for hosts in HOSTS
             }
             for gigabits in GIGABITS
@@ -131,15 +147,21 @@ def measure() -> dict:
 
 
 def efficiency(
-    hosts: int, step: float, gradients: float, bytes_per_second: float, latency: float
+    hosts: int,
+    step: float,
+    gradients: float,
+    meetings: int,
+    bytes_per_second: float,
+    latency: float,
 ) -> float:
-    """Speed a host over that of one alone, with gradients summed in a ring and no overlap with computing.
+    """Speed a host over that of one alone, with sums made in a ring and no overlap with computing.
 
     In a ring each host sends 2 (n - 1) parts of 1 / n of the gradients, each after the one before it; the
-    latency of two hosts, as measured, has two of these.
+    latency of two hosts, as measured, has two of these. The other meetings sum next to nothing.
     """
     sent = 2 * (hosts - 1)
-    return step / (step + sent / hosts * gradients / bytes_per_second + sent / 2 * latency)
+    waiting = meetings * sent / 2 * latency
+    return step / (step + sent / hosts * gradients / bytes_per_second + waiting)
 
 
 if __name__ == "__main__":
