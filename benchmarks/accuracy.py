@@ -15,6 +15,7 @@ benchmarks/results/accuracy.json; curves that are there and not measured now sta
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -37,7 +38,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
 SIZE = 256
 BATCH = 16
 MINUTES_BETWEEN_POINTS = 5
-Peer = Literal["smp-resnet18", "nnunet-plain", "monai-basicunet"]
+Peer = Literal["author", "smp-resnet18", "smp-resnet34", "monai-basicunet", "nnunet-plain"]
 OURS = {"ours, --quick": ["--quick"], "ours": []}
 
 
@@ -176,15 +177,20 @@ def job_of(peer: str, slices: Path) -> dict:
 
 def run_peer(job: dict, python: Path):
     """Run the worker; yields what it tells. RuntimeError with its last words where it fails."""
-    worker = ROOT / "benchmarks" / "accuracy_torch.py"
-    process = subprocess.Popen(
-        [python, worker, json.dumps(job)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    for text in process.stdout:
-        if text.startswith("{"):
-            yield json.loads(text)
-    if process.wait():
-        raise RuntimeError(f"{job['network']}: {process.stderr.read()[-300:]}")
+    is_keras = job["network"] == "author"
+    worker = ROOT / "benchmarks" / ("accuracy_keras.py" if is_keras else "accuracy_torch.py")
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            [sys.executable if is_keras else python, worker, json.dumps(job)],
+            env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"},
+            stdout=subprocess.PIPE, stderr=errors, text=True,
+        )  # fmt: skip
+        for text in process.stdout:
+            if text.startswith("{"):
+                yield json.loads(text)
+        if process.wait():
+            errors.seek(0)
+            raise RuntimeError(f"{job['network']}: {errors.read()[-300:]}")
 
 
 def keep(results: dict) -> None:

@@ -113,7 +113,7 @@ def fit_its_quality(run: SavedRun, folder: Path) -> None:
 def save_in_16_bits(run: SavedRun, model: keras.Model) -> None:
     """Write the weights as float16: half the size; masks stay the same but for single pixels."""
     keras.config.set_dtype_policy("float16")
-    small = build_unet(run.config.options.model)
+    small = build_unet(run.config.options.model, normalization=None)
     small.set_weights(model.get_weights())
     run.save_model(small)
     keras.config.set_dtype_policy("float32")

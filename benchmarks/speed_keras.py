@@ -10,12 +10,12 @@ from timing import Job, tell
 
 from unet.devices import use_precision
 from unet.learner import Learner
-from unet.model import flops, fold_normalization
+from unet.model import build_unet, flops
 from unet.options import ModelConfig, TrainingOptions
 from unet.saved_run import installed_versions, machine_description
 
 
-def plain_unet() -> keras.Model:
+def plain_unet(activation: str | None = "sigmoid") -> keras.Model:
     """The U-Net that the author of the Kaggle data set trains: 64 to 512 channels, bottleneck 1024."""
 
     def convolutions(x: keras.KerasTensor, filters: int) -> keras.KerasTensor:
@@ -35,7 +35,7 @@ def plain_unet() -> keras.Model:
     for filters in (512, 256, 128, 64):
         x = layers.Conv2DTranspose(filters, 2, strides=2)(x)
         x = convolutions(layers.Concatenate()([x, skip_connections.pop()]), filters)
-    return keras.Model(image, layers.Conv2D(1, 1, activation="sigmoid", dtype="float32")(x))
+    return keras.Model(image, layers.Conv2D(1, 1, activation=activation, dtype="float32")(x))
 
 
 def our_training(job: Job, images: tf.Tensor, masks: tf.Tensor) -> tuple[keras.Model, Callable]:
@@ -63,8 +63,8 @@ def measure(job: Job) -> None:
     images = tf.random.uniform((job.batch, job.size, job.size, 1))
     masks = tf.cast(tf.random.uniform(images.shape) < 0.02, tf.float32)
     model, train = TRAININGS[job.network](job, images, masks)
-    # As predict.py does it.
-    ready = fold_normalization(model, ModelConfig()) if job.network == "ours" else model
+    # As predict.py has it.
+    ready = build_unet(ModelConfig(), normalization=None) if job.network == "ours" else model
     infer = tf.function(lambda x: ready(x, training=False), jit_compile=job.mode == "xla")
     figures = {"parameters": model.count_params(), "flops": flops(model, job.size)}
     figures["inference"] = job.speed(lambda: infer(images).numpy())

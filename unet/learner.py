@@ -10,13 +10,14 @@ from unet.model import (
     FusedBatchNormalization,
     SynchronizedBatchNormalization,
     build_unet,
+    fold_normalization,
     with_logits,
 )
 from unet.options import TrainingOptions
 
 
 class Learner:
-    """The network that learns, the average of its weights that is kept, and the optimizer."""
+    """The network that learns, the average of its weights, that average as it is kept, and the optimizer."""
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class Learner:
                 FusedBatchNormalization if alone else SynchronizedBatchNormalization,
             )
             self.averaged = build_unet(options.model)
+            self.kept = build_unet(options.model, normalization=None)
             self.optimizer = keras.optimizers.AdamW(
                 learning_rate_schedule(options, steps),
                 weight_decay=options.weight_decay,
@@ -50,7 +52,7 @@ class Learner:
             self.dice = MeanDice()
             self.iou = MeanIoU()
         self.network = with_logits(self.model)
-        self.averaged_network = with_logits(self.averaged)
+        self.kept_network = with_logits(self.kept)
 
     @tf.function
     def train_step(self, images: tf.Tensor, masks: tf.Tensor) -> None:
@@ -82,10 +84,14 @@ class Learner:
             if average.dtype.startswith("float"):
                 average.assign(average + share * (current - average))
 
+    def refresh_kept(self) -> None:
+        """Make `kept` what `averaged` is now."""
+        fold_normalization(self.averaged, self.kept)
+
     @tf.function(reduce_retracing=True)
     def validation_step(self, images: tf.Tensor, masks: tf.Tensor, raw: bool = False) -> None:
-        """Score the averaged weights, or the raw ones, on a batch."""
-        network = self.network if raw else self.averaged_network
+        """Score the network that is kept, or the raw weights, on a batch."""
+        network = self.network if raw else self.kept_network
 
         def on_replica(images: tf.Tensor, masks: tf.Tensor) -> None:
             logits = network(images, training=False)

@@ -139,9 +139,8 @@ def build_unet(
     return keras.Model(image, probability, name="unet")
 
 
-def fold_normalization(model: keras.Model, config: ModelConfig) -> keras.Model:
-    """The same network, for prediction only, with each normalisation as part of its convolution's weights."""
-    folded = build_unet(config, normalization=None)
+def fold_normalization(model: keras.Model, folded: keras.Model) -> None:
+    """Give a network without normalization the weights with which it does what `model` does in prediction."""
     for layer in folded.layers:
         weights = model.get_layer(layer.name).get_weights()
         if len(weights) < len(layer.weights):
@@ -150,7 +149,6 @@ def fold_normalization(model: keras.Model, config: ModelConfig) -> keras.Model:
             scale = gamma / np.sqrt(variance + normalization.epsilon)
             weights = [weights[0] * scale, beta - mean * scale]
         layer.set_weights(weights)
-    return folded
 
 
 def with_logits(model: keras.Model) -> keras.Model:

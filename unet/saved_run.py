@@ -3,7 +3,7 @@
 In the folder:
 
     config.json   options, preprocessing, threshold, split with ids, data fingerprint, versions
-    model.keras   the network of the best epoch (averaged weights)
+    model.keras   the network of the best epoch: averaged weights, normalisation folded into convolutions
     quality.json  what makes an outline likely to be good, and an image like the training's
     history.csv   a row an epoch, timing.csv beside it      metrics.json   what was reached
     film.npz      how the same few slices were outlined after some epochs
@@ -31,7 +31,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from unet.devices import choose_precision, use_precision
 from unet.files import UserError, write_json, write_table, write_whole
-from unet.model import build_unet, fold_normalization
+from unet.model import build_unet
 from unet.options import TrainingOptions
 from unet.preprocessing import PERCENTILES
 from unet.quality import Quality
@@ -179,9 +179,9 @@ class SavedRun:
         """
         path = self._model_file()
         use_precision(precision or choose_precision(self.config.options.precision))
-        model = build_unet(self.config.options.model)
+        model = build_unet(self.config.options.model, normalization=None)
         load_weights(model, path)
-        return fold_normalization(model, self.config.options.model)
+        return model
 
     def network_digest(self) -> str:
         """Hash of model.keras and quality.json, to tell networks apart."""

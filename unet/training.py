@@ -225,6 +225,7 @@ def fit(
         for epoch in epochs:
             bar.set_description(f"epoch {epoch + 1}/{options.epochs}")
             row = train_epoch(learner, batches, steps, progress, stop, workers, save, bar)
+            learner.refresh_kept()
             row |= validate(learner, validation_batches(slices, val_indices, batch_size))
             row["val_dice_raw"] = ""
             if epoch + 1 in film_epochs(options.epochs):
@@ -239,7 +240,7 @@ def fit(
             progress.history.append(row)
             progress.timing.append(timing_of(progress))
             if is_best:
-                run.save_model(learner.averaged)
+                run.save_model(learner.kept)
             report(row, progress.seconds, is_best, bar)
             progress.epoch, progress.step = epoch + 1, 0
             progress.seconds = progress.waiting = progress.cpu_seconds = 0.0
@@ -338,7 +339,7 @@ def timing_of(progress: Progress) -> dict[str, float]:
 
 
 def validate(learner: Learner, batches: tf.data.Dataset, raw: bool = False) -> dict[str, float]:
-    """Score the averaged (or raw) weights on every validation slice once; means over slices."""
+    """Score the network that is kept, or the raw weights, on every validation slice once; means."""
     for images, masks in learner.strategy.experimental_distribute_dataset(batches):
         learner.validation_step(images, masks, raw)
     return {f"val_{name}": value for name, value in learner.take_scores().items()}
@@ -364,7 +365,7 @@ def draw(
     """The learning curves, and the same few validation slices as the network now outlines them."""
     plots.curves(history, run.folder / "curves.png")
     images, masks = next(iter(validation_batches(slices, shown, len(shown))))
-    probability = learner.averaged(images, training=False)
+    probability = learner.kept(images)
     plots.samples(
         images.numpy()[..., 0], masks.numpy()[..., 0] > 0.5, probability.numpy()[..., 0],
         run.config.threshold, [slices.ids[index] for index in shown],
@@ -377,7 +378,7 @@ def draw_film(
 ) -> None:
     """Keep how the network now outlines the same few slices, and draw all that was kept so far."""
     images, masks = next(iter(validation_batches(slices, shown, len(shown))))
-    probability = learner.averaged(images, training=False).numpy()[..., 0]
+    probability = learner.kept(images).numpy()[..., 0]
     frames = run.add_frame(epoch, np.rint(255 * probability).astype(np.uint8))
     plots.film_strip(
         images.numpy()[..., 0], masks.numpy()[..., 0] > 0.5,

@@ -1,0 +1,83 @@
+"""Worker of accuracy.py in the project's environment: trains the data set author's network, or times it."""
+
+import json
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+from speed_keras import plain_unet
+from timing import tell, times_of
+
+from unet.data import Slices, training_batches, validation_batches
+from unet.devices import use_precision
+from unet.losses import segmentation_loss
+from unet.metrics import MeanDice
+from unet.options import AugmentationConfig
+
+LEARNING_RATE = 1e-3
+WARMUP = 0.05
+
+
+def train(job: dict) -> None:
+    """Time training for job["seconds"], or train job["steps"] steps and tell the Dice now and then.
+
+    Our augmentation and loss, AdamW with a warm-up and a cosine over the steps.
+    """
+    keras.utils.set_random_seed(0)
+    use_precision({"float32": "float32", "bfloat16": "mixed_bfloat16"}[job["precision"]])
+    with np.load(job["slices"]) as content:
+        train_slices, val_slices = (
+            slices_from(content[f"{part}_images"], content[f"{part}_masks"])
+            for part in ("train", "val")
+        )
+    # Timing ends long before.
+    steps = job.get("steps", 10_000)
+    warmup = round(WARMUP * steps)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, steps - warmup, 0.0, None, LEARNING_RATE, warmup
+    )
+    model = plain_unet(activation=None)
+    model.compile(
+        keras.optimizers.AdamW(schedule, weight_decay=0.01),
+        lambda masks, logits: segmentation_loss(masks, logits, "image"),
+        jit_compile=job["mode"] == "xla",
+    )
+    batches = iter(
+        training_batches(
+            train_slices,
+            np.arange(len(train_slices.pixels)),
+            job["batch"],
+            range(steps),
+            0,
+            AugmentationConfig(),
+        )  # fmt: skip
+    )
+    if "seconds" in job:
+        times = times_of(lambda: model.train_on_batch(*next(batches)), 5, job["seconds"])
+        tell({"slices_per_second": job["batch"] * len(times) / sum(times)})
+        return
+    for number in range(1, steps + 1):
+        model.train_on_batch(*next(batches))
+        if number % job["steps_between_points"] == 0 or number == steps:
+            dice = validation_dice(model, val_slices, job["batch"])
+            tell({"slices": number * job["batch"], "val_dice": dice})
+
+
+def slices_from(images: np.ndarray, masks: np.ndarray) -> Slices:
+    return Slices([], np.stack([images, masks], axis=1), [], np.zeros(len(images)))
+
+
+def validation_dice(model: keras.Model, slices: Slices, batch: int) -> float:
+    """Mean over slices of the Dice at threshold 0.5."""
+    dice = MeanDice()
+    run = tf.function(
+        lambda images: tf.sigmoid(model(images, training=False)), reduce_retracing=True
+    )
+    for images, masks in validation_batches(slices, np.arange(len(slices.pixels)), batch):
+        dice.update_state(masks, run(images))
+    return float(dice.result())
+
+
+if __name__ == "__main__":
+    train(json.loads(sys.argv[1]))
