@@ -23,6 +23,7 @@ from tqdm import tqdm
 from unet.command_line import parse, run
 from unet.files import UserError, write_whole
 from unet.options import ExportOptions
+from unet.outlining import LIKELY
 
 # Sizes of the simulated slices that are compared: larger and smaller than the network's, not square.
 SIZES = ((256, 256), (512, 512), (300, 200), (97, 131), (512, 512), (181, 256))
@@ -59,7 +60,8 @@ def export(options: ExportOptions) -> None:
         keep(made, output)
     print(
         f"'{output}' agrees with Keras: Dice {dice:.4f} on simulated slices. Tumor is where it reaches "
-        f"{predictor.threshold:g}, in regions that reach {predictor.peak:g}."
+        f"{predictor.threshold:g}, in regions that reach {predictor.peak:g}, or else in the strongest that "
+        f"reaches {LIKELY:g}."
     )
 
 

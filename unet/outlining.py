@@ -1,7 +1,7 @@
 """From tumor probability to outline: where it reaches a threshold, if it reaches a higher peak nearby.
 
 Both are chosen on validation patients and kept in the run. A region that is only half-likely everywhere
-is more often a false alarm than a tumor (hysteresis, as in Canny 1986).
+is more often a false alarm than a tumor (hysteresis, as in Canny 1986), unless there is none stronger.
 """
 
 import cv2
@@ -9,13 +9,19 @@ import numpy as np
 
 THRESHOLDS = np.arange(1, 20) / 20
 PEAKS = np.array([0.0, 0.6, 0.7, 0.8, 0.9, 0.95])
+# Where no region reaches the peak, the strongest will do if it is more likely tumor than not.
+LIKELY = 0.5
 
 
 def to_mask(probability: np.ndarray, threshold: float, peak: float) -> np.ndarray:
-    """Boolean mask of float32 (height, width): regions of `threshold` or more that reach `peak` somewhere."""
+    """Boolean mask of float32 (height, width): regions of `threshold` or more that reach `peak` somewhere.
+
+    Where none does, the strongest that reaches LIKELY.
+    """
     mask = probability >= threshold
     if peak <= threshold or not mask.any():
         return mask
+    peak = reachable(peak, probability)
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     # Most of an image is far from any tumor.
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -24,6 +30,11 @@ def to_mask(probability: np.ndarray, threshold: float, peak: float) -> np.ndarra
     kept[regions[probability[box] >= peak]] = True
     mask[box] = kept[regions]
     return mask
+
+
+def reachable(peak: float | np.ndarray, probability: np.ndarray) -> float | np.ndarray:
+    """The peak, or where no pixel reaches it the highest probability, but not below LIKELY."""
+    return np.minimum(peak, max(LIKELY, float(probability.max())))
 
 
 def without_weak_regions(probability: np.ndarray, mask: np.ndarray, threshold: float) -> np.ndarray:
@@ -43,6 +54,7 @@ def dice_by_rule(
     """
     dice, confidence = np.empty((2, len(thresholds), len(peaks)))
     tumor, likely = np.count_nonzero(truth), float(probability.sum())
+    peaks = reachable(peaks, probability)
     for place, threshold in enumerate(thresholds):
         mask = probability >= threshold
         count, regions = cv2.connectedComponents(mask.astype(np.uint8))
