@@ -4,7 +4,8 @@ Usage:
 
     python benchmarks/prediction.py FOLDER          PNGs of 512 x 512 pixels, as Kaggle has them
 
-The machine must be idle. predict.py runs as users run it, on links to FOLDER's images under new names.
+The machine must be idle. predict.py runs as users run it, on links to FOLDER's images under new names; a first
+run, which fills the disk's cache, does not count.
 The author's loop reads, scales, predicts and writes one image after the other with the data set
 author's network, as his test script does. Results go to benchmarks/results/prediction.json.
 """
@@ -52,6 +53,7 @@ def measure(options: PredictionBenchmark) -> dict:
     """All figures; the network alone and the author's loop in this process, predict.py in its own."""
     images = image_files_below(options.folder)
     with tempfile.TemporaryDirectory() as temporary:
+        predict_many(images, 1, options.run, Path(temporary))
         few, many = (
             predict_many(images, count, options.run, Path(temporary))
             for count in (options.few, options.many)

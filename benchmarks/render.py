@@ -319,6 +319,18 @@ def scaling() -> str:
     )
 
 
+def runtimes() -> str:
+    """The network in other runtimes."""
+    kept = read(RESULTS / "runtimes.json")
+    if not kept:
+        return ""
+    rows = [("what", "slices/s", "least Dice with Keras")]
+    for name, speed in kept["slices_per_second"].items():
+        dice = kept["dice_with_keras"].get(name)
+        rows.append((name, f"{speed:.1f}", f"{dice:.4f}" if dice else ""))
+    return f"{markdown_table(*rows)}\n\n*{where(kept['machine'], kept['versions'])}.*"
+
+
 def extras() -> str:
     """What optional packages cost."""
     kept = read(RESULTS / "extras.json")
@@ -340,7 +352,7 @@ def extras() -> str:
 SECTIONS = {
     "README.md": {"results": (shipped, doubt, folds), "speed": (accuracy, speed, prediction)},
     "docs/scale.md": {"scaling": (scaling,)},
-    "benchmarks/README.md": {"growth": (growth,), "extras": (extras,)},
+    "benchmarks/README.md": {"growth": (growth,), "runtimes": (runtimes,), "extras": (extras,)},
 }
 
 

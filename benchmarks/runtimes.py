@@ -1,0 +1,74 @@
+"""The network in other runtimes beside TensorFlow: is one so much faster that predict.py should use it?
+
+Usage:
+
+    python benchmarks/runtimes.py
+
+The machine must be idle; tests/requirements.txt and openvino must be installed. The network that comes with the
+project is exported in each format, in float32 with preprocessing and mirror averaging inside, and outlines
+simulated slices of 512 x 512 pixels one at a time; beside it what predict.py uses, in batches. Results go to
+benchmarks/results/runtimes.json.
+"""
+
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from timing import times_of
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+from unet.files import write_json  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results" / "runtimes.json"
+SECONDS = 10.0
+
+
+def measure() -> dict:
+    import tensorflow as tf
+
+    from unet.export import FORMATS, compare, with_preprocessing
+    from unet.inference import Predictor
+    from unet.phantoms import phantom_slice
+    from unet.saved_run import SavedRun, installed_versions, machine_description
+
+    image = phantom_slice(0, 0, 1, 3, 512).image
+    results = {
+        "date": f"{datetime.now():%Y-%m-%d}",
+        "machine": machine_description(),
+        "versions": installed_versions(),
+        "slices_per_second": {},
+        "dice_with_keras": {},
+    }
+    speeds = results["slices_per_second"]
+    for precision in ("float32", "mixed_bfloat16"):
+        predictor = Predictor(SavedRun.open(None), precision=precision)
+        batch = [image] * predictor.batch_size
+        speed = speed_of(lambda: predictor(batch), predictor.batch_size)
+        speeds[f"predict.py, {precision}"] = speed
+    predictor = Predictor(SavedRun.open(None), precision="float32")
+    module = with_preprocessing(predictor)
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "saved_model"
+        tf.saved_model.save(module, str(source), signatures=module.probability)
+        for name, kind in FORMATS.items():
+            run = kind.open(kind.convert(source, Path(folder) / f"model{kind.suffix}"))
+            results["dice_with_keras"][name] = compare(predictor, run)
+            speeds[name] = speed_of(lambda run=run: np.asarray(run(image)), 1)
+            print(name, speeds[name], flush=True)
+    return results
+
+
+def speed_of(step: Callable[[], object], slices: int) -> float:
+    """Slices a second of a step that outlines so many."""
+    return slices / statistics.median(times_of(step, repetitions=5, seconds=SECONDS))
+
+
+if __name__ == "__main__":
+    results = measure()
+    write_json(RESULTS, results)
+    print(results)
