@@ -12,7 +12,6 @@ the difference is the optimism of a split by slice. Results go to benchmarks/res
 
 import json
 import random
-import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from running import ROOT, train_and_score
 
-ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 from unet.files import read_table, write_json, write_table  # noqa: E402
 
@@ -43,19 +42,12 @@ class FoldsOptions:
 def measure(options: FoldsOptions) -> None:
     """Train and score what is not there yet, then gather."""
     for part in options.only:
-        run = Path("runs") / f"quick-{part}"
-        if not (run / "metrics.json").exists():
-            if (run / "config.json").exists():
-                arguments = ["--resume", run]
-            else:
-                arguments = ["--quick", "--data", options.folder, "--name", run.name]
-                if part == BY_SLICE:
-                    arguments += ["--patients", table_by_slice(options.folder)]
-                else:
-                    arguments += ["--fold", part]
-            subprocess.run([sys.executable, ROOT / "train.py", *arguments], check=True)
-        if not (run / "evaluation-val" / "summary.json").exists():
-            subprocess.run([sys.executable, ROOT / "evaluate.py", run], check=True)
+        chosen = ["--fold", part]
+        if part == BY_SLICE:
+            chosen = ["--patients", table_by_slice(options.folder)]
+        train_and_score(
+            Path("runs") / f"quick-{part}", ["--quick", "--data", options.folder, *chosen]
+        )
     runs = [Path("runs") / f"quick-{part}" for part in FoldsOptions.only]
     if all((run / "evaluation-val" / "summary.json").exists() for run in runs):
         write_json(options.output, gather(runs[:-1], runs[-1]))

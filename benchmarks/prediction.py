@@ -4,8 +4,8 @@ Usage:
 
     python benchmarks/prediction.py FOLDER          PNGs of 512 x 512 pixels, as Kaggle has them
 
-The machine must be idle. predict.py runs as users run it, on links to FOLDER's images under new names; a first
-run, which fills the disk's cache, does not count.
+The machine must be idle. predict.py runs as users run it, on links to FOLDER's images under new names; a
+first run, which fills the disk's cache, does not count.
 The author's loop reads, scales, predicts and writes one image after the other with the data set
 author's network, as his test script does. Results go to benchmarks/results/prediction.json.
 """

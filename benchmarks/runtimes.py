@@ -4,10 +4,10 @@ Usage:
 
     python benchmarks/runtimes.py
 
-The machine must be idle; tests/requirements.txt and openvino must be installed. The network that comes with the
-project is exported in each format, in float32 with preprocessing and mirror averaging inside, and outlines
-simulated slices of 512 x 512 pixels one at a time; beside it what predict.py uses, in batches. Results go to
-benchmarks/results/runtimes.json.
+The machine must be idle; tests/requirements.txt and openvino must be installed. The network that comes with
+the project is exported in each format, in float32 with preprocessing and mirror averaging inside, and
+outlines simulated slices of 512 x 512 pixels one at a time; beside it what predict.py uses, in batches.
+Results go to benchmarks/results/runtimes.json.
 """
 
 import statistics
@@ -15,9 +15,9 @@ import sys
 import tempfile
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 from timing import times_of
 
 ROOT = Path(__file__).parent.parent
@@ -47,9 +47,8 @@ def measure() -> dict:
     speeds = results["slices_per_second"]
     for precision in ("float32", "mixed_bfloat16"):
         predictor = Predictor(SavedRun.open(None), precision=precision)
-        batch = [image] * predictor.batch_size
-        speed = speed_of(lambda: predictor(batch), predictor.batch_size)
-        speeds[f"predict.py, {precision}"] = speed
+        step = partial(predictor, [image] * predictor.batch_size)
+        speeds[f"predict.py, {precision}"] = speed_of(step, predictor.batch_size)
     predictor = Predictor(SavedRun.open(None), precision="float32")
     module = with_preprocessing(predictor)
     with tempfile.TemporaryDirectory() as folder:
@@ -58,7 +57,7 @@ def measure() -> dict:
         for name, kind in FORMATS.items():
             run = kind.open(kind.convert(source, Path(folder) / f"model{kind.suffix}"))
             results["dice_with_keras"][name] = compare(predictor, run)
-            speeds[name] = speed_of(lambda run=run: np.asarray(run(image)), 1)
+            speeds[name] = speed_of(partial(run, image), 1)
             print(name, speeds[name], flush=True)
     return results
 

@@ -1,0 +1,104 @@
+"""Which change of the recipe helps on patients never seen? Small proxies, paired over patients.
+
+Usage:
+
+    python benchmarks/trials.py FOLDER
+    python benchmarks/trials.py FOLDER --only "batch Dice" "no copy-paste"
+
+FOLDER holds the real data. Every trial trains the same small network at 128 pixels, with one change, on the
+published split and on one of the five folds: a gain counts only where both agree. Trainings that are finished
+are kept in runs/, one that was stopped goes on; it needs no idle machine. Results go to
+benchmarks/results/trials.json; trials that are there and not run now stay.
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import tyro
+from running import ROOT, train_and_score
+
+sys.path.insert(0, str(ROOT))
+from unet.files import read_table, write_json  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results" / "trials.json"
+PROXY = "--size 128 --model.width 16 --model.depth 5 --epochs 12 --learning-rate 4e-3"
+SPLITS = {"published": "", "fold 2": "--fold 2"}
+BASELINE = "the default"
+TRIALS = {
+    BASELINE: "",
+    "another seed": "--seed 1",
+    "no copy-paste": "--augmentation.copy-paste 0",
+    "batch Dice": "--dice batch",
+    "dropout 0.2 at the bottleneck": "--model.dropout 0.2",
+    "weight decay 0.1": "--weight-decay 0.1",
+    "greys changed twice as often": (
+        "--augmentation.brightness 0.3 --augmentation.contrast 0.3 --augmentation.gamma 0.6 "
+        "--augmentation.inverted-gamma 0.2 --augmentation.noise 0.2"
+    ),
+    "scaling 0.6 to 1.6, shift 0.15": (
+        "--augmentation.scale-min 0.6 --augmentation.scale-max 1.6 --augmentation.shift 0.15"
+    ),
+    "average over a tenth of the steps": "--ema 0.1",
+}
+
+
+@dataclass(frozen=True)
+class TrialsOptions:
+    """What to try."""
+
+    folder: tyro.conf.Positional[Path]
+    """Folder with images/, masks/ and patients.csv."""
+    only: tuple[str, ...] = tuple(TRIALS)
+    """Which trials."""
+
+
+def measure(options: TrialsOptions) -> None:
+    """Run the trials; results are written after each."""
+    from unet.metrics import interval_over_patients
+    from unet.saved_run import installed_versions, machine_description
+
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"trials": {}}
+    baseline = [row for rows in scores_of(BASELINE, options.folder).values() for row in rows]
+    for name in options.only:
+        scores = scores_of(name, options.folder)
+        rows = [row for some in scores.values() for row in some]
+        gain = np.array([dice_of(row) for row in rows]) - [dice_of(row) for row in baseline]
+        patients = np.array([row["patient"] for row in rows])
+        kept["trials"][name] = {
+            "options": TRIALS[name],
+            "dice": {
+                split: float(np.mean([*map(dice_of, some)])) for split, some in scores.items()
+            },
+            "gain": float(gain.mean()),
+            "gain_interval": list(interval_over_patients(gain, patients)),
+        }
+        print(name, kept["trials"][name], flush=True)
+        kept |= {
+            "date": f"{datetime.now():%Y-%m-%d}",
+            "machine": machine_description(),
+            "versions": installed_versions(),
+            "proxy": PROXY,
+        }
+        write_json(RESULTS, kept)
+
+
+def scores_of(trial: str, folder: Path) -> dict[str, list[dict]]:
+    """Rows of per_slice.csv on each split."""
+    scores = {}
+    for split, chosen in SPLITS.items():
+        run = Path("runs") / f"trial-{trial}-{split}".replace(" ", "-").replace(",", "")
+        arguments = ["--data", folder, *PROXY.split(), *chosen.split(), *TRIALS[trial].split()]
+        scores[split] = read_table(train_and_score(run, arguments) / "per_slice.csv")
+    return scores
+
+
+def dice_of(row: dict) -> float:
+    return float(row["dice"])
+
+
+if __name__ == "__main__":
+    measure(tyro.cli(TrialsOptions, description=__doc__))
