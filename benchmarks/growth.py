@@ -42,19 +42,22 @@ class GrowthOptions:
 
 
 def measure(options: GrowthOptions) -> None:
-    """All points; results are written after each."""
+    """All points; results are written after each. Those that are there and not varied now stay."""
+    kept = json.loads(options.output.read_text())["points"] if options.output.exists() else []
     results = {
         "date": f"{datetime.now():%Y-%m-%d}",
         "machine": machine_description(),
         "versions": installed_versions(),
         "usual": USUAL,
-        "points": [],
+        "points": [point for point in kept if point["varied"] not in options.only],
     }
     with tempfile.TemporaryDirectory() as temporary:
         for varied in options.only:
             for value in VALUES[varied]:
                 point = USUAL | {varied: value}
-                point = {"varied": varied} | point | measure_point(point, Path(temporary))
+                same = [one for one in results["points"] if point.items() <= one.items()]
+                measured = same[0] if same else measure_point(point, Path(temporary))
+                point = measured | {"varied": varied} | point
                 print(point, flush=True)
                 results["points"].append(point)
                 write_json(options.output, results)
