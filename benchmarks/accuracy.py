@@ -11,7 +11,7 @@ learned from a number of slices does not depend on how busy the machine is, so m
 over the idle speed (validation takes none). Each peer trains from scratch on the same slices of the
 published split with our loss, about our augmentation, AdamW and a cosine schedule over as many slices
 as it does in --minutes; ours come from the history of finished runs. Results go to
-benchmarks/results/accuracy.json; curves that are there and not measured now stay.
+benchmarks/results/accuracy.json; speeds and curves that are there and not measured now stay.
 """
 
 import json
@@ -59,7 +59,7 @@ class Speeds:
         from unet.saved_run import installed_versions, machine_description
 
         results |= {"machine": machine_description(), "versions": installed_versions()}
-        results["speeds"] = {}
+        results.setdefault("speeds", {})
         with tempfile.TemporaryDirectory() as temporary:
             slices = save_slices(self.folder, Path(temporary))
             for peer in self.only:

@@ -35,7 +35,7 @@ def train(job: dict) -> None:
     steps = job.get("steps", 10_000)
     warmup = round(WARMUP * steps)
     schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, steps - warmup, 0.0, None, LEARNING_RATE, warmup
+        0.0, steps - warmup, warmup_target=LEARNING_RATE, warmup_steps=warmup
     )
     model = plain_unet(activation=None)
     model.compile(
