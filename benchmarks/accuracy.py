@@ -38,6 +38,8 @@ RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
 SIZE = 256
 BATCH = 16
 MINUTES_BETWEEN_POINTS = 5
+# Of the peers: a warm-up over this share of the steps, then a cosine.
+SCHEDULE = {"learning_rate": 1e-3, "warmup": 0.05}
 Peer = Literal["author", "smp-resnet18", "smp-resnet34", "monai-basicunet", "nnunet-plain"]
 OURS = {"ours, --quick": ["--quick"], "ours": []}
 
@@ -172,7 +174,7 @@ def job_of(peer: str, slices: Path) -> dict:
     """What the worker has to know: the network and its fastest setting, and the data."""
     best = json.loads(SPEED.read_text())["best"][peer]["training"]
     setting = {key: best[key] for key in ("precision", "mode")}
-    return {"network": peer, "batch": BATCH, "slices": str(slices)} | setting
+    return {"network": peer, "batch": BATCH, "slices": str(slices)} | setting | SCHEDULE
 
 
 def run_peer(job: dict, python: Path):

@@ -6,17 +6,15 @@ import sys
 import keras
 import numpy as np
 import tensorflow as tf
-from speed_keras import plain_unet
+from speed_keras import POLICIES, plain_unet
 from timing import tell, times_of
 
 from unet.data import Slices, training_batches, validation_batches
 from unet.devices import use_precision
+from unet.learner import learning_rate_schedule
 from unet.losses import segmentation_loss
 from unet.metrics import MeanDice
-from unet.options import AugmentationConfig
-
-LEARNING_RATE = 1e-3
-WARMUP = 0.05
+from unet.options import AugmentationConfig, TrainingOptions
 
 
 def train(job: dict) -> None:
@@ -25,7 +23,7 @@ def train(job: dict) -> None:
     Our augmentation and loss, AdamW with a warm-up and a cosine over the steps.
     """
     keras.utils.set_random_seed(0)
-    use_precision({"float32": "float32", "bfloat16": "mixed_bfloat16"}[job["precision"]])
+    use_precision(POLICIES[job["precision"]])
     with np.load(job["slices"]) as content:
         train_slices, val_slices = (
             slices_from(content[f"{part}_images"], content[f"{part}_masks"])
@@ -33,13 +31,10 @@ def train(job: dict) -> None:
         )
     # Timing ends long before.
     steps = job.get("steps", 10_000)
-    warmup = round(WARMUP * steps)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, steps - warmup, warmup_target=LEARNING_RATE, warmup_steps=warmup
-    )
+    schedule = TrainingOptions(learning_rate=job["learning_rate"], warmup=job["warmup"])
     model = plain_unet(activation=None)
     model.compile(
-        keras.optimizers.AdamW(schedule, weight_decay=0.01),
+        keras.optimizers.AdamW(learning_rate_schedule(schedule, steps), weight_decay=0.01),
         lambda masks, logits: segmentation_loss(masks, logits, "image"),
         jit_compile=job["mode"] == "xla",
     )

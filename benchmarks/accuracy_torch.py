@@ -12,9 +12,6 @@ from speed_torch import NETWORKS, PACKAGES, loss_of, version
 from timing import tell, times_of
 from torch import Tensor, nn
 
-LEARNING_RATE = 1e-3
-WARMUP = 0.05
-
 
 def augment(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     """Rotation, scaling, shift, mirroring, gamma and brightness in the ranges that ours has."""
@@ -72,15 +69,15 @@ def train(job: dict) -> None:
         run = torch.compile(network, options={"layout_optimization": layout == torch.channels_last})
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=job["precision"] == "bfloat16")
     optimizer = torch.optim.AdamW(
-        network.parameters(), LEARNING_RATE, weight_decay=0.01, fused=True
+        network.parameters(), job["learning_rate"], weight_decay=0.01, fused=True
     )
     batches = endless_batches(len(images), job["batch"])
 
     def step(done: float) -> None:
         """One step; `done` is the share of the schedule that is over."""
-        rate = min(done / WARMUP, 0.5 + 0.5 * math.cos(math.pi * done))
+        rate = min(done / job["warmup"], 0.5 + 0.5 * math.cos(math.pi * done))
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * rate
+            group["lr"] = job["learning_rate"] * rate
         chosen = next(batches)
         batch, truth = augment(images[chosen].float() / 255, masks[chosen].float())
         optimizer.zero_grad()

@@ -14,6 +14,9 @@ from unet.model import build_unet, flops
 from unet.options import ModelConfig, TrainingOptions
 from unet.saved_run import installed_versions, machine_description
 
+# What Keras calls the number formats of speed.py.
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
 
 def plain_unet(activation: str | None = "sigmoid") -> keras.Model:
     """The U-Net that the author of the Kaggle data set trains: 64 to 512 channels, bottleneck 1024."""
@@ -59,7 +62,7 @@ TRAININGS = {"ours": our_training, "author": author_training}
 
 def measure(job: Job) -> None:
     """Speeds of a network on random slices; inference first, or its peak memory would be training's."""
-    use_precision({"float32": "float32", "bfloat16": "mixed_bfloat16"}[job.precision])
+    use_precision(POLICIES[job.precision])
     images = tf.random.uniform((job.batch, job.size, job.size, 1))
     masks = tf.cast(tf.random.uniform(images.shape) < 0.02, tf.float32)
     model, train = TRAININGS[job.network](job, images, masks)

@@ -62,16 +62,15 @@ def measure(options: TrialsOptions) -> None:
     from unet.saved_run import installed_versions, machine_description
 
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"trials": {}}
-    baseline = [row for rows in scores_of(BASELINE, options.folder).values() for row in rows]
+    baseline = all_dice(scores_of(BASELINE, options.folder))
     for name in options.only:
         scores = scores_of(name, options.folder)
-        rows = [row for some in scores.values() for row in some]
-        gain = np.array([dice_of(row) for row in rows]) - [dice_of(row) for row in baseline]
-        patients = np.array([row["patient"] for row in rows])
+        gain = all_dice(scores) - baseline
+        patients = np.array([row["patient"] for rows in scores.values() for row in rows])
         kept["trials"][name] = {
             "options": TRIALS[name],
             "dice": {
-                split: float(np.mean([*map(dice_of, some)])) for split, some in scores.items()
+                split: float(all_dice({split: rows}).mean()) for split, rows in scores.items()
             },
             "gain": float(gain.mean()),
             "gain_interval": list(interval_over_patients(gain, patients)),
@@ -96,8 +95,9 @@ def scores_of(trial: str, folder: Path) -> dict[str, list[dict]]:
     return scores
 
 
-def dice_of(row: dict) -> float:
-    return float(row["dice"])
+def all_dice(scores: dict[str, list[dict]]) -> np.ndarray:
+    """Dice of every slice, the splits one after the other."""
+    return np.array([float(row["dice"]) for rows in scores.values() for row in rows])
 
 
 if __name__ == "__main__":
