@@ -2,16 +2,17 @@
 
 Usage:
 
-    python benchmarks/accuracy.py speeds FOLDER --peers-python /tmp/venv-peers/bin/python
+    python benchmarks/accuracy.py speeds FOLDER
     python benchmarks/accuracy.py curves FOLDER --peers-python /tmp/venv-peers/bin/python --runs runs/A runs/B
 
-FOLDER holds the real data. The first command needs an idle machine: it times each network's training as it
-is, with augmentation, in the setting that speed.py found fastest. The second may take its time: what is
-learned from a number of slices does not depend on how busy the machine is, so minutes are the slices seen
-over the idle speed (validation takes none). Each peer trains from scratch on the same slices of the
-published split with our loss, about our augmentation, AdamW and a cosine schedule over as many slices
-as it does in --minutes; ours come from the history of finished runs. Results go to
-benchmarks/results/accuracy.json; speeds and curves that are there and not measured now stay.
+FOLDER holds the real data. The first command needs an idle machine, of the kind that speed.py ran on: it
+times our training as it is, with augmentation. The second may take its time: what is learned from a number
+of slices does not depend on how busy the machine is, so minutes are the slices seen over the idle speed
+(validation takes none). A peer's speed is that of its network alone in speed.json: its data and
+augmentation cost nothing. Each peer trains from scratch on the same slices of the published split with our
+loss, about our augmentation, AdamW and a cosine schedule over as many slices as it does in --minutes; ours
+come from the history of finished runs. Results go to benchmarks/results/accuracy.json; speeds and curves
+that are there and not measured now stay.
 """
 
 import json
@@ -37,7 +38,7 @@ SPEED = ROOT / "benchmarks" / "results" / "speed.json"
 RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
 SIZE = 256
 BATCH = 16
-MINUTES_BETWEEN_POINTS = 5
+MINUTES_BETWEEN_POINTS = 10
 # Of the peers: a warm-up over this share of the steps, then a cosine.
 SCHEDULE = {"learning_rate": 1e-3, "warmup": 0.05}
 Peer = Literal["author", "smp-resnet18", "smp-resnet34", "monai-basicunet", "nnunet-plain"]
@@ -46,37 +47,20 @@ OURS = {"ours, --quick": ["--quick"], "ours": []}
 
 @dataclass(frozen=True)
 class Speeds:
-    """Time each network's training on the idle machine."""
+    """Time our training on the idle machine: two epochs of each recipe."""
 
     folder: tyro.conf.Positional[Path]
     """Folder with images/, masks/ and patients.csv."""
-    peers_python: Path
-    """Python of the peers' environment."""
-    only: tuple[Peer, ...] = Peer.__args__
-    """Which peers to time."""
-    seconds: float = 60.0
-    """Time each peer for so long; ours for two epochs."""
 
     def measure(self, results: dict) -> None:
         from unet.saved_run import installed_versions, machine_description
 
         results |= {"machine": machine_description(), "versions": installed_versions()}
-        results.setdefault("speeds", {})
+        speeds = results["speeds"] = {}
         with tempfile.TemporaryDirectory() as temporary:
-            slices = save_slices(self.folder, Path(temporary))
-            for peer in self.only:
-                job = job_of(peer, slices) | {"seconds": self.seconds}
-                speed = {"precision": job["precision"], "mode": job["mode"]}
-                for told in run_peer(job, self.peers_python):
-                    speed |= told
-                results["speeds"][peer] = speed
-                results["versions"] |= speed.pop("versions", {})
-                print(peer, speed, flush=True)
-                keep(results)
             for name, options in OURS.items():
-                speed = our_speed(self.folder, options, Path(temporary))
-                results["speeds"][name] = speed
-                print(name, speed, flush=True)
+                speeds[name] = our_speed(self.folder, options, Path(temporary))
+                print(name, speeds[name], flush=True)
                 keep(results)
 
 
@@ -104,11 +88,17 @@ class Curves:
         with tempfile.TemporaryDirectory() as temporary:
             slices = save_slices(self.folder, Path(temporary)) if self.only else None
             for peer in self.only:
-                per_minute = 60 * results["speeds"][peer]["slices_per_second"] / BATCH
-                job = job_of(peer, slices) | {
+                best = json.loads(SPEED.read_text())["best"][peer]["training"]
+                per_minute = 60 * best["slices_per_second"] / BATCH
+                job = {
+                    "network": peer,
+                    "precision": best["precision"],
+                    "mode": best["mode"],
+                    "batch": BATCH,
+                    "slices": str(slices),
                     "steps": round(self.minutes * per_minute),
                     "steps_between_points": round(MINUTES_BETWEEN_POINTS * per_minute),
-                }
+                } | SCHEDULE
                 curve = {"minutes": self.minutes, "points": []}
                 for told in run_peer(job, self.peers_python):
                     if "val_dice" in told:
@@ -168,13 +158,6 @@ def save_slices(folder: Path, temporary: Path) -> Path:
     path = temporary / "slices.npz"
     np.savez(path, **arrays)
     return path
-
-
-def job_of(peer: str, slices: Path) -> dict:
-    """What the worker has to know: the network and its fastest setting, and the data."""
-    best = json.loads(SPEED.read_text())["best"][peer]["training"]
-    setting = {key: best[key] for key in ("precision", "mode")}
-    return {"network": peer, "batch": BATCH, "slices": str(slices)} | setting | SCHEDULE
 
 
 def run_peer(job: dict, python: Path):

@@ -1,4 +1,4 @@
-"""Worker of accuracy.py in the project's environment: trains the data set author's network, or times it."""
+"""Worker of accuracy.py in the project's environment: trains the data set author's network."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from speed_keras import POLICIES, plain_unet
-from timing import tell, times_of
+from timing import tell
 
 from unet.data import Slices, training_batches, validation_batches
 from unet.devices import use_precision
@@ -18,7 +18,7 @@ from unet.options import AugmentationConfig, TrainingOptions
 
 
 def train(job: dict) -> None:
-    """Time training for job["seconds"], or train job["steps"] steps and tell the Dice now and then.
+    """Train job["steps"] steps and tell the Dice now and then.
 
     Our augmentation and loss, AdamW with a warm-up and a cosine over the steps.
     """
@@ -29,8 +29,7 @@ def train(job: dict) -> None:
             slices_from(content[f"{part}_images"], content[f"{part}_masks"])
             for part in ("train", "val")
         )
-    # Timing ends long before.
-    steps = job.get("steps", 10_000)
+    steps = job["steps"]
     schedule = TrainingOptions(learning_rate=job["learning_rate"], warmup=job["warmup"])
     model = plain_unet(activation=None)
     model.compile(
@@ -48,10 +47,6 @@ def train(job: dict) -> None:
             AugmentationConfig(),
         )  # fmt: skip
     )
-    if "seconds" in job:
-        times = times_of(lambda: model.train_on_batch(*next(batches)), 5, job["seconds"])
-        tell({"slices_per_second": job["batch"] * len(times) / sum(times)})
-        return
     for number in range(1, steps + 1):
         model.train_on_batch(*next(batches))
         if number % job["steps_between_points"] == 0 or number == steps:

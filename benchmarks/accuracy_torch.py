@@ -1,4 +1,4 @@
-"""Worker of accuracy.py in the peers' environment: trains a PyTorch network, or times its training."""
+"""Worker of accuracy.py in the peers' environment: trains a PyTorch network."""
 
 import json
 import math
@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 import torch.nn.functional as F
-from speed_torch import NETWORKS, PACKAGES, loss_of, version
-from timing import tell, times_of
+from speed_torch import NETWORKS, loss_of
+from timing import tell
 from torch import Tensor, nn
 
 
@@ -53,7 +53,7 @@ def validation_dice(network: nn.Module, images: Tensor, masks: Tensor, batch: in
 
 
 def train(job: dict) -> None:
-    """Time training for job["seconds"], or train job["steps"] steps and tell the Dice now and then.
+    """Train job["steps"] steps and tell the Dice now and then.
 
     AdamW with a warm-up and a cosine over the steps.
     """
@@ -86,15 +86,6 @@ def train(job: dict) -> None:
         loss_of(outputs, truth).backward()
         optimizer.step()
 
-    if "seconds" in job:
-        times = times_of(lambda: step(0.5), repetitions=5, seconds=job["seconds"])
-        tell(
-            {
-                "slices_per_second": job["batch"] * len(times) / sum(times),
-                "versions": {name: version(name) for name in PACKAGES},
-            }
-        )
-        return
     for number in range(1, job["steps"] + 1):
         step(number / job["steps"])
         if number % job["steps_between_points"] == 0 or number == job["steps"]:

@@ -11,6 +11,8 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 PRETRAINED = ROOT / "unet" / "pretrained"
@@ -46,18 +48,22 @@ def markdown_table(*rows: tuple[str, ...]) -> str:
     return "\n".join([headings, "|" + " --- |" * len(rows[0]), *rest])
 
 
+def mean_and_interval(figure: dict) -> str:
+    low, high = figure["interval"]
+    return f"{figure['mean']:.3f} ({low:.3f} to {high:.3f})"
+
+
 def score_table(scores: dict) -> str:
     """Scores of all slices and by tumor type as a table."""
     interval = "Dice (95 % interval over patients)"
     rows = [("tumor", "slices", "patients", interval, "IoU", "missed whole")]
     for name, group in scores.items():
-        mean, (low, high) = group["dice"]["mean"], group["dice"]["interval"]
         rows.append(
             (
                 name,
                 f"{group['slices']}",
                 f"{group['patients']}",
-                f"{mean:.3f} ({low:.3f} to {high:.3f})",
+                mean_and_interval(group["dice"]),
                 f"{group['iou']['mean']:.3f}",
                 f"{group['tumors_missed_whole']:.1%}",
             )
@@ -99,12 +105,11 @@ def folds() -> str:
     if not kept:
         return ""
     everything = kept["scores"]["all"]
-    low, high = everything["dice"]["interval"]
     leaky = kept["split_by_slice"]["all"]["dice"]["mean"]
     each = ", ".join(f"{dice:.3f}" for dice in kept["dice_of_each_fold"])
     return (
         f"`python train.py --quick` on five folds over the training and validation patients: Dice "
-        f"{everything['dice']['mean']:.3f} ({low:.3f} to {high:.3f}) over all {everything['patients']} "
+        f"{mean_and_interval(everything['dice'])} over all {everything['patients']} "
         f"patients, each scored by the fold that was not trained on them (though they chose its epoch and "
         f"threshold); the folds one by one: {each}. *{where(kept['machine'], kept['versions'])}.*\n\n"
         f"**What a split by slice pretends.** The same recipe with a random fifth of the *slices* put "
@@ -121,36 +126,43 @@ def accuracy() -> str:
     rows = [("Dice after", *(f"{minutes} minutes" for minutes in MINUTES), "slices/s")]
     for name, points in sorted(curves.items(), key=lambda pair: -dice_at(pair[1], MINUTES[-1])):
         dice = [f"{dice_at(points, minutes):.3f}" for minutes in MINUTES]
-        rows.append((name_of(name), *dice, f"{kept['speeds'][name]['slices_per_second']:.1f}"))
+        rows.append((name_of(name), *dice, f"{idle_speeds()[name]:.1f}"))
     return (
         "![Validation Dice against minutes of training](docs/accuracy.png)\n\n"
         + markdown_table(*rows)
         + "\n\nEvery network trained from scratch on the same slices and two cores, the others with our "
         "loss, about our augmentation and a schedule made for 45 minutes; Dice of single slices at 256 "
-        "pixels, threshold 0.5. Minutes are slices seen over the speed of training on the idle machine "
-        "([benchmarks/accuracy.py](benchmarks/accuracy.py)); a table's figure is that of the last check "
-        f"before. Ours waited for data in {kept['speeds']['ours']['waiting_for_data']:.1%} of the time. "
+        "pixels, threshold 0.5. Minutes are slices seen over the speed of training on the idle machine, of "
+        "the others without the time for data and augmentation "
+        "([benchmarks/accuracy.py](benchmarks/accuracy.py)); between two checks a straight line is taken. "
+        f"Ours waited for data in {kept['speeds']['ours']['waiting_for_data']:.1%} of the time. "
         f"*{where(kept['machine'], kept['versions'])}.*"
     )
 
 
+def idle_speeds() -> dict[str, float]:
+    """Slices a second that each network trains: ours with its data, the others' alone."""
+    ours = read(RESULTS / "accuracy.json").get("speeds", {})
+    others = read(RESULTS / "speed.json").get("best", {})
+    trained = ours | {name: best["training"] for name, best in others.items() if name != "ours"}
+    return {name: told["slices_per_second"] for name, told in trained.items() if told}
+
+
 def accuracy_curves() -> dict[str, list[tuple[float, float]]]:
     """(minutes, Dice) of each check of each network that was trained and timed."""
-    kept = read(RESULTS / "accuracy.json")
-    per_minute = {
-        name: 60 * told["slices_per_second"] for name, told in kept.get("speeds", {}).items()
-    }
+    speeds = idle_speeds()
     return {
-        name: [(point["slices"] / per_minute[name], point["val_dice"]) for point in curve["points"]]
-        for name, curve in kept.get("curves", {}).items()
-        if name in per_minute
+        name: [
+            (point["slices"] / speeds[name] / 60, point["val_dice"]) for point in curve["points"]
+        ]
+        for name, curve in read(RESULTS / "accuracy.json").get("curves", {}).items()
+        if name in speeds
     }
 
 
 def dice_at(points: list[tuple[float, float]], minutes: float) -> float:
-    """Dice at the last check until then; 0 before the first."""
-    # Checks are meant to be at round minutes: not a step too late.
-    return max((point for point in points if point[0] <= minutes + 0.5), default=(0, 0.0))[1]
+    """Dice then: on the line between two checks, the last one's after them, from 0 at the start."""
+    return float(np.interp(minutes, *zip((0, 0), *points, strict=True)))
 
 
 def name_of(curve: str) -> str:

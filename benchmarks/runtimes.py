@@ -29,9 +29,7 @@ SECONDS = 10.0
 
 
 def measure() -> dict:
-    import tensorflow as tf
-
-    from unet.export import FORMATS, compare, with_preprocessing
+    from unet.export import FORMATS, compare, save, with_preprocessing
     from unet.inference import Predictor
     from unet.phantoms import phantom_slice
     from unet.saved_run import SavedRun, installed_versions, machine_description
@@ -52,8 +50,7 @@ def measure() -> dict:
     predictor = Predictor(SavedRun.open(None), precision="float32")
     module = with_preprocessing(predictor)
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "saved_model"
-        tf.saved_model.save(module, str(source), signatures=module.probability)
+        source = save(module, Path(folder))
         for name, kind in FORMATS.items():
             run = kind.open(kind.convert(source, Path(folder) / f"model{kind.suffix}"))
             results["dice_with_keras"][name] = compare(predictor, run)

@@ -30,7 +30,7 @@ from unet.files import read_table, write_json, write_whole  # noqa: E402
 from unet.inference import Prediction, Predictor  # noqa: E402
 from unet.model import build_unet  # noqa: E402
 from unet.options import MAX_PIXELS, QUICK, EvaluationOptions, TrainingOptions  # noqa: E402
-from unet.outlining import LIKELY  # noqa: E402
+from unet.outlining import rule_in_words  # noqa: E402
 from unet.preprocessing import to_training_image  # noqa: E402
 from unet.quality import confidence, fit_quality  # noqa: E402
 from unet.saved_run import PRETRAINED, SavedRun  # noqa: E402
@@ -162,9 +162,7 @@ def card(run: SavedRun, summary: dict) -> str:
             precision=config.precision,
             machine=config.machine,
             versions=", ".join(f"{name} {number}" for name, number in config.versions.items()),
-            threshold=config.threshold,
-            peak=config.peak,
-            likely=LIKELY,
+            rule=rule_in_words(config.threshold, config.peak),
             scores=score_table(summary["scores"]),
         )
     )

@@ -8,6 +8,7 @@ from unet.outlining import (
     THRESHOLDS,
     best_rule,
     dice_by_rule,
+    rule_in_words,
     to_mask,
     without_weak_regions,
 )
@@ -81,3 +82,10 @@ def test_the_best_rule_and_of_equal_ones_the_plainest():
     assert best_rule(dice) == (0.5, 0.0)
     dice[12, 4] = 1
     assert best_rule(dice) == (pytest.approx(0.65), 0.9)
+
+
+def test_a_rule_is_told_in_words():
+    assert rule_in_words(0.5, 0.0) == "from a probability of 0.5 on"
+    assert rule_in_words(0.3, 0.95) == (
+        "from a probability of 0.3 on, in regions that reach 0.95, or else in the strongest that reaches 0.5"
+    )

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from unet.command_line import parse, run
 from unet.files import UserError, write_whole
 from unet.options import ExportOptions
-from unet.outlining import LIKELY
+from unet.outlining import rule_in_words
 
 # Sizes of the simulated slices that are compared: larger and smaller than the network's, not square.
 SIZES = ((256, 256), (512, 512), (300, 200), (97, 131), (512, 512), (181, 256))
@@ -36,7 +36,6 @@ def export(options: ExportOptions) -> None:
     missing = [name for name in kind.packages if not find_spec(name)]
     if missing:
         raise UserError(f"--format {options.format} needs: pip install {' '.join(missing)}")
-    import tensorflow as tf
 
     from unet.inference import Predictor
     from unet.saved_run import SavedRun
@@ -48,9 +47,7 @@ def export(options: ExportOptions) -> None:
     predictor = Predictor(saved, mirror=options.mirror, precision="float32")
     module = with_preprocessing(predictor)
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "saved_model"
-        tf.saved_model.save(module, str(source), signatures=module.probability)
-        made = kind.convert(source, Path(folder) / f"model{kind.suffix}")
+        made = kind.convert(save(module, Path(folder)), Path(folder) / f"model{kind.suffix}")
         dice = compare(predictor, kind.open(made))
         if dice < LEAST_DICE:
             raise UserError(
@@ -59,10 +56,18 @@ def export(options: ExportOptions) -> None:
             )
         keep(made, output)
     print(
-        f"'{output}' agrees with Keras: Dice {dice:.4f} on simulated slices. Tumor is where it reaches "
-        f"{predictor.threshold:g}, in regions that reach {predictor.peak:g}, or else in the strongest that "
-        f"reaches {LIKELY:g}."
+        f"'{output}' agrees with Keras: Dice {dice:.4f} on simulated slices. It outlines tumor "
+        f"{rule_in_words(predictor.threshold, predictor.peak)}."
     )
+
+
+def save(module, folder: Path) -> Path:
+    """What with_preprocessing made, as a saved model in that folder: what every format is made from."""
+    import tensorflow as tf
+
+    path = folder / "saved_model"
+    tf.saved_model.save(module, str(path), signatures=module.probability)
+    return path
 
 
 def keep(made: Path, output: Path) -> None:

@@ -32,6 +32,16 @@ def to_mask(probability: np.ndarray, threshold: float, peak: float) -> np.ndarra
     return mask
 
 
+def rule_in_words(threshold: float, peak: float) -> str:
+    """What to_mask outlines, for model cards and exports."""
+    words = f"from a probability of {threshold:g} on"
+    if peak > threshold:
+        words += (
+            f", in regions that reach {peak:g}, or else in the strongest that reaches {LIKELY:g}"
+        )
+    return words
+
+
 def reachable(peak: float | np.ndarray, probability: np.ndarray) -> float | np.ndarray:
     """The peak, or where no pixel reaches it the highest probability, but not below LIKELY."""
     return np.minimum(peak, max(LIKELY, float(probability.max())))
