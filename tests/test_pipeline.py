@@ -2,14 +2,17 @@
 
 import csv
 import json
+import os
 import resource
 import shutil
+import subprocess
+import sys
 
 import cv2
 import numpy as np
 import pytest
 from conftest import TINY, write_image, write_pairs
-from ready import run_script
+from ready import ROOT, run_script
 
 from unet.data import load_slices
 from unet.evaluation import gallery_choice
@@ -231,12 +234,29 @@ def test_help_answers_at_once_without_tensorflow(script, tmp_path):
     seconds = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = run_script(script, "--help", cwd=tmp_path)
+        # Not by run_script: that begins with the libraries imported.
+        command = [sys.executable, ROOT / f"{script}.py", "--help"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         # The processor's time: other tests may run beside this one.
         seconds.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
     assert done.returncode == 0 and "usage" in done.stdout
     assert min(seconds) < 0.5
+
+
+@pytest.mark.parametrize("streams", ["terminal", "terminal, NO_COLOR", "errors in a file"])
+def test_colors_are_for_terminals_that_want_them(streams, tmp_path):
+    terminal, seen = os.openpty()
+    with open(tmp_path / "errors", "w+b") as errors:
+        subprocess.run(
+            [sys.executable, ROOT / "train.py", "--epochs", "many"],
+            env=os.environ | {"NO_COLOR": "1" if "NO_COLOR" in streams else "", "TERM": "xterm"},
+            stdout=seen,
+            stderr=errors if "file" in streams else seen,
+        )
+        errors.seek(0)
+        told = errors.read() if "file" in streams else os.read(terminal, 10_000)
+    assert b"--epochs" in told and (b"\x1b" in told) == (streams == "terminal")
 
 
 def faults():

@@ -20,6 +20,9 @@ def parse(options: type, description: str, default: object = None):
 
     --help and mistakes end the process here, before TensorFlow is imported.
     """
+    if os.environ.get("NO_COLOR") or not sys.stderr.isatty():
+        # Tyro looks at standard output only, and mistakes go to the other.
+        tyro._experimental_options["ansi_codes"] = False
     parsed = tyro.cli(options, description=description, default=default)
     check(parsed)
     return parsed
