@@ -32,7 +32,8 @@ class Workers:
     def __init__(self):
         self.index, self.count = place()
         if self.count > 1:
-            print(f"Waiting for all {self.count} workers.", flush=True)
+            if self.is_chief:
+                print(f"Waiting for all {self.count} workers.", flush=True)
             self.strategy = tf.distribute.MultiWorkerMirroredStrategy()
         elif len(tf.config.list_logical_devices("GPU")) > 1:
             self.strategy = tf.distribute.MirroredStrategy()
@@ -62,8 +63,12 @@ class Workers:
         return done if self.is_chief else step()
 
     def _sum(self, value: float) -> float:
-        values = self.strategy.run(lambda: tf.constant(value, tf.float64))
-        return float(self.strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None))
+        return float(self._sum_over_replicas(tf.constant(value, tf.float64)))
+
+    @tf.function
+    def _sum_over_replicas(self, value: tf.Tensor) -> tf.Tensor:
+        values = self.strategy.run(tf.identity, [value])
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
 
     @contextlib.contextmanager
     def runs_folder(self) -> Iterator[Path]:
