@@ -30,6 +30,12 @@ def test_shrinking_averages_and_leaves_a_margin():
     assert steps.resize_into_square(image, 2).tolist() == [[100, 40], [0, 0]]
 
 
+def test_halves_are_rounded_to_even_at_any_size():
+    # Blocks of mean 0.5, 1.5 and 2.5; for uint8 OpenCV itself would give 1, 2 and 3.
+    image = np.array([[0, 1, 1, 2, 2, 3], [0, 1, 1, 2, 2, 3]], np.uint8)
+    assert steps.resize_into_square(image, 3)[1].tolist() == [0, 2, 2]
+
+
 def test_contrast_is_stretched_between_percentiles():
     image = np.full((10, 100), 60, np.uint8)
     image[:5] = 20

@@ -8,7 +8,6 @@ A grey 8-bit image (height, width) of any size goes in, its tumor probability of
 onnx needs the packages onnx, tf2onnx and onnxruntime, openvino onnx, tf2onnx and openvino.
 """
 
-import os
 import shutil
 import tempfile
 import warnings
@@ -20,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from unet.command_line import parse, run
+from unet.command_line import import_tensorflow_quietly, parse, run
 from unet.files import UserError, write_whole
 from unet.options import ExportOptions
 from unet.outlining import rule_in_words
@@ -37,6 +36,7 @@ def export(options: ExportOptions) -> None:
     if missing:
         raise UserError(f"--format {options.format} needs: pip install {' '.join(missing)}")
 
+    import_tensorflow_quietly()
     from unet.inference import Predictor
     from unet.saved_run import SavedRun
 
@@ -127,7 +127,7 @@ def with_preprocessing(predictor):
             height, width = shape[0], shape[1]
             ordered = tf.sort(tf.reshape(grey, [-1]))
             low, high = (percentile(ordered, percent) for percent in PERCENTILES)
-            stretched = tf.round((grey - low) * (255 / tf.maximum(high - low, 1e-6)))
+            stretched = tf.round((grey - low) * 255 / tf.maximum(high - low, 1e-6))
             stretched = tf.clip_by_value(stretched, 0.0, 255.0) * tf.cast(high > low, tf.float32)
             scale = size / tf.maximum(height, width)
             inner_height = tf.maximum(1.0, tf.round(height * scale))
@@ -136,10 +136,7 @@ def with_preprocessing(predictor):
             left = tf.floor((size - inner_width) / 2)
             rows = averages(inner_height, top, height)
             columns = averages(inner_width, left, width)
-            # OpenCV rounds halves up, and of four pixels' mean many are halves.
-            square = tf.floor(
-                tf.matmul(tf.matmul(rows, stretched), columns, transpose_b=True) + 0.5
-            )
+            square = tf.round(tf.matmul(tf.matmul(rows, stretched), columns, transpose_b=True))
             # Its shape is told: convolutions of unknown shapes are slow, or wrong, in some runtimes.
             network_input = tf.reshape(square / 255, (1, predictor.size, predictor.size, 1))
             result = predictor.network_of(network_input)[0, ..., 0]
@@ -276,5 +273,4 @@ FORMATS = {
 
 if __name__ == "__main__":
     options = parse(ExportOptions, __doc__)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    run(lambda: export(options))
+    run(lambda: export(options), uses_tensorflow=False)

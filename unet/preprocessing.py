@@ -20,11 +20,13 @@ def resize_into_square(pixels: np.ndarray, size: int) -> np.ndarray:
     top, left, height, width = placement(*pixels.shape, size)
     shrinks = height < pixels.shape[0] or width < pixels.shape[1]
     # Area averages every pixel when shrinking, where bilinear would skip some.
-    scaled = cv2.resize(
-        pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    )
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    # As float32: for uint8 OpenCV rounds in a way of its own, that an exported network could not repeat.
+    scaled = cv2.resize(pixels.astype(np.float32), (width, height), interpolation=interpolation)
     square = np.zeros((size, size), pixels.dtype)
-    square[top : top + height, left : left + width] = scaled
+    square[top : top + height, left : left + width] = (
+        np.rint(scaled) if pixels.dtype == np.uint8 else scaled
+    )
     return square
 
 
@@ -33,7 +35,7 @@ def stretch_contrast(image: np.ndarray) -> np.ndarray:
     low, high = percentiles(image)
     if high <= low:
         return np.zeros_like(image)
-    stretched = (np.arange(256) - low) * (255 / (high - low))
+    stretched = (np.arange(256) - low) * 255 / (high - low)
     return cv2.LUT(image, np.clip(np.rint(stretched), 0, 255).astype(np.uint8))
 
 
