@@ -264,8 +264,9 @@ def faults():
     no_data = ["train"], "try --data phantom"
     bad_size = ["train", "--data", "pairs", "--size", "100"], "use --size 128"
     no_image = ["predict", "none", "--run", "RUN", "--output", "out"], "'none' names no image"
+    nothing = ["predict", "--run", "RUN", "--output", "out"], "No images are named"
     two_minds = ["train", "--resume", "RUN", "--epochs", "9"], "leave out those of 'epochs'"
-    return [no_run, no_data, bad_size, no_image, two_minds]
+    return [no_run, no_data, bad_size, no_image, nothing, two_minds]
 
 
 @pytest.mark.parametrize(("arguments", "expected"), faults())

@@ -28,6 +28,11 @@ NOT_NEEDED = ["checkpoint-*", "evaluation-*", "tensorboard", "film.npz"]
 # Of what an actor takes at once; its last batch may be small, so there are several.
 BATCHES_AT_ONCE = 8
 SECONDS_TO_CONNECT = 5
+ENVIRONMENT = {
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # Ray is loud: only what ends it is told
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",  # 15 by itself: it would get nothing beside other work
+}
 
 
 def outline_on_ray(
@@ -36,27 +41,38 @@ def outline_on_ray(
     """What outlines inputs, in order, on the cluster at options.ray; UserError where there is none."""
     if not importlib.util.find_spec("ray"):
         raise UserError("--ray needs Ray: pip install -r requirements-ray.txt.")
+    address = "".join(options.ray)
     try:
-        address = re.fullmatch(r"(?:ray://)?(.+):([0-9]+)", options.ray)
-        if address:  # Ray itself would try for many minutes
-            socket.create_connection(address.groups(), timeout=SECONDS_TO_CONNECT).close()
-        # Ray is loud: only what ends it is told.
-        os.environ |= {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+        host = re.fullmatch(r"(?:ray://)?(.+):([0-9]+)", address)
+        if host:  # Ray itself would try for many minutes
+            socket.create_connection(host.groups(), timeout=SECONDS_TO_CONNECT).close()
+        os.environ |= ENVIRONMENT
+        if token_is_there():
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
         with start_up_messages_hidden():
-            connect(run, options.ray)
+            connect(run, address)
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise UserError(f"No Ray cluster at --ray {options.ray}: {reason}.") from error
+        raise UserError(f"No Ray cluster at --ray {address}: {reason}.") from error
     return lambda inputs: stream(inputs, options)
 
 
+def token_is_there() -> bool:
+    """Whether Ray has a token: by itself it shows one only to a cluster that it finds, not to one named."""
+    given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
+    return bool(given) or (Path.home() / ".ray" / "auth_token").exists()
+
+
 def connect(run: SavedRun, address: str) -> None:
-    """Join a cluster, or make one of this machine, and send it the packages and the run."""
+    """Join a cluster, or make one of this machine, and send it the packages and the run.
+
+    Without an address that of RAY_ADDRESS, or the one that was started here; where there is none it is made.
+    """
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.init(
-        None if address == "local" else address,
+        address or None,
         # The cluster's machines need the packages, but neither this program nor the run.
         runtime_env={
             "py_modules": [str(Path(unet.__file__).parent)],

@@ -237,6 +237,7 @@ def segmentation_of(pixels: np.ndarray, paths: list[Path]) -> bytes:
         manufacturer_model_name=NAME,
         software_versions=VERSION,
         device_serial_number="0",
+        omit_empty_frames=bool(pixels.any()),  # where all are empty it warns
     )
     content = io.BytesIO()
     segmentation.save_as(content)

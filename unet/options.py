@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Gt, Interval, Len
 
 Share = Annotated[float, Interval(ge=0, le=1)]
 Positive = Annotated[float, Gt(0)]
@@ -194,8 +194,9 @@ class PredictionOptions:
     shard: str = "1/1"
     """Take only part I of N ('3/8') of the files, for job arrays; each part writes to a folder of its own
     in the output folder."""
-    ray: str | None = None
-    """Outline on a Ray cluster: its address, 'auto', or 'local' for one made of this machine's cores."""
+    ray: Annotated[tuple[str, ...] | None, Len(0, 1), tyro.conf.arg(metavar="[ADDRESS]")] = None
+    """Outline on a Ray cluster: its address, 'local' for one made of this machine's cores, or nothing for
+    the cluster that Ray finds, else 'local'."""
     resume: bool = False
     """Go on with what an earlier prediction with the same options and images left in the output folder."""
     overwrite: bool = False

@@ -24,8 +24,17 @@ def contours(probability: np.ndarray, threshold: float) -> list[np.ndarray]:
     return [(line[:, 0] + 0.5) / 4 - 0.5 + (left, top) for line in lines]
 
 
-def draw_overlay(image: np.ndarray, probability: np.ndarray, threshold: float) -> np.ndarray:
-    """The image as BGR (height, width, 3) with a smooth contour around the tumor."""
+def draw_overlay(
+    image: np.ndarray, probability: np.ndarray, threshold: float, side: int = 0
+) -> np.ndarray:
+    """The image as BGR (height, width, 3) with a smooth contour around the tumor.
+
+    Where its longer side has fewer than `side` pixels it is enlarged first: the line hides less of it.
+    """
+    scale = side / max(image.shape)
+    if scale > 1:
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+        probability = cv2.resize(probability, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
     overlay = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     # OpenCV draws at fractions of a pixel: here sixteenths.
     lines = [np.rint(line * 16).astype(np.int32) for line in contours(probability, threshold)]
@@ -46,9 +55,11 @@ def montage(tiles: list[np.ndarray], labels: list[str]) -> np.ndarray:
         top = index // COLUMNS * TILE + (TILE - small.shape[0]) // 2
         left = index % COLUMNS * TILE + (TILE - small.shape[1]) // 2
         sheet[top : top + small.shape[0], left : left + small.shape[1]] = small
-        place = (index % COLUMNS * TILE + 8, index // COLUMNS * TILE + 18)
-        for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        left, bottom = index % COLUMNS * TILE + 8, index // COLUMNS * TILE + 18
+        # A black rim of the same letters, moved: thicker ones would be wider too.
+        for right, down in ((-1, -1), (-1, 1), (1, -1), (1, 1), (0, 0)):
             cv2.putText(
-                sheet, label, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, thickness, cv2.LINE_AA
-            )
+                sheet, label, (left + right, bottom + down), cv2.FONT_HERSHEY_SIMPLEX, 0.45,
+                (0, 0, 0) if right else (255, 255, 255), 1, cv2.LINE_AA,
+            )  # fmt: skip
     return sheet

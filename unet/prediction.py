@@ -75,7 +75,7 @@ def outliner(
     def write(outlined: Outlined) -> Measurement:
         return write_files(outlined, options.output)
 
-    if options.ray:
+    if options.ray is not None:
         from unet.cluster import outline_on_ray
 
         outline_there = outline_on_ray(run, options)

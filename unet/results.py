@@ -12,7 +12,7 @@ from unet.dicom import encode_segmentation, read_series
 from unet.files import ImageError, encode_mask, encode_picture, encode_png, read_image
 from unet.inference import Prediction, Predictor
 from unet.inputs import Input
-from unet.overlays import draw_overlay, montage
+from unet.overlays import TILE, draw_overlay, montage
 from unet.preprocessing import resize_into_square, to_training_image
 from unet.quality import confidence
 from unet.volumes import Volume, encode_volume_mask, read_volume
@@ -147,7 +147,9 @@ def draw(predictor: Predictor, volume: Volume, mask: np.ndarray) -> np.ndarray:
     first, last = (with_tumor[0], with_tumor[-1]) if len(with_tumor) else (0, len(mask) - 1)
     shown = np.unique(np.linspace(first, last, min(SLICES_SHOWN, last - first + 1)).astype(int))
     tiles = [
-        draw_overlay(prediction.image, predictor.drawn(prediction.probability), predictor.threshold)
+        draw_overlay(
+            prediction.image, predictor.drawn(prediction.probability), predictor.threshold, TILE
+        )
         for prediction in predictor.stream(shown, volume.square_pixels, prepare=resize_into_square)
     ]
     cm2 = mask[shown].sum(axis=(1, 2)) * math.prod(volume.spacing_mm[1:]) / 100
