@@ -21,14 +21,23 @@ def test_scores_and_pictures(phantoms, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util.tensor_util import make_ndarray
 
-    events = EventAccumulator(str(tmp_path / "runs/tiny/tensorboard"))
-    events.Reload()
+    parts = {}
+    for part in ("train", "validation"):
+        parts[part] = EventAccumulator(str(tmp_path / "runs/tiny/tensorboard" / part))
+        parts[part].Reload()
+    assert set(parts["train"].Tags()["tensors"]) == {"loss", "dice", "learning_rate"}
     rows = read_table(tmp_path / "runs/tiny/history.csv")
-    for name in ("loss", "val_dice", "learning_rate"):
+    for part, name, column in (
+        ("train", "loss", "loss"),
+        ("validation", "dice", "val_dice"),
+        ("train", "learning_rate", "learning_rate"),
+    ):
         told = {
-            event.step: float(make_ndarray(event.tensor_proto)) for event in events.Tensors(name)
+            event.step: float(make_ndarray(event.tensor_proto))
+            for event in parts[part].Tensors(name)
         }
-        assert told == {int(row["epoch"]): pytest.approx(float(row[name])) for row in rows}
+        assert told == {int(row["epoch"]): pytest.approx(float(row[column])) for row in rows}
     for name in ("samples", "film_strip"):
-        assert make_ndarray(events.Tensors(name)[-1].tensor_proto)[2].startswith(b"\x89PNG")
-    assert not any(event for event in events.Tags()["tensors"] if "graph" in event)
+        picture = parts["validation"].Tensors(name)[-1].tensor_proto
+        assert make_ndarray(picture)[2].startswith(b"\x89PNG")
+    assert not parts["train"].Tags()["graph"] and not parts["validation"].Tags()["graph"]

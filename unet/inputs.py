@@ -56,7 +56,9 @@ def find_inputs(arguments: tuple[str, ...], output: Path) -> list[Input]:
     folder that all arguments share; files that differ only in their suffix keep it in the name.
     """
     if not arguments:
-        raise UserError("No images are named: give files, folders or quoted globs before the options.")
+        raise UserError(
+            "No images are named: give files, folders or quoted globs before the options."
+        )
     remote = ["://" in argument for argument in arguments]
     if any(remote) and not all(remote):
         raise UserError("Paths on this machine and URIs do not go together: give one kind.")

@@ -12,10 +12,14 @@ from unet.files import UserError
 
 
 class Board:
-    """Writes to runs/NAME/tensorboard, or nothing where it is not wanted."""
+    """Writes to runs/NAME/tensorboard/, train and validation apart so that one chart shows both; or nothing."""
 
     def __init__(self, folder: Path, wanted: bool):
-        self.writer = tf.summary.create_file_writer(str(folder)) if wanted else None
+        self.writers = {
+            part: tf.summary.create_file_writer(str(folder / part))
+            for part in ("train", "validation")
+            if wanted
+        }
 
     @staticmethod
     def check(wanted: bool) -> None:
@@ -25,17 +29,17 @@ class Board:
 
     def scores(self, row: dict[str, float | str]) -> None:
         """A row of history.csv, after its epoch."""
-        if not self.writer:
-            return
-        with self.writer.as_default(step=row["epoch"]):
-            for name, value in row.items():
-                if name != "epoch" and value != "":
-                    tf.summary.scalar(name, value)
-        self.writer.flush()
+        for part, writer in self.writers.items():
+            with writer.as_default(step=row["epoch"]):
+                for name, value in row.items():
+                    of = "validation" if name.startswith("val_") else "train"
+                    if of == part and name != "epoch" and value != "":
+                        tf.summary.scalar(name.removeprefix("val_"), value)
+            writer.flush()
 
     def picture(self, path: Path, epoch: int) -> None:
-        """A PNG that was drawn after an epoch."""
-        if self.writer:
-            with self.writer.as_default(step=epoch):
+        """A PNG that was drawn after an epoch, of validation slices."""
+        if self.writers:
+            with self.writers["validation"].as_default(step=epoch):
                 tf.summary.image(path.stem, tf.io.decode_png(path.read_bytes(), 3)[tf.newaxis])
-            self.writer.flush()
+            self.writers["validation"].flush()
