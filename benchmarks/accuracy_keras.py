@@ -32,6 +32,10 @@ def train(job: dict) -> None:
     steps = job["steps"]
     schedule = TrainingOptions(learning_rate=job["learning_rate"], warmup=job["warmup"])
     model = plain_unet(activation=None)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            # Keras' 0.99 averages over more steps than this network does in the time: PyTorch's rate.
+            layer.momentum = 0.9
     model.compile(
         keras.optimizers.AdamW(learning_rate_schedule(schedule, steps), weight_decay=0.01),
         lambda masks, logits: segmentation_loss(masks, logits, "image"),

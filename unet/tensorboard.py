@@ -12,7 +12,7 @@ from unet.files import UserError
 
 
 class Board:
-    """Writes to runs/NAME/tensorboard/, train and validation apart so that one chart shows both; or nothing."""
+    """Writes to runs/NAME/tensorboard/train and /validation, for one chart of both, or nothing."""
 
     def __init__(self, folder: Path, wanted: bool):
         self.writers = {
