@@ -1,0 +1,92 @@
+"""Prediction of many slices: one process, two shards side by side, and Ray's actors on the same machine.
+
+Usage:
+
+    python benchmarks/cluster.py
+
+The machine must be idle and have two cores: each shard and each actor gets one. Slices are simulated, 512 x
+512 pixels. Each way is measured on few files and on many: speed is that of the difference, without the
+start. With Ray one process writes all files; the processor time that it takes says how many actors it can
+serve. Results go to benchmarks/results/cluster.json.
+"""
+
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+from unet.files import image_files_below, write_json  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results" / "cluster.json"
+FEW, MANY = 100, 900
+# Each way as the options of the processes that it takes.
+WAYS = {
+    "one process": [[]],
+    "two shards": [["--shard", "1/2"], ["--shard", "2/2"]],
+    "Ray, two actors": [["--ray", "local"]],
+}
+
+
+def predict(folder: Path, output: Path, processes: list[list[str]]) -> tuple[float, float]:
+    """Seconds until all processes have ended, and the processor time of the last one."""
+    start = time.perf_counter()
+    started = [
+        subprocess.Popen(
+            [sys.executable, ROOT / "predict.py", folder, "--output", output, *options],
+            preexec_fn=(lambda core=core: os.sched_setaffinity(0, {core}))
+            if len(processes) > 1
+            else None,
+            stdout=subprocess.DEVNULL,
+        )
+        for core, options in enumerate(processes)
+    ]
+    for process in started:
+        # wait4 tells the processor time of this child alone.
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            raise SystemExit(f"predict.py failed: {processes}.")
+    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime
+
+
+def measure() -> dict:
+    from unet.phantoms import write_phantoms
+    from unet.saved_run import installed_versions, machine_description
+
+    figures = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_phantoms(folder / "phantoms", patients=30, slices=2, size=512)
+        images = image_files_below(folder / "phantoms" / "images")
+        for count in (FEW, MANY):
+            (folder / str(count)).mkdir()
+            for number, image in enumerate(itertools.islice(itertools.cycle(images), count)):
+                os.symlink(image, folder / str(count) / f"{number:04d}.png")
+        predict(folder / str(FEW), folder / "warm-up", [[]])
+        for name, processes in WAYS.items():
+            (few, few_busy), (many, many_busy) = (
+                predict(folder / str(count), folder / f"{name} {count}", processes)
+                for count in (FEW, MANY)
+            )
+            figures[name] = {
+                "slices_per_second": (MANY - FEW) / (many - few),
+                "start_seconds": few - FEW * (many - few) / (MANY - FEW),
+                "busy_seconds_a_slice": (many_busy - few_busy) / (MANY - FEW),
+            }
+            print(name, figures[name], flush=True)
+    return {
+        "date": f"{datetime.now():%Y-%m-%d}",
+        "machine": machine_description(),
+        "versions": installed_versions() | {"ray": version("ray")},
+        "ways": figures,
+    }
+
+
+if __name__ == "__main__":
+    write_json(RESULTS, measure())
