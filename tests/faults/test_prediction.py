@@ -154,7 +154,8 @@ def test_44_two_predictions_into_one_folder(trained, many, tmp_path, survived):
         stdout=-1,
         stderr=-1,
     )
-    while not (tmp_path / "out" / ".lock").exists() and first.poll() is None:
+    # Written as soon as the lock is held.
+    while not (tmp_path / "out" / "prediction.json").exists() and first.poll() is None:
         time.sleep(0.005)
     os.kill(first.pid, 19)  # SIGSTOP: it holds the lock until the second has tried
     second = run_script("predict", *command, cwd=tmp_path)
