@@ -10,7 +10,6 @@ start. With Ray one process writes all files; the processor time that it takes s
 serve. Results go to benchmarks/results/cluster.json.
 """
 
-import itertools
 import os
 import subprocess
 import sys
@@ -19,6 +18,8 @@ import time
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
+
+from timing import link_images
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -65,9 +66,7 @@ def measure() -> dict:
         write_phantoms(folder / "phantoms", patients=30, slices=2, size=512)
         images = image_files_below(folder / "phantoms" / "images")
         for count in (FEW, MANY):
-            (folder / str(count)).mkdir()
-            for number, image in enumerate(itertools.islice(itertools.cycle(images), count)):
-                os.symlink(image, folder / str(count) / f"{number:04d}.png")
+            link_images(images, count, folder / str(count))
         predict(folder / str(FEW), folder / "warm-up", [[]])
         for name, processes in WAYS.items():
             (few, few_busy), (many, many_busy) = (

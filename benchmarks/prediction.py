@@ -10,7 +10,6 @@ The author's loop reads, scales, predicts and writes one image after the other w
 author's network, as his test script does. Results go to benchmarks/results/prediction.json.
 """
 
-import itertools
 import os
 import statistics
 import subprocess
@@ -24,7 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tyro
-from timing import peak_gib, times_of
+from timing import link_images, peak_gib, times_of
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -81,10 +80,8 @@ def measure(options: PredictionBenchmark) -> dict:
 
 def predict_many(images: list[Path], count: int, run: Path | None, temporary: Path) -> dict:
     """Seconds, seconds until the first mask and peak memory of predict.py on `count` files."""
-    folder, output = temporary / f"images-{count}", temporary / f"output-{count}"
-    folder.mkdir()
-    for number, image in enumerate(itertools.islice(itertools.cycle(images), count)):
-        os.symlink(image.resolve(), folder / f"{number:06d}{image.suffix}")
+    folder = link_images(images, count, temporary / f"images-{count}")
+    output = temporary / f"output-{count}"
     command = [sys.executable, ROOT / "predict.py", folder, "--output", output]
     start = time.perf_counter()
     process = subprocess.Popen([*command, *(["--run", run] if run else [])])

@@ -1,12 +1,15 @@
-"""What the benchmarks share: a job and how its steps are timed, memory, slices of an epoch."""
+"""What the benchmarks share: a job and how its steps are timed, memory, slices of an epoch, many images."""
 
+import itertools
 import json
+import os
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 # The first call traces or compiles; the second fills the caches of the convolution library.
 WARM_UP_STEPS = 2
@@ -61,6 +64,14 @@ def slices_an_epoch(config: dict) -> int:
     train = len(config["split"]["train"])
     batch = min(config["options"]["batch_size"], train)
     return train // batch * batch
+
+
+def link_images(images: list[Path], count: int, folder: Path) -> Path:
+    """A new folder of `count` links to the images, which repeat under new names."""
+    folder.mkdir()
+    for number, image in enumerate(itertools.islice(itertools.cycle(images), count)):
+        os.symlink(image.resolve(), folder / f"{number:06d}{image.suffix}")
+    return folder
 
 
 def peak_gib(usage: resource.struct_rusage) -> float:

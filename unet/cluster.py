@@ -53,7 +53,8 @@ def outline_on_ray(
             connect(run, address)
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise UserError(f"No Ray cluster at --ray {address}: {reason}.") from error
+        given = " ".join(["--ray", *options.ray])
+        raise UserError(f"No Ray cluster at {given}: {reason}.") from error
     return lambda inputs: stream(inputs, options)
 
 
