@@ -51,6 +51,8 @@ class PredictionBenchmark:
 def measure(options: PredictionBenchmark) -> dict:
     """All figures; the network alone and the author's loop in this process, predict.py in its own."""
     images = image_files_below(options.folder)
+    # Before and after: over minutes a machine's speed drifts by a few percent.
+    before = network_alone(images, options.run)
     with tempfile.TemporaryDirectory() as temporary:
         predict_many(images, 1, options.run, Path(temporary))
         few, many = (
@@ -58,7 +60,8 @@ def measure(options: PredictionBenchmark) -> dict:
             for count in (options.few, options.many)
         )
     speed = (options.many - options.few) / (many["seconds"] - few["seconds"])
-    ours, author = network_alone(images, options.run), author_loop(images[: options.author])
+    ours = (before + network_alone(images, options.run)) / 2
+    author = author_loop(images[: options.author])
 
     from unet.saved_run import installed_versions, machine_description
 
@@ -116,7 +119,7 @@ def network_alone(images: list[Path], run: Path | None) -> float:
         for path in images[: predictor.batch_size]
     ]
     inputs = tf.constant(to_network_input(np.stack(squares)))
-    times = times_of(lambda: predictor.network(inputs).numpy(), repetitions=30)
+    times = times_of(lambda: predictor.network(inputs).numpy(), repetitions=100)
     return len(squares) / statistics.median(times)
 
 
