@@ -3,6 +3,9 @@
 import cv2
 import numpy as np
 
+# Images are worked on in threads of our own: OpenCV's, inside each of them, would only wait for a core.
+cv2.setNumThreads(1)
+
 # Brightest and darkest half percent are clipped: a few hot pixels must not dim the rest.
 PERCENTILES = (0.5, 99.5)
 
