@@ -69,7 +69,8 @@ def page_of(tiles: list[Tile], **content) -> str:
 
 
 def labels(page) -> list[str]:
-    return page.locator(".tile span").all_inner_texts()
+    # Not the inner texts: those are empty until the browser has laid a tile out.
+    return page.locator(".tile span").all_text_contents()
 
 
 def test_sorts_filters_and_enlarges(visit, tmp_path):
@@ -92,7 +93,7 @@ def test_sorts_filters_and_enlarges(visit, tmp_path):
     assert page.inner_text("#about dd") == "4"
     page.keyboard.press("Escape")
     assert not page.is_visible("#large")
-    assert page.evaluate("document.activeElement.innerText.trim()") == "4"
+    assert page.evaluate("document.activeElement.textContent.trim()") == "4"
 
 
 def test_the_slider_fades_the_outlines(visit, tmp_path):
