@@ -373,11 +373,12 @@ def trials() -> str:
         low, high = trial["gain_interval"]
         options = f"`{trial['options']}`" if trial["options"] else ""
         gain = f"{trial['gain']:+.3f} ({low:+.3f} to {high:+.3f})" if trial["options"] else ""
-        dice = [f"{trial['dice'][split]:.3f}" for split in splits]
+        dice = [f"{trial['dice'][split]:.3f}" if split in trial["dice"] else "" for split in splits]
         rows.append((name, options, *dice, gain))
     return (
-        f"Each is `train.py {kept['proxy']}` with one change, on the published split and on a fold; "
-        f"the gain is over the slices of both, its interval over patients.\n\n{markdown_table(*rows)}\n\n"
+        f"Each is `train.py {kept['proxy']}` with one change, on the published split and, but for some that "
+        "gained nothing there, on a fold; the gain is over all slices scored, its interval over patients.\n\n"
+        f"{markdown_table(*rows)}\n\n"
         f"*{where(kept['machine'], kept['versions'])}.*"
     )
 

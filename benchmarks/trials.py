@@ -6,9 +6,10 @@ Usage:
     python benchmarks/trials.py FOLDER --only "batch Dice" "no copy-paste"
 
 FOLDER holds the real data. Every trial trains the same small network at 128 pixels, with one change, on the
-published split and on one of the five folds: a gain counts only where both agree. Trainings that are finished
-are kept in runs/, one that was stopped goes on; it needs no idle machine. Results go to
-benchmarks/results/trials.json; trials that are there and not run now stay.
+published split and on one of the five folds: a gain counts only where both agree, so a change that gains
+nothing on the published split is not tried on the fold. Trainings that are finished are kept in runs/, one
+that was stopped goes on; it needs no idle machine. Results go to benchmarks/results/trials.json; trials that
+are there and not run now stay.
 """
 
 import json
@@ -65,10 +66,14 @@ def measure(options: TrialsOptions) -> None:
     from unet.saved_run import installed_versions, machine_description
 
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"trials": {}}
-    baseline = all_dice(scores_of(BASELINE, options.folder))
+    baseline = {split: scores_of(BASELINE, split, options.folder) for split in SPLITS}
     for name in options.only:
-        scores = scores_of(name, options.folder)
-        gain = all_dice(scores) - baseline
+        scores = {}
+        for split in SPLITS:
+            scores[split] = scores_of(name, split, options.folder)
+            gain = all_dice(scores) - all_dice({part: baseline[part] for part in scores})
+            if name != BASELINE and gain.mean() <= 0:
+                break
         patients = np.array([row["patient"] for rows in scores.values() for row in rows])
         kept["trials"][name] = {
             "options": TRIALS[name],
@@ -88,14 +93,11 @@ def measure(options: TrialsOptions) -> None:
         write_json(RESULTS, kept)
 
 
-def scores_of(trial: str, folder: Path) -> dict[str, list[dict]]:
-    """Rows of per_slice.csv on each split."""
-    scores = {}
-    for split, chosen in SPLITS.items():
-        run = Path("runs") / f"trial-{trial}-{split}".replace(" ", "-").replace(",", "")
-        arguments = ["--data", folder, *PROXY.split(), *chosen.split(), *TRIALS[trial].split()]
-        scores[split] = read_table(train_and_score(run, arguments) / "per_slice.csv")
-    return scores
+def scores_of(trial: str, split: str, folder: Path) -> list[dict]:
+    """Rows of per_slice.csv of the trial's network on a split."""
+    run = Path("runs") / f"trial-{trial}-{split}".replace(" ", "-").replace(",", "")
+    chosen = f"{PROXY} {SPLITS[split]} {TRIALS[trial]}".split()
+    return read_table(train_and_score(run, ["--data", folder, *chosen]) / "per_slice.csv")
 
 
 def all_dice(scores: dict[str, list[dict]]) -> np.ndarray:
