@@ -9,7 +9,7 @@ Usage:
 
 import sys
 
-from unet.command_line import parse, run
+from unet.command_line import check_alone, parse, run
 from unet.options import QUICK, TrainingOptions
 
 
@@ -19,6 +19,7 @@ def main() -> None:
     def step() -> None:
         from unet.training import train
 
+        check_alone(options)
         train(options)
 
     run(step)

@@ -13,7 +13,7 @@ from unet.data import allocate, load_slices, training_batches, validation_batche
 from unet.files import UserError
 from unet.options import AugmentationConfig, DataOptions
 from unet.preprocessing import to_training_image
-from unet.split import near_copy_groups, patient_facts, split_slices
+from unet.split import near_copy_groups, patient_facts, split_slices, stratified_folds
 
 
 def problems(folder) -> str:
@@ -78,6 +78,12 @@ def test_past_the_memory_limit_slices_are_kept_on_disk(tmp_path, monkeypatch):
     )
 
 
+def test_slices_that_neither_memory_nor_disk_holds_are_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="take 931.3 GiB, more than --memory-gib 4, and the disk"):
+        allocate((10**12,), 4)
+
+
 # ---------------------------------------------------------------------------- split
 
 
@@ -127,6 +133,21 @@ def test_the_tables_split_is_taken_and_a_patient_in_two_parts_refused(tmp_path):
     write_table(table, [(0, "a", "train")])
     with pytest.raises(UserError, match="no row for the image '1'"):
         split_slices(slices, tmp_path, options)
+
+
+def test_a_fold_takes_no_patient_whose_part_is_not_known(tmp_path):
+    write_pairs(tmp_path, 12)
+    rows = [(index, f"p{index}", "Test" if index < 3 else "train") for index in range(12)]
+    write_table(tmp_path / "patients.csv", rows)
+    with pytest.raises(UserError, match="has the split 'Test': use train, val and test"):
+        split_slices(load_slices(tmp_path, 16), tmp_path, DataOptions(fold=0))
+
+
+def test_tumor_types_too_rare_to_spread_are_split_all_the_same(tmp_path):
+    write_pairs(tmp_path, 12)
+    facts = {f"{index}": {"patient": f"p{index}", "tumor": "abc"[index % 3]} for index in range(12)}
+    folds = stratified_folds(list(facts), facts, 7)
+    assert sorted(sum(folds, [])) == sorted(facts) and min(map(len, folds)) > 0
 
 
 def test_numbers_that_the_published_table_knows_are_not_taken_for_its_slices(tmp_path, capsys):

@@ -1,12 +1,16 @@
 """Reading images and masks, writing whole files."""
 
 import os
+import stat
+import subprocess
+import sys
 
 import cv2
 import numpy as np
 import pytest
 from conftest import write_image
 from PIL import Image
+from ready import ROOT
 
 from unet.files import ImageError, image_files_below, read_image, read_mask, write_whole
 
@@ -104,6 +108,15 @@ def test_images_are_found_below_in_order(tmp_path):
     for name in ("b.PNG", "a/x.jpeg", "a/notes.txt"):
         write_whole(tmp_path / name, b"")
     assert image_files_below(tmp_path) == [tmp_path / "a/x.jpeg", tmp_path / "b.PNG"]
+
+
+def test_others_may_read_what_the_user_lets_them(tmp_path):
+    for umask, mode in ((0o022, 0o644), (0o077, 0o600)):
+        code = "from pathlib import Path; from unet.files import write_whole; write_whole(Path('x'), b'')"
+        command = [sys.executable, "-c", code]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        subprocess.run(command, cwd=tmp_path, env=environment, umask=umask, check=True)
+        assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == mode
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

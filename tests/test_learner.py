@@ -1,5 +1,8 @@
 """One step of learning, and the average of the weights."""
 
+from dataclasses import replace
+
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -29,6 +32,27 @@ def test_the_average_follows_from_the_first_step_and_then_spans_more():
         before, learner.averaged.variables, learner.model.variables, strict=True
     ):
         np.testing.assert_allclose(average, (old + current.numpy()) / 2, atol=1e-6)
+
+
+def test_float16_learns_what_float32_does():
+    def first_moments(precision: str) -> np.ndarray:
+        """Of the gradients of one step, as AdamW keeps them."""
+        keras.config.set_dtype_policy(precision)
+        try:
+            options = replace(OPTIONS, precision=precision, model=ModelConfig(width=8, depth=4))
+            learner = Learner(options, 16, steps=10, strategy=tf.distribute.get_strategy())
+        finally:
+            keras.config.set_dtype_policy("float32")
+        random = np.random.default_rng(0)
+        # Of many pixels, each has a small part of the gradient.
+        images = random.random((2, 256, 256, 1)).astype(np.float32)
+        learner.train_step(tf.constant(images), tf.constant((images > 0.99).astype(np.float32)))
+        adam = getattr(learner.optimizer, "inner_optimizer", learner.optimizer)
+        return np.concatenate([moment.numpy().ravel() for moment in adam._momentums])
+
+    exact, rounded = first_moments("float32"), first_moments("mixed_float16")
+    assert np.linalg.norm(exact) > 0
+    assert np.linalg.norm(rounded - exact) < 0.2 * np.linalg.norm(exact)
 
 
 def test_a_restored_learner_goes_on_alike():

@@ -4,9 +4,11 @@ import keras
 import numpy as np
 import pytest
 
+from unet.files import UserError
 from unet.model import (
     FusedBatchNormalization,
     build_unet,
+    check_size,
     flops,
     fold_normalization,
     with_logits,
@@ -29,6 +31,11 @@ def test_output_is_a_probability_of_the_inputs_shape(stem_stride, size):
     probability = build_unet(config)(np.ones((2, height, width, 1), np.float32))
     assert probability.shape == (2, height, width, 1)
     assert 0 <= float(probability.numpy().min()) and float(probability.numpy().max()) <= 1
+
+
+def test_a_size_that_does_not_fit_is_told(tmp_path):
+    with pytest.raises(UserError, match="--size 100 is not a multiple of 8.*use --size 96"):
+        check_size(100, SMALL)
 
 
 def test_logits_are_what_the_sigmoid_takes():

@@ -5,8 +5,10 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -19,12 +21,14 @@ from unet.evaluation import gallery_choice
 from unet.files import UserError, read_image
 from unet.inference import Predictor
 from unet.inputs import find_inputs
+from unet.learner import Learner
 from unet.options import DataOptions, ModelConfig, PredictionOptions, TrainingOptions
 from unet.overlays import draw_overlay
 from unet.prediction import prepare_output
 from unet.preprocessing import to_native_size, to_network_input
 from unet.results import measure
 from unet.saved_run import SavedRun
+from unet.stopping import Stopped
 from unet.training import train
 
 
@@ -90,6 +94,28 @@ def test_resuming_gives_what_an_uninterrupted_run_gives(trained, phantoms, tmp_p
         for name in whole.files:
             if name != "told":  # which holds times
                 np.testing.assert_array_equal(resumed[name], whole[name])
+
+
+def test_a_run_stopped_within_an_epoch_has_the_history_of_an_undisturbed_one(
+    trained, phantoms, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    step = Learner.train_step
+
+    def signalled(learner, *batch):
+        step(learner, *batch)
+        if int(learner.optimizer.iterations) == 5:  # the second step of the second epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Learner, "train_step", signalled)
+    options = replace(SavedRun.open(trained).config.options, name="stopped")
+    with pytest.raises(Stopped):
+        train(options)
+    monkeypatch.undo()
+    done = run_script("train", "--resume", "runs/stopped", cwd=tmp_path)
+    assert "Going on after 2 steps of epoch 2" in done.stdout, done.stderr
+    for name in ("history.csv", "metrics.json"):
+        assert (tmp_path / "runs/stopped" / name).read_text() == (trained / name).read_text()
 
 
 def test_resuming_with_other_data_is_refused(trained, phantoms, tmp_path):
@@ -265,8 +291,10 @@ def faults():
     bad_size = ["train", "--data", "pairs", "--size", "100"], "use --size 128"
     no_image = ["predict", "none", "--run", "RUN", "--output", "out"], "'none' names no image"
     nothing = ["predict", "--run", "RUN", "--output", "out"], "No images are named"
-    two_minds = ["train", "--resume", "RUN", "--epochs", "9"], "leave out those of 'epochs'"
-    return [no_run, no_data, bad_size, no_image, nothing, two_minds]
+    two_minds = ["train", "--resume", "RUN", "--epochs", "9"], "leave out '--epochs'"
+    # Even where it is the default: the run may have another.
+    same_mind = ["train", "--resume", "RUN", "--seed=0"], "leave out '--seed'"
+    return [no_run, no_data, bad_size, no_image, nothing, two_minds, same_mind]
 
 
 @pytest.mark.parametrize(("arguments", "expected"), faults())

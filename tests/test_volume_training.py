@@ -6,9 +6,11 @@ import pytest
 from conftest import TINY
 from ready import run_script
 
+from unet import data
 from unet.data import find_pairs, load_slices
 from unet.files import UserError, read_table
 from unet.phantoms import phantom_slice
+from unet.volumes import read_volume
 
 AFFINE = np.diag([1.0, 1, 5, 1])
 
@@ -41,6 +43,16 @@ def test_every_slice_is_a_pair_with_its_mask(volumes):
         # Standing as viewers show it: as the phantom was drawn.
         np.testing.assert_array_equal(slices.masks[index], phantom.mask // 255)
         assert np.corrcoef(slices.images[index].ravel(), phantom.image.ravel())[0, 1] > 0.99
+
+
+def test_each_volume_is_read_once(volumes, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        data, "read_volume", lambda path, **rest: (read.append(path), read_volume(path, **rest))[1]
+    )
+    data._read_volumes.cache_clear()
+    load_slices(volumes, 64)
+    assert len(read) == len(set(read)) == 14
 
 
 def test_volumes_train_evaluate_and_predict(volumes, tmp_path):

@@ -76,6 +76,16 @@ def test_two_workers_learn_what_one_does(trained, phantoms, tmp_path):
 
 
 @pytest.mark.slow
+def test_where_the_chief_cannot_start_the_other_ends_in_a_line(trained, phantoms):
+    home = trained.parent.parent
+    workers = start_workers(["--data", phantoms, "--name", "tiny", *TINY], home, home)
+    told = [process.communicate(timeout=300)[1] for process in workers]
+    assert [process.returncode for process in workers] == [2, 2]
+    assert "holds a run" in told[0].splitlines()[-1]
+    assert "Another worker has ended" in told[1].splitlines()[-1]
+
+
+@pytest.mark.slow
 def test_workers_with_other_data_are_told(tmp_path):
     # Each sees a folder of that name, but with other slices.
     folders = tmp_path / "one", tmp_path / "other"

@@ -42,6 +42,18 @@ def check(options: object) -> None:
         sys.exit(2)
 
 
+def check_alone(options: object) -> None:
+    """UserError where options stand beside --resume, which takes all of them from the run."""
+    from unet.files import UserError
+
+    words = [word.partition("=")[0] for word in sys.argv[1:] if word.startswith("-")]
+    beside = [word for word in words if word != "--resume"]
+    if options.resume and beside:
+        raise UserError(
+            f"--resume takes all options from the run: leave out '{beside[0]}', or start a new run with it."
+        )
+
+
 def run(step: Callable[[], int | None], uses_tensorflow: bool = True) -> None:
     """Do a script's step and end the process with its exit code; faults are told in a line."""
     from unet.files import UserError

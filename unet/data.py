@@ -7,7 +7,9 @@ Files are images, or NIfTI volumes, of which every slice is a pair.
 import functools
 import hashlib
 import os
+import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -129,9 +131,11 @@ def find_pairs(folder: Path, max_pixels: int = MAX_PIXELS) -> tuple[list[Pair], 
             found[id][kind] = path
     for id, files in found.items():
         if "masks" not in files:
-            problems.append(f"No mask for '{files['images']}': expected 'masks/{id}.png'.")
+            suffix = ".nii.gz" if is_volume(files["images"]) else ".png"
+            problems.append(f"No mask for '{files['images']}': expected 'masks/{id}{suffix}'.")
         if "images" not in files:
-            problems.append(f"No image for '{files['masks']}': expected 'images/{id}.png'.")
+            suffix = ".nii.gz" if is_volume(files["masks"]) else ".png"
+            problems.append(f"No image for '{files['masks']}': expected 'images/{id}{suffix}'.")
     if not found:
         problems.append(f"'{folder}/images' holds no image files.")
     whole = sorted((id for id, files in found.items() if len(files) == 2), key=by_number)
@@ -182,9 +186,17 @@ def raise_problems(problems: list[str]) -> None:
         raise UserError("\n".join(problems[:10]) + more)
 
 
-@functools.lru_cache(maxsize=4)
 def read_volumes(image: Path, mask: Path, max_voxels: int) -> tuple[Volume, np.ndarray]:
     """A volume and its mask as slices; kept for the next slices."""
+    with _reading:  # or every thread would read it for a slice of its own
+        return _read_volumes(image, mask, max_voxels)
+
+
+_reading = threading.Lock()
+
+
+@functools.lru_cache(maxsize=4)
+def _read_volumes(image: Path, mask: Path, max_voxels: int) -> tuple[Volume, np.ndarray]:
     volume = read_volume(image, max_voxels=max_voxels)
     return volume, read_volume_mask(mask, volume, max_voxels)
 
@@ -256,10 +268,27 @@ def load_slices(
 
 
 def allocate(shape: tuple[int, ...], memory_gib: float) -> np.ndarray:
-    """An uint8 array: in memory, or past that size in a file that vanishes with the process."""
-    if np.prod(shape, dtype=np.int64) <= memory_gib * 2**30:
+    """An uint8 array: in memory, or past that size in a file that vanishes with the process.
+
+    UserError where there is no room for the file.
+    """
+    needed = int(np.prod(shape, dtype=np.int64))
+    if needed <= memory_gib * 2**30:
         return np.zeros(shape, np.uint8)
-    return np.memmap(tempfile.TemporaryFile(dir="."), np.uint8, "w+", shape=shape)
+    free = shutil.disk_usage(".").free
+    if free < needed:
+        raise UserError(
+            f"The slices take {needed / 2**30:.1f} GiB, more than --memory-gib {memory_gib:g}, and the disk "
+            f"of this folder has {free / 2**30:.1f} free: free some space, or raise --memory-gib."
+        )
+    try:
+        file = tempfile.TemporaryFile(dir=".")
+    except OSError as error:
+        raise UserError(
+            f"Cannot write to this folder, '{Path.cwd()}': {error.strerror}. Work in another, or raise "
+            "--memory-gib."
+        ) from error
+    return np.memmap(file, np.uint8, "w+", shape=shape)
 
 
 def copies(pairs: list[Pair], digests: list[str]) -> list[str]:

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import stat
 import tempfile
 import warnings
@@ -22,6 +23,9 @@ from unet.options import MAX_PIXELS
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 # How the names of files begin that are not whole yet.
 WRITING = ".writing-"
+# Who may read what this process writes: there is no way to ask but to set it.
+UMASK = os.umask(0o077)
+os.umask(UMASK)
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 # Its own limit only warns; ours holds.
 Image.MAX_IMAGE_PIXELS = None
@@ -181,8 +185,8 @@ def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
                 if durable:
                     file.flush()
                     os.fsync(file.fileno())
-                # mkstemp makes files that only their owner can read.
-                os.fchmod(file.fileno(), 0o644)
+                # mkstemp makes files that only their owner can read, whatever the user allows others.
+                os.fchmod(file.fileno(), 0o666 & ~UMASK)
             os.replace(temporary, path)
         except BaseException:
             os.unlink(temporary)
@@ -259,6 +263,6 @@ def only_process_in(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"Cannot write to '{folder}': {error.strerror}.") from error
     with lock:
-        for path in folder.rglob(f"{WRITING}*"):
-            path.unlink()
+        for path in list(folder.rglob(f"{WRITING}*")):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         yield

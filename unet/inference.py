@@ -46,7 +46,7 @@ class Predictor:
     """A trained network with its preprocessing, threshold and peak.
 
     With `mirror`, probabilities are means over the image and its mirror image. `precision` is the network's
-    number format; None takes what is faster on this machine.
+    number format; None takes what the training asked for, where "auto" is decided on this machine.
     """
 
     def __init__(

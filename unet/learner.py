@@ -40,13 +40,17 @@ class Learner:
             )
             self.averaged = build_unet(options.model)
             self.kept = build_unet(options.model, normalization=None)
+            self.learning_rate = learning_rate_schedule(options, steps)
             self.optimizer = keras.optimizers.AdamW(
-                learning_rate_schedule(options, steps),
+                self.learning_rate,
                 weight_decay=options.weight_decay,
                 global_clipnorm=1.0,
             )
             # Scale and shift of batch normalisation, and biases, must be free to be large.
             self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+            if options.precision == "mixed_float16":
+                # Small gradients would be 0 in it.
+                self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
             self.optimizer.build(self.model.trainable_variables)
             self.loss = keras.metrics.Mean("loss")
             self.dice = MeanDice()
@@ -63,7 +67,7 @@ class Learner:
                 logits = self.network(images, training=True)
                 losses = segmentation_loss(masks, logits, self.dice_over)
                 # Each replica sees a part of the batch; gradients are summed over replicas.
-                loss = tf.reduce_sum(losses) / self.batch_size
+                loss = self.optimizer.scale_loss(tf.reduce_sum(losses) / self.batch_size)
             variables = self.model.trainable_variables
             self.optimizer.apply(tape.gradient(loss, variables), variables)
             self.loss.update_state(losses)
@@ -126,7 +130,9 @@ class Learner:
             variable.assign(array)
 
 
-def learning_rate_schedule(options: TrainingOptions, steps: int):
+def learning_rate_schedule(
+    options: TrainingOptions, steps: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
     """Linear warm-up to options.learning_rate, then a cosine to zero at the last step."""
     warmup_steps = max(1, round(options.warmup * steps))
     return keras.optimizers.schedules.CosineDecay(

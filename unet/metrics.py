@@ -1,6 +1,6 @@
 """How well a predicted mask matches the truth, in numpy for reports and in Keras for training.
 
-A score whose denominator is 0 is 1 where both masks are empty, and 0 where only one is.
+A score whose denominator is 0 is 1 where both masks are empty, else 0.
 So a tumor missed whole and a false alarm on a slice without tumor both score 0.
 """
 

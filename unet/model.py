@@ -13,6 +13,8 @@ import tensorflow as tf
 import tyro
 from keras import layers
 
+from unet.command_line import run
+from unet.files import UserError
 from unet.options import ModelConfig
 
 TUMOR_SHARE = 0.02
@@ -156,6 +158,16 @@ def with_logits(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, model.get_layer("logits").output)
 
 
+def check_size(size: int, config: ModelConfig) -> None:
+    """UserError where images of `size` pixels a side do not fit a U-Net."""
+    if size % config.divisor:
+        near = max(1, round(size / config.divisor)) * config.divisor
+        raise UserError(
+            f"--size {size} is not a multiple of {config.divisor}, by which this network divides its input: "
+            f"use --size {near}."
+        )
+
+
 def activation_bytes(model: keras.Model, size: int) -> int:
     """Memory of all layers' outputs for one image (size, size): close to what a training step keeps of it."""
     outputs = keras.Model(model.inputs, [layer.output for layer in model.layers])
@@ -175,6 +187,7 @@ def flops(model: keras.Model, size: int) -> int:
 
 def describe(config: ModelConfig, size: int = 256) -> None:
     """Print the layers, parameters and FLOPs of a U-Net for images of `size` pixels a side."""
+    check_size(size, config)
     model = build_unet(config)
     # With a fixed input size every layer's output shape is known.
     sized = keras.models.clone_model(model, input_tensors=keras.Input((size, size, 1)))
@@ -186,4 +199,4 @@ def describe(config: ModelConfig, size: int = 256) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(describe)
+    run(lambda: tyro.cli(describe))

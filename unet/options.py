@@ -127,7 +127,8 @@ class TrainingOptions:
     dice: Literal["image", "batch"] = "image"
     """Take the Dice loss over each image, or over the pixels of the whole batch."""
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
-    """Number format of the network; auto times a convolution in bfloat16 and takes what is faster."""
+    """Number format of the network; auto times a convolution in bfloat16 and takes what is faster.
+    mixed_float16, for GPUs without bfloat16, scales the loss."""
     model: ModelConfig = field(default_factory=ModelConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 

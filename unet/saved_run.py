@@ -7,7 +7,8 @@ In the folder:
     quality.json  what makes an outline likely to be good, and an image like the training's
     history.csv   a row an epoch, timing.csv beside it      metrics.json   what was reached
     film.npz      how the same few slices were outlined after some epochs
-    checkpoint-N.npz   the whole state after N steps, to go on from; the newest two are kept
+    checkpoint-N.npz   the whole state after N steps, to go on from; the newest two are kept, and any that
+                  is damaged as checkpoint-N.npz.damaged
 """
 
 import contextlib
@@ -30,7 +31,7 @@ import tensorflow as tf
 from pydantic import TypeAdapter, ValidationError
 
 from unet.devices import choose_precision, use_precision
-from unet.files import UserError, write_json, write_table, write_whole
+from unet.files import WRITING, UserError, write_json, write_table, write_whole
 from unet.model import build_unet
 from unet.options import TrainingOptions
 from unet.preprocessing import PERCENTILES
@@ -166,16 +167,22 @@ class SavedRun:
     # ------------------------------------------------------------------ network
 
     def save_model(self, model: keras.Model) -> None:
-        """Write model.keras, whole or not at all."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model.keras"
-            model.save(path)
-            write_whole(self.folder / "model.keras", path.read_bytes())
+        """Write model.keras, whole or not at all; UserError where the disk is full."""
+        try:
+            with tempfile.TemporaryDirectory(dir=self.folder, prefix=WRITING) as folder:
+                path = Path(folder) / "model.keras"
+                model.save(path)
+                content = path.read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"Cannot write '{self.folder}/model.keras': {error.strerror or error}. What was there stays."
+            ) from error
+        write_whole(self.folder / "model.keras", content)
 
     def load_model(self, precision: str | None = None) -> keras.Model:
         """The saved network, built from config.json: of the model file only weights are used, no code.
 
-        It computes in `precision`, or in whichever number format is faster on this machine.
+        It computes in `precision`; without, in what the training asked for, "auto" decided on this machine.
         """
         path = self._model_file()
         use_precision(precision or choose_precision(self.config.options.precision))
@@ -232,15 +239,19 @@ class SavedRun:
     def load_checkpoint(self) -> tuple[list[np.ndarray], dict] | None:
         """Variables and progress of the newest checkpoint that can be read; None without any.
 
-        Raises UserError where config.json has changed since.
+        A damaged one is set aside. Raises UserError where all are damaged, and where config.json has changed
+        since.
         """
+        damaged = False
         for path in reversed(self._checkpoints()):
             try:
                 with np.load(path, allow_pickle=False) as content:
                     arrays = [content[f"variable_{i}"] for i in range(len(content.files) - 1)]
                     told = json.loads(str(content["told"]))
             except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged files
-                print(f"'{path}' is damaged ({error}); going on from the one before.")
+                damaged = True
+                aside = path.rename(f"{path}.damaged")
+                print(f"'{path}' is damaged ({error}); it is called '{aside.name}' now.")
                 continue
             now = self._decisive()
             for name, value in told["made_with"].items():
@@ -250,6 +261,11 @@ class SavedRun:
                         "with: restore it or start a new run."
                     )
             return arrays, told["progress"]
+        if damaged:
+            raise UserError(
+                f"'{self.folder}' has no checkpoint that can be read: start a new run. The network so far "
+                "stays."
+            )
         return None
 
     def _decisive(self) -> dict[str, object]:
@@ -260,6 +276,10 @@ class SavedRun:
             for name in ("split", "fingerprints")
         }
         return {"precision": content["precision"]} | data | flat(content["options"], "options")
+
+    def checkpoint_bytes(self) -> int:
+        """What the checkpoints take on disk."""
+        return sum(path.stat().st_size for path in self._checkpoints())
 
     def _checkpoints(self) -> list[Path]:
         return sorted(self.folder.glob("checkpoint-*.npz"))

@@ -57,12 +57,13 @@ def split_slices(slices: Slices, folder: Path, options: DataOptions) -> Split:
         part_of = dict.fromkeys(slices.ids, "train")
         part_of |= dict.fromkeys(folds[0], "test") | dict.fromkeys(folds[1], "val")
         source = f"Split by patient ({origin}) into seven folds: five train, one val, one test"
+    check_names(part_of, origin)
     if options.fold is not None:
         pool = [id for id in slices.ids if part_of[id] != "test"]
         validation = set(stratified_folds(pool, facts, 5)[options.fold])
         part_of |= {id: "val" if id in validation else "train" for id in pool}
         source += f"; fold {options.fold} of 5 over train and val validates"
-    check_split(part_of, facts, origin)
+    check_patients(part_of, facts, origin)
     parts = {name: [id for id in slices.ids if part_of[id] == name] for name in SPLITS}
     for name in ("train", "val"):
         if not parts[name]:
@@ -175,7 +176,7 @@ def near_copy_groups(images: np.ndarray) -> np.ndarray:
 def stratified_folds(
     ids: list[str], facts: dict[str, dict[str, str]], folds: int
 ) -> list[list[str]]:
-    """Ids in `folds` parts of whole patients, tumor types spread evenly; always the same parts."""
+    """Ids in `folds` parts of whole patients, always the same; tumor types are spread evenly, if not rare."""
     patients = [facts[id]["patient"] for id in ids]
     tumors = [facts[id].get("tumor", "") for id in ids]
     folds_possible = len(set(patients))
@@ -184,6 +185,8 @@ def stratified_folds(
             f"{folds_possible} patients cannot make {folds} folds: give more patients, or name the "
             "split of each in the column split of --patients."
         )
+    if max(Counter(tumors).values()) < folds:
+        tumors = [""] * len(ids)  # scikit-learn refuses such
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
     return [
         [ids[index] for index in held_out]
@@ -191,10 +194,17 @@ def stratified_folds(
     ]
 
 
-def check_split(part_of: dict[str, str], facts: dict[str, dict[str, str]], origin: str) -> None:
-    """UserError for an unknown part and for each patient in more than one."""
+def check_names(part_of: dict[str, str], origin: str) -> None:
+    """UserError for an unknown part."""
     unknown = sorted(set(part_of.values()) - set(SPLITS))
-    problems = [f"{origin} has the split '{name}': use train, val and test." for name in unknown]
+    raise_problems(
+        [f"{origin} has the split '{name}': use train, val and test." for name in unknown]
+    )
+
+
+def check_patients(part_of: dict[str, str], facts: dict[str, dict[str, str]], origin: str) -> None:
+    """UserError for each patient in more than one part."""
+    problems = []
     parts_of_patient: dict[str, set[str]] = {}
     for id, part in part_of.items():
         parts_of_patient.setdefault(facts[id]["patient"], set()).add(part)

@@ -9,7 +9,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -30,10 +30,10 @@ from unet.devices import choose_precision, free_memory, use_precision
 from unet.files import UserError, only_process_in
 from unet.inference import Prediction, Predictor
 from unet.learner import Learner
-from unet.model import activation_bytes
+from unet.model import activation_bytes, check_size
 from unet.options import TrainingOptions
 from unet.outlining import PEAKS, THRESHOLDS, best_rule, dice_by_rule
-from unet.quality import fit_quality
+from unet.quality import MOST_FITTED, fit_quality
 from unet.saved_run import CHECKPOINTS_KEPT, SavedRun, new_config
 from unet.split import split_slices
 from unet.stopping import Stopped, StopRequest
@@ -64,14 +64,20 @@ class Progress:
 def train(options: TrainingOptions) -> SavedRun:
     """Train, or go on with options.resume; returns the run, whose folder holds all results."""
     workers = Workers()
-    with workers.runs_folder() as runs:
-        start = resumed_run if options.resume else new_run
-        run, slices = start(options, workers, runs)
-        with only_process_in(run.folder):
-            if not options.resume:
-                run.create()
-            print(run.config.split_source)
-            fit_and_finish(run, slices, workers)
+    try:
+        with workers.runs_folder() as runs:
+            start = resumed_run if options.resume else new_run
+            run, slices = start(options, workers, runs)
+            with only_process_in(run.folder):
+                if not options.resume:
+                    run.create()
+                print(run.config.split_source)
+                fit_and_finish(run, slices, workers)
+    except LOST as error:
+        raise UserError(
+            "Another worker has ended: see what it said, then start all of them again, with --resume where "
+            "the run has a checkpoint."
+        ) from error
     return run
 
 
@@ -95,10 +101,6 @@ def fit_and_finish(run: SavedRun, slices: Slices, workers: Workers) -> None:
     except KeyboardInterrupt:
         print(f"Go on with: python train.py --resume {run.folder}")
         raise
-    except LOST as error:
-        raise UserError(
-            f"Another worker has ended: start all of them again with --resume {run.folder}."
-        ) from error
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise UserError(
             f"Out of memory: start anew with a --batch-size below {batch_size} or a --size below "
@@ -107,18 +109,7 @@ def fit_and_finish(run: SavedRun, slices: Slices, workers: Workers) -> None:
 
 
 def resumed_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[SavedRun, Slices]:
-    """The run to go on with and its data; UserError where options beside --resume are given."""
-    given = [
-        item.name
-        for item in fields(options)
-        if item.name != "resume"
-        and getattr(options, item.name) != getattr(TrainingOptions(), item.name)
-    ]
-    if given:
-        raise UserError(
-            f"--resume takes all options from the run: leave out those of '{given[0]}', or start a new "
-            "run with them."
-        )
+    """The run to go on with, whose options count and no others, and its data."""
     run = SavedRun.open(workers.own_copy(options.resume, runs))
     Board.check(run.config.options.tensorboard)
     slices = read_data(Path(run.config.data_folder), run.config.options)
@@ -129,7 +120,7 @@ def resumed_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple
 
 def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[SavedRun, Slices]:
     """A run that is not written yet, and its data; UserError where one of its name stands already."""
-    check_size(options)
+    check_size(options.size, options.model)
     Board.check(options.tensorboard)
     name = options.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{options.size}px"
     run_folder = runs / name
@@ -149,16 +140,6 @@ def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[Sav
 
 def read_data(folder: Path, options: TrainingOptions) -> Slices:
     return load_slices(folder, options.size, options.data.memory_gib, options.data.max_pixels)
-
-
-def check_size(options: TrainingOptions) -> None:
-    divisor = options.model.divisor
-    if options.size % divisor:
-        near = max(1, round(options.size / divisor)) * divisor
-        raise UserError(
-            f"--size {options.size} is not a multiple of {divisor}, by which this network divides "
-            f"its input: use --size {near}."
-        )
 
 
 def check_same_data(run: SavedRun, slices: Slices) -> None:
@@ -273,12 +254,13 @@ def check_memory(run: SavedRun, learner: Learner) -> None:
 
 def check_disk(run: SavedRun, learner: Learner) -> None:
     """UserError where the checkpoints that are kept, and the one being written, would not fit."""
-    needed = (CHECKPOINTS_KEPT + 2) * sum(array.nbytes for array in learner.state())
+    needed = (CHECKPOINTS_KEPT + 1) * sum(array.nbytes for array in learner.state())
+    needed -= run.checkpoint_bytes()
     free = shutil.disk_usage(run.folder).free
     if free < needed:
         raise UserError(
             f"'{run.folder}' is on a disk with {free / 2**30:.2f} GiB free; the checkpoints need "
-            f"{needed / 2**30:.2f} GiB: free some space, or train where there is more."
+            f"{needed / 2**30:.2f} GiB more: free some space, or train where there is more."
         )
 
 
@@ -293,7 +275,7 @@ def train_epoch(
     bar: tqdm,
 ) -> dict[str, float]:
     """Train up to `steps` batches; returns the epoch's means. A stop request saves and raises Stopped."""
-    learning_rate = float(learner.optimizer.learning_rate)
+    learning_rate = float(learner.learning_rate(steps * progress.epoch))
     saved = time.monotonic()
     while progress.step < steps:
         start, start_cpu = time.perf_counter(), time.process_time()
@@ -388,7 +370,7 @@ def draw_film(
 
 
 def spread(indices: np.ndarray, count: int) -> np.ndarray:
-    """Up to `count` of them at even distances: with sorted ids, different patients."""
+    """Up to `count` of them at even distances: with sorted ids, of different patients."""
     return indices[np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)]
 
 
@@ -398,7 +380,8 @@ def finish(run: SavedRun, slices: Slices, history: list[dict]) -> None:
     best = max(history, key=lambda row: row["val_dice"])
     pairs = [slices.pairs[index] for index in slices.indices(val_ids)]
     dice, confidence = choose_outlining(run, pairs)
-    run.save_quality(fit_quality(confidence, dice, slices.images[slices.indices(train_ids)]))
+    some = spread(slices.indices(train_ids), MOST_FITTED)
+    run.save_quality(fit_quality(confidence, dice, slices.images[some]))
     patients = np.array([run.config.facts[id]["patient"] for id in val_ids])
     low, high = metrics.interval_over_patients(dice, patients)
     run.write_metrics(

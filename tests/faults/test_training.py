@@ -139,13 +139,28 @@ def test_36_newest_checkpoint_damaged(whole, tmp_path, survived):
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     done = run_script("train", "--resume", run, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert f"'{newest}' is damaged" in done.stdout and "going on from the one before" in done.stdout
+    assert f"'{newest}' is damaged" in done.stdout and "Going on after" in done.stdout
+    assert (run / f"{LAST}.damaged").exists()
     assert_same_result(run, whole)
     survived(
         36,
         "newest checkpoint cut in half",
         "said, and resumed from the one before to the same bits",
     )
+
+
+def test_36_every_checkpoint_damaged(whole, tmp_path, survived):
+    run = tmp_path / "runs" / "run"
+    shutil.copytree(whole, run)
+    for path in run.glob("checkpoint-*.npz"):
+        path.write_bytes(b"")
+    network = (run / "model.keras").read_bytes()
+    done = run_script("train", "--resume", run, cwd=tmp_path)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "no checkpoint that can be read: start a new run" in done.stderr
+    assert (run / "model.keras").read_bytes() == network
+    told = done.stderr.strip().replace(f"{tmp_path}/", "")
+    survived(36, "every checkpoint emptied", f"exit 2: {told}")
 
 
 def change_batch_size(run, data) -> str:
