@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 import tyro
 from running import ROOT, train_and_score
 
@@ -73,7 +72,7 @@ def table_by_slice(folder: Path) -> Path:
 
 def gather(folds: list[Path], by_slice: Path) -> dict:
     """Every slice's score over the five folds, its interval over patients, and the split by slice beside."""
-    from unet.evaluation import SUMMARISED, summarise_group
+    from unet.evaluation import SUMMARISED, all_and_by_tumor, summarise_group
 
     rows = []
     for run in folds:
@@ -81,17 +80,13 @@ def gather(folds: list[Path], by_slice: Path) -> dict:
     for row in rows:
         for name in row.keys() & {*SUMMARISED, "truth_pixels"}:
             row[name] = float(row[name])
-    tumors = sorted({row["tumor"] for row in rows})
     config = json.loads((folds[0] / "config.json").read_text())
     fold_dice = [
         json.loads((run / "evaluation-val" / "summary.json").read_text())["scores"]["all"]["dice"]
         for run in folds
     ]
     slice_summary = json.loads((by_slice / "evaluation-val" / "summary.json").read_text())
-    scores = {"all": summarise_group(rows)}
-    scores |= {
-        tumor: summarise_group([row for row in rows if row["tumor"] == tumor]) for tumor in tumors
-    }
+    scores = {name: summarise_group(group) for name, group in all_and_by_tumor(rows).items()}
     return {
         "date": f"{datetime.now():%Y-%m-%d}",
         "machine": config["machine"],
@@ -99,7 +94,6 @@ def gather(folds: list[Path], by_slice: Path) -> dict:
         "epochs": config["options"]["epochs"],
         "scores": scores,
         "dice_of_each_fold": [fold["mean"] for fold in fold_dice],
-        "mean_of_folds": float(np.mean([fold["mean"] for fold in fold_dice])),
         "split_by_slice": slice_summary["scores"],
         "optimism_of_a_split_by_slice": slice_summary["scores"]["all"]["dice"]["mean"]
         - scores["all"]["dice"]["mean"],

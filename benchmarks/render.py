@@ -136,7 +136,18 @@ def accuracy() -> str:
         "the others without the time for data and augmentation "
         "([benchmarks/accuracy.py](benchmarks/accuracy.py)); between two checks a straight line is taken. "
         f"Ours waited for data in {kept['speeds']['ours']['waiting_for_data']:.1%} of the time. "
-        f"*{where(kept['machine'], kept['versions'])}.*"
+        f"{trained_elsewhere(kept)}*{where(kept['machine'], kept['versions'])}.*"
+    )
+
+
+def trained_elsewhere(kept: dict) -> str:
+    """A sentence for each network of ours whose curve is of another machine than its speed."""
+    told = {name: curve["trained"] for name, curve in kept["curves"].items() if "trained" in curve}
+    return "".join(
+        f"The Dice of {name} are of a training in {trained['precision']} on {trained['machine']}, at this "
+        "machine's speed. "
+        for name, trained in told.items()
+        if trained["machine"] != kept["machine"]
     )
 
 

@@ -34,7 +34,7 @@ from unet.outlining import rule_in_words  # noqa: E402
 from unet.preprocessing import to_training_image  # noqa: E402
 from unet.quality import confidence, fit_quality  # noqa: E402
 from unet.saved_run import PRETRAINED, SavedRun  # noqa: E402
-from unet.split import published_facts  # noqa: E402
+from unet.split import is_published, published_facts  # noqa: E402
 
 COPIED = ("history.csv", "timing.csv", "metrics.json", "curves.png")
 
@@ -67,8 +67,14 @@ def keep_network(options: ShipOptions) -> None:
     """Copy the run, its weights in 16 bits."""
     source = SavedRun.open(options.run)
     config = source.config
-    if config.options.data.fold is not None or "patients.csv" not in config.split_source:
+    own = all(is_published(id, facts) for id, facts in config.facts.items())
+    if config.options.data.fold is not None or not own:
         raise SystemExit("Only a run on the published training patients is shipped.")
+    missing = [name for name in COPIED if not (options.run / name).exists()]
+    if missing:
+        raise SystemExit(
+            f"'{options.run}' has no {missing[0]}: finish it with train.py --resume first."
+        )
     model = source.load_model()
     shutil.rmtree(PRETRAINED, ignore_errors=True)
     usual = TrainingOptions().data

@@ -12,7 +12,7 @@ import pytest
 from conftest import write_image
 from ready import ROOT, run_script
 
-from unet.files import read_image, read_table
+from unet.files import UserError, read_image, read_table
 from unet.inputs import find_inputs
 
 pytest.importorskip("ray")
@@ -77,6 +77,31 @@ def test_files_of_a_store_are_found_by_uri(phantoms, tmp_path):
         np.testing.assert_array_equal(
             read_image(copy), read_image(phantoms / "images" / f"{inputs[0].name}.png")
         )
+
+
+def test_any_name_in_a_store_is_read(phantoms, tmp_path):
+    source = read_image(next((phantoms / "images").iterdir()))
+    folder = tmp_path / "my dir"
+    names = ["t u.png", "e%20f.png", "c#d.png", "g?h.png", "plain.png", "ü.png"]
+    for grey, name in enumerate(names):
+        write_image(folder / name, np.clip(source, grey, 255))
+    for uri in (f"file://{tmp_path}/my%20dir", f"file://{tmp_path}/my%20dir/"):
+        inputs = find_inputs((uri,), tmp_path)
+        assert sorted(input.name + ".png" for input in inputs) == sorted(names)
+        for input in inputs:
+            with input.local_file() as copy:
+                np.testing.assert_array_equal(
+                    read_image(copy), read_image(folder / f"{input.name}.png")
+                )
+    (one,) = find_inputs((f"file://{tmp_path}/my%20dir/t%20u.png",), tmp_path)
+    assert one.name == "t u"
+
+
+def test_dicom_in_a_store_is_not_skipped_silently(tmp_path):
+    write_image(tmp_path / "a.png", np.zeros((8, 8), np.uint8))
+    (tmp_path / "scan.dcm").write_bytes(b"")
+    with pytest.raises(UserError, match="names DICOM .*scan.dcm.*copy it here"):
+        find_inputs((f"file://{tmp_path}",), tmp_path / "out")
 
 
 def test_prediction_of_a_store(trained, phantoms, tmp_path):

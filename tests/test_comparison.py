@@ -43,6 +43,12 @@ def test_the_answer_is_a_sentence():
     )
 
 
+def test_one_patient_answers_nothing():
+    for differences in ((0.01, -0.005, 0.001), (0.1, 0.2, 0.1)):
+        group = summarise_pairs(rows(*(("a", difference) for difference in differences)))
+        assert answer_of(group, "A", "B").startswith("No difference can be told from one patient")
+
+
 def test_two_runs_are_compared_on_the_same_slices(trained, tmp_path):
     shutil.copytree(trained, tmp_path / "other")
     done = run_script("evaluate", trained, "other", "--output", "out", cwd=tmp_path)

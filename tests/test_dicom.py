@@ -15,7 +15,10 @@ from ready import run_script
 
 from unet.dicom import encode_segmentation, is_dicom, read_series, series_of
 from unet.files import ImageError, read_table
-from unet.inputs import find_inputs
+from unet.inference import Predictor
+from unet.inputs import Input, find_inputs
+from unet.results import outline_volume
+from unet.saved_run import SavedRun
 from unet.volumes import encode_volume_mask
 
 SLICE = Path(get_testdata_file("MR_small.dcm"))
@@ -55,6 +58,16 @@ def test_a_slice_is_a_volume_of_one():
     shown = volume.slices[0]
     flips = [scaled, scaled[::-1], scaled[:, ::-1], scaled[::-1, ::-1]]
     assert any(np.array_equal(shown, each) for flip in flips for each in (flip, flip.T))
+
+
+@pytest.mark.parametrize("missing", ["PixelSpacing", "SliceThickness"])
+def test_a_volume_without_spacing_has_no_size_in_mm(missing, trained, tmp_path):
+    (path,) = write_series(tmp_path / "scan", [0], lambda dataset: delattr(dataset, missing))
+    whole, lacking = read_series([SLICE]), read_series([path])
+    assert whole.spacing_known and not lacking.spacing_known
+    source = Input(str(path), "x", (path,))
+    row = outline_volume(Predictor(SavedRun.open(trained)), source, None, 10**6).row
+    assert row.status == "ok" and row.tumor_mm3 == ""
 
 
 @pytest.mark.parametrize("name", ["RLE", "bigendian", "implicit", "expb", "padded"])

@@ -57,6 +57,12 @@ def test_more_pixels_than_allowed_are_refused_from_the_header(tmp_path):
         read_image(tmp_path / "a.png", max_pixels=11)
 
 
+def test_a_side_that_no_overlay_can_have_is_refused(tmp_path):
+    write_image(tmp_path / "long.png", np.zeros((2, 65_501), np.uint8))
+    with pytest.raises(ImageError, match="65501 x 2 pixels, a side of more than 65500"):
+        read_image(tmp_path / "long.png")
+
+
 def test_several_pages_and_32_bits_are_refused(tmp_path):
     pages = {"save_all": True, "append_images": [Image.fromarray(GREY)]}
     with pytest.raises(ImageError, match="has 2 pages"):

@@ -226,12 +226,20 @@ def test_inputs_are_found_once_and_named_apart(tmp_path):
     arguments = (str(tmp_path / "a"), str(tmp_path / "b/*"), str(tmp_path / "a/x.png"))
     named = find_inputs(arguments, tmp_path / "out")
     assert {input.name for input in named} == {"a/x", "b/x.png", "b/x.jpg"}
+    # Nor may two masks get one name; and a glob's folders are searched.
+    write_image(tmp_path / "b/c/y.png", np.zeros((2, 2), np.uint8))
+    (tmp_path / "b/x.png").rename(tmp_path / "b/x.png.png")
+    write_image(tmp_path / "b/x.png", np.zeros((2, 2), np.uint8))
+    named = find_inputs((str(tmp_path / "b/*"),), tmp_path / "out")
+    assert {input.name for input in named} == {"x.png.png", "x.png", "x.jpg", "c/y"}
 
 
 def test_results_are_no_inputs_and_masks_of_a_data_set_are_safe(phantoms, tmp_path):
     write_image(tmp_path / "x.png", np.zeros((2, 2), np.uint8))
     write_image(tmp_path / "out/overlays/x.png", np.zeros((2, 2), np.uint8))
     assert [input.name for input in find_inputs((str(tmp_path),), tmp_path / "out")] == ["x"]
+    with pytest.raises(UserError, match="All images lie in --output"):
+        find_inputs((str(tmp_path / "out"),), tmp_path / "out")
     with pytest.raises(UserError, match="holds masks of something else"):
         prepare_output(PredictionOptions(("x",), phantoms, overwrite=True), {}, [])
     assert any((phantoms / "masks").iterdir())

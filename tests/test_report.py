@@ -5,10 +5,12 @@ import time
 
 import numpy as np
 import pytest
+from conftest import write_image
 from ready import run_script
 
-from unet import plots, report
+from unet import plots, prediction_report, report
 from unet.report import Report, Sort, Tile
+from unet.results import COLUMNS
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
@@ -156,6 +158,20 @@ def test_plots_are_svg(tmp_path):
     svg = plots.dice_distribution(rows, tmp_path / "plot.png")
     text = page_of([], plots=[("Dice & more", svg)])
     assert 'alt="Dice &amp; more" src="data:image/svg+xml;base64,' in text
+
+
+def test_an_outline_of_an_unfinished_run_is_not_judged(tmp_path):
+    write_image(tmp_path / "a.png", np.zeros((20, 20), np.uint8))
+    write_image(tmp_path / "mask.png", np.eye(20, dtype=np.uint8) * 255)
+    row = dict.fromkeys(COLUMNS, "") | {"path": str(tmp_path / "a.png"), "status": "ok"}
+    for told, groups in (
+        ({"tumor_pixels": 20}, ["not judged"]),
+        ({"tumor_pixels": 20, "expected_dice": 0.8}, ["no reason to doubt"]),
+        ({"tumor_pixels": 0}, ["no reason to doubt", "no tumor"]),
+        ({"tumor_pixels": 0, "review": "nothing outlined"}, ["nothing outlined", "no tumor"]),
+    ):
+        output = (tmp_path / "a.png", tmp_path / "mask.png", row | told)
+        assert prediction_report.tile_of(0, output, 10**6).groups == groups
 
 
 def test_evaluation_and_prediction_have_one(visit, trained, phantoms, tmp_path):

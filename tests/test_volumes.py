@@ -67,6 +67,15 @@ def test_one_volume_in_four_dimensions_and_units_are_kept(tmp_path):
     assert mask.shape == (4, 5, 6, 1) and mask.header.get_xyzt_units() == ("mm", "sec")
 
 
+@pytest.mark.parametrize(("unit", "mm"), [("unknown", 1), ("meter", 1000), ("micron", 0.001)])
+def test_spacing_is_in_mm_whatever_the_files_unit(unit, mm, tmp_path):
+    image = nibabel.Nifti1Image(VOXELS, np.diag([*ZOOMS, 1]))
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "scan.nii")
+    spacing_mm = read_volume(tmp_path / "scan.nii").spacing_mm
+    assert sorted(spacing_mm) == pytest.approx([zoom * mm for zoom in ZOOMS])
+
+
 def test_oblong_pixels_become_square(tmp_path):
     nibabel.save(nibabel.Nifti1Image(VOXELS, np.diag([1, 2, 5, 1])), tmp_path / "scan.nii")
     volume = read_volume(tmp_path / "scan.nii")

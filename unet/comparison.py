@@ -21,7 +21,7 @@ from unet.files import UserError, write_json, write_table, write_whole
 from unet.inference import Predictor
 from unet.options import EvaluationOptions
 from unet.report import Report, Sort, Tile
-from unet.saved_run import SavedRun
+from unet.saved_run import SavedRun, installed_versions, machine_description
 
 # Dice that differ by less count as equal.
 EQUAL = 0.005
@@ -45,14 +45,21 @@ def compare(options: EvaluationOptions) -> Path:
     answer = answer_of(groups["all"], *names)
     output = options.output or runs[0].folder / f"compared-with-{names[1]}"
     write_table(output / "per_slice.csv", rows)
-    about = {"a": str(options.runs[0]), "b": str(options.runs[1]), "slices": selection.title}
+    about = {
+        "a": str(options.runs[0]),
+        "b": str(options.runs[1]),
+        "slices": selection.title,
+        "mirror": options.mirror,
+        "machine": machine_description(),
+        "versions": installed_versions(),
+    }
     write_json(output / "comparison.json", about | {"answer": answer, "groups": groups})
     svg = plots.comparison(rows, groups, names, output / "comparison.png")
     draw_changes(predictors, selection, rows, names, output / "changes.png")
     tiles = [
         tile_of(row, one.tile, other.tile) for row, one, other in zip(rows, *scores, strict=True)
     ]
-    write_report(groups, answer, names, svg, tiles, output)
+    write_report(groups, answer, names, svg, tiles, about, output)
     print(f"{table_of(groups, *names)}\n{answer}\nLook at {output}/report.html.")
     return output
 
@@ -100,6 +107,8 @@ def summarise_pairs(rows: list[dict]) -> dict[str, object]:
 def answer_of(group: dict, a: str, b: str) -> str:
     """The plain sentence that answers."""
     low, high = group["interval"]
+    if group["patients"] < 2:
+        return "No difference can be told from one patient: compare on more."
     told = f"(95 % interval over {group['patients']} patients: {low:+.3f} to {high:+.3f})"
     if low <= 0 <= high:
         return (
@@ -162,7 +171,13 @@ def tile_of(row: dict, one: Tile, other: Tile) -> Tile:
 
 
 def write_report(
-    groups: dict[str, dict], answer: str, names: tuple, svg: str, tiles: list[Tile], output: Path
+    groups: dict[str, dict],
+    answer: str,
+    names: tuple,
+    svg: str,
+    tiles: list[Tile],
+    about: dict[str, object],
+    output: Path,
 ) -> None:
     """report.html: the answer, and the slices that changed most."""
     shown = sorted(tiles, key=lambda tile: -tile.sort["change"])[:MOST_TILES]
@@ -182,6 +197,7 @@ def write_report(
             Sort("A better first", "difference"),
         ],
         outlines={"truth": "truth", "other": f"A: {names[0]}", "prediction": f"B: {names[1]}"},
+        about=about,
     )
     write_whole(output / "report.html", report.page(content))
 

@@ -4,10 +4,12 @@ Needs pydicom, and for DICOM-SEG highdicom: requirements-dicom.txt. Headers are 
 decoded.
 """
 
+import hashlib
 import importlib.util
 import io
 import sys
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -95,7 +97,8 @@ def read_series(paths: list[Path], max_voxels: int = MAX_PIXELS) -> Volume:
     voxels = np.stack([read_pixels(path) for path in paths]).transpose(2, 1, 0)
     image = nibabel.Nifti1Image(voxels.astype(np.float32), affine)
     image.header.set_xyzt_units("mm")
-    return to_volume(image, voxels, axis=2)
+    told = headers[0].get("PixelSpacing") and (len(paths) > 1 or thickness_of(headers[0]))
+    return replace(to_volume(image, voxels, axis=2), spacing_known=bool(told))
 
 
 def check_header(path: Path, header, first, max_pixels: int) -> None:
@@ -178,13 +181,19 @@ def affine_of(paths: list[Path], headers: list) -> np.ndarray:
             f"'{worst}' does not follow the slice before it at an even distance ({gaps.min():.2f} to "
             f"{gaps.max():.2f} mm in its series): a slice is missing, or there are several series."
         )
-    thickness = float(first.get("SpacingBetweenSlices") or first.get("SliceThickness") or 1)
-    step = (places[-1] - places[0]) / (len(paths) - 1) if len(gaps) else across * abs(thickness)
+    alone = across * (thickness_of(first) or 1)
+    step = (places[-1] - places[0]) / (len(paths) - 1) if len(gaps) else alone
     if min(row_mm, column_mm, np.linalg.norm(step)) <= 0:
         raise ImageError(f"'{paths[0]}' has a spacing of zero: mend it.")
     affine = np.eye(4)
     affine[:3] = np.column_stack([along_row * column_mm, along_column * row_mm, step, places[0]])
     return LPS_TO_RAS @ affine
+
+
+def thickness_of(header) -> float | None:
+    """From a slice to the next in mm, or how thick it is; None where the file tells neither."""
+    told = header.get("SpacingBetweenSlices") or header.get("SliceThickness")
+    return abs(float(told)) if told else None
 
 
 def encode_segmentation(mask: np.ndarray, volume: Volume, paths: list[Path]) -> bytes | None:
@@ -219,8 +228,9 @@ def segmentation_of(pixels: np.ndarray, paths: list[Path]) -> bytes:
             name=NAME, version=VERSION, family=codes.DCM.ArtificialIntelligence
         ),
     )
-    # Made of what they are of: archives take a repeated prediction for the same object.
+    # Made of what they are of and hold: archives take a repeated prediction for the same object.
     of = [str(source.SOPInstanceUID) for source in sources]
+    of.append(hashlib.sha256(pixels.tobytes()).hexdigest())
     series_uid, instance_uid = (
         pydicom.uid.generate_uid(entropy_srcs=[*of, kind]) for kind in ("series", "instance")
     )

@@ -101,6 +101,7 @@ def evaluate(options: EvaluationOptions) -> Path:
     summary = summarise(
         run, selection, rows, np.mean([s.dice_by_threshold for s in scores], axis=0), histogram
     )
+    summary["mirror"] = options.mirror
     write_table(output / "per_slice.csv", rows)
     write_json(output / "summary.json", summary)
     drawn = draw(predictor, selection, rows, summary, histogram, output)
@@ -114,8 +115,12 @@ def select(run: SavedRun, options: EvaluationOptions) -> Selection:
     split = options.split or (None if options.data else "val")
     if not split or (options.data and not run.config.split[split]):
         return select_from_folder(run, options)
+    if options.patients:
+        raise UserError(
+            f"The run knows the patients of its {split} slices: leave out --patients, it is for other --data."
+        )
     ids = run.config.split[split]
-    folder = options.data or Path(run.config.data_folder)
+    folder = data_folder(str(options.data)) if options.data else Path(run.config.data_folder)
     if not ids:
         raise UserError(
             f"The run knows no {split} slices: '{folder}' had none. Name a folder that has with --data."

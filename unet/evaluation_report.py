@@ -74,6 +74,7 @@ def write(
             "run": str(run.folder),
             "threshold": summary["threshold"],
             "peak": summary["peak"],
+            "mirror": summary["mirror"],
             "options": asdict(run.config.options) | {"data": None, "resume": None},
             "trained on": {"machine": run.config.machine, "versions": run.config.versions},
             "scored on": {"machine": summary["machine"], "versions": summary["versions"]},

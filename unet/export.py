@@ -8,6 +8,7 @@ A grey 8-bit image (height, width) of any size goes in, its tumor probability of
 onnx needs the packages onnx, tf2onnx and onnxruntime, openvino onnx, tf2onnx and openvino.
 """
 
+import os
 import shutil
 import tempfile
 import warnings
@@ -20,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from unet.command_line import import_tensorflow_quietly, parse, run
-from unet.files import UserError, write_whole
+from unet.files import WRITING, UserError, write_whole
 from unet.options import ExportOptions
 from unet.outlining import rule_in_words
 
@@ -74,8 +75,10 @@ def keep(made: Path, output: Path) -> None:
     """Write what was made to its place."""
     if made.is_dir():
         try:
-            shutil.copytree(made, output)
-        except OSError as error:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=output.parent, prefix=WRITING) as draft:
+                os.replace(shutil.copytree(made, Path(draft) / output.name), output)
+        except (OSError, shutil.Error) as error:
             raise UserError(f"Cannot write '{output}': {error}.") from error
         return
     weights = made.with_suffix(".bin")  # OpenVINO's

@@ -26,6 +26,8 @@ WRITING = ".writing-"
 # Who may read what this process writes: there is no way to ask but to set it.
 UMASK = os.umask(0o077)
 os.umask(UMASK)
+# No JPEG has a longer side, and overlays are JPEGs.
+LONGEST_SIDE = 65_500
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 # Its own limit only warns; ours holds.
 Image.MAX_IMAGE_PIXELS = None
@@ -83,11 +85,15 @@ def regular_file_size(path: Path) -> int:
 
 
 def check_header(path: Path, image: Image.Image, max_pixels: int) -> None:
-    """ImageError for what must not be decoded: too many pixels, or several pages."""
+    """ImageError for what must not be decoded: too many pixels or a side too long, or several pages."""
     if image.width * image.height > max_pixels:
         raise ImageError(
             f"'{path}' has {image.width} x {image.height} pixels, more than --max-pixels "
             f"{max_pixels}: scale it down or raise the limit."
+        )
+    if max(image.size) > LONGEST_SIDE:
+        raise ImageError(
+            f"'{path}' has {image.width} x {image.height} pixels, a side of more than {LONGEST_SIDE}: cut it."
         )
     # A phone's JPEG may hold a second picture (MPO): what viewers show is the first.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:

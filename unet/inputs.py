@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, unquote
 
-from unet.dicom import is_dicom, series_of
+from unet.dicom import DICOM_SUFFIXES, is_dicom, series_of
 from unet.files import IMAGE_SUFFIXES, ImageError, UserError, image_files_below, without_suffix
 from unet.volumes import VOLUME_SUFFIXES, is_volume
 
@@ -35,13 +36,13 @@ class Input:
             yield Path(self.path)
             return
         with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder) / without_query(self.path).rpartition("/")[2]
+            copy = Path(folder) / unquote(without_query(self.path)).rpartition("/")[2]
             try:
                 store, path = open_store(self.path)
                 with store.open_input_stream(path) as source, open(copy, "wb") as file:
                     while part := source.read(2**24):
                         file.write(part)
-            except OSError as error:
+            except (OSError, UserError) as error:
                 raise ImageError(f"Cannot read '{self.path}': {error}.") from error
             try:
                 yield copy
@@ -53,7 +54,8 @@ def find_inputs(arguments: tuple[str, ...], output: Path) -> list[Input]:
     """Every image that the arguments name, once, then every volume; UserError for one that names none.
 
     What lies in the output folder is no input. Results keep the files' folders below the deepest
-    folder that all arguments share; files that differ only in their suffix keep it in the name.
+    folder that all arguments share; files that differ only in their suffix keep it in the name, and so
+    does a.png.png beside them.
     """
     if not arguments:
         raise UserError(
@@ -65,7 +67,7 @@ def find_inputs(arguments: tuple[str, ...], output: Path) -> list[Input]:
     if any(remote):
         paths, root = find_remote(arguments)
         series: dict[str, list[Path]] = {}
-        names = {path: without_query(path).removeprefix(root) for path in paths}
+        names = {path: unquote(without_query(path).removeprefix(root)) for path in paths}
     else:
         paths, root = find_here(arguments, output)
         series = find_series(paths)
@@ -73,8 +75,13 @@ def find_inputs(arguments: tuple[str, ...], output: Path) -> list[Input]:
         names = {path: os.path.relpath(path, root) for path in paths if path not in others}
     stems = {path: without_suffix(name) for path, name in names.items()}
     count = Counter(stems.values())
+    whole = set(names.values())
     inputs = [
-        Input(path, stem if count[stem] == 1 else names[path], tuple(series.get(path, ())))
+        Input(
+            path,
+            stem if count[stem] == 1 and stem not in whole else names[path],
+            tuple(series.get(path, ())),
+        )
         for path, stem in stems.items()
     ]
     return sorted(inputs, key=lambda input: input.is_volume)
@@ -90,13 +97,25 @@ def find_here(arguments: tuple[str, ...], output: Path) -> tuple[list[str], str]
             roots.append(os.path.abspath(argument))
         else:
             found = [Path(argument)] if os.path.lexists(argument) else []
-            found = found or [Path(path) for path in sorted(glob.glob(argument, recursive=True))]
+            found = found or files_of_glob(argument)
             roots += [os.path.dirname(os.path.abspath(path)) for path in found]
         if not found:
             raise UserError(f"'{argument}' names no image: give a file, a folder or a quoted glob.")
         paths |= dict.fromkeys(os.path.abspath(path) for path in found)
     results = os.path.join(os.path.abspath(output), "")
-    return [path for path in paths if not path.startswith(results)], os.path.commonpath(roots)
+    kept = [path for path in paths if not path.startswith(results)]
+    if not kept:
+        raise UserError(f"All images lie in --output '{output}': choose another --output.")
+    return kept, os.path.commonpath(roots)
+
+
+def files_of_glob(pattern: str) -> list[Path]:
+    """The files that a glob names, and the images in the folders that it names."""
+    files: dict[Path, None] = {}  # a set that keeps its order
+    for path in map(Path, sorted(glob.glob(pattern, recursive=True))):
+        found = image_files_below(path, SUFFIXES, also=is_dicom) if path.is_dir() else [path]
+        files |= dict.fromkeys(found)
+    return list(files)
 
 
 def find_series(paths: list[str]) -> dict[str, list[Path]]:
@@ -113,9 +132,12 @@ def find_remote(arguments: tuple[str, ...]) -> tuple[list[str], str]:
         store, path = open_store(argument)
         from pyarrow.fs import FileSelector, FileType
 
-        address = without_query(argument)
-        query = argument.removeprefix(address)
-        before = address.removesuffix("/").removesuffix(path.removesuffix("/"))
+        address = without_query(argument).removesuffix("/")
+        query = argument.removeprefix(address).removeprefix("/")
+        path = path.removesuffix("/")
+        # The address ends with the path, some of whose characters it may quote.
+        ends = range(len(address) + 1)
+        before = next(address[:end] for end in ends if unquote(address[end:]) == path)
         try:
             info = store.get_file_info(path)
             found = [info]
@@ -123,17 +145,18 @@ def find_remote(arguments: tuple[str, ...]) -> tuple[list[str], str]:
                 found = store.get_file_info(FileSelector(path, recursive=True))
         except OSError as error:
             raise UserError(f"Cannot read '{argument}': {error}.") from error
-        files = sorted(
-            before + file.path + query
-            for file in found
-            if file.type == FileType.File
-            and (file.path == path or file.path.lower().endswith(SUFFIXES))
-        )
-        if not files:
+        files = [file.path for file in found if file.type == FileType.File]
+        dicom = [file for file in files if file.lower().endswith(DICOM_SUFFIXES)]
+        if dicom:
+            raise UserError(
+                f"'{argument}' names DICOM ('{dicom[0]}'), which is read on this machine only: copy it here."
+            )
+        images = [file for file in files if file == path or file.lower().endswith(SUFFIXES)]
+        if not images:
             raise UserError(f"'{argument}' names no image: give the URI of a file or a folder.")
         is_folder = info.type == FileType.Directory
-        folders.append(address if is_folder else address.rpartition("/")[0])
-        uris |= dict.fromkeys(files)
+        folders.append(before + quote(path if is_folder else path.rpartition("/")[0]))
+        uris |= dict.fromkeys(sorted(before + quote(file) + query for file in images))
     root = os.path.commonprefix([folder.removesuffix("/") + "/" for folder in folders])
     return list(uris), root[: root.rindex("/") + 1]
 

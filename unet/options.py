@@ -179,7 +179,7 @@ class PredictionOptions:
 
     images: tyro.conf.Positional[tuple[str, ...]]
     """Image, NIfTI or DICOM files, folders (searched with all folders below), quoted globs, or URIs of
-    files and folders in an object store (s3://, gs://)."""
+    images, NIfTI files and folders of them in an object store (s3://, gs://)."""
     output: Path
     """Folder for masks/, overlays/ and predictions.csv."""
     run: Path | None = None

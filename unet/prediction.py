@@ -47,7 +47,7 @@ def predict(options: PredictionOptions) -> int:
             rows = outline_and_write(inputs[len(done) :])
             for row in chain(done, keep(rows, inputs, len(done), options)):
                 tally["outlined" if row["status"] == "ok" else "skipped"] += 1
-                tally["with tumor"] += row["tumor_pixels"] not in ("", "0", 0)
+                tally["with tumor"] += prediction_report.has_tumor(row)
                 tally["to review"] += bool(row["review"])
         except KeyboardInterrupt:
             print("Go on with the same command and --resume.")

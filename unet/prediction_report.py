@@ -13,6 +13,7 @@ from unet import report
 from unet.files import ImageError, encode_picture, read_image, read_mask, write_whole
 from unet.overlays import montage
 from unet.report import Report, Sort, Tile
+from unet.saved_run import installed_versions, machine_description
 
 MOST_TILES, MOST_ON_SHEET, MOST_SKIPPED = 300, 40, 100
 # Reasons to look at an outline, the gravest first.
@@ -32,16 +33,20 @@ def write(
     """Write both. `outputs`: of each input the picture of its outline, its mask (or none) and its row."""
     done = [output for output in outputs if output[2]["status"] == "ok"]
     worst = sorted(done, key=lambda output: doubt(output[2]))[:MOST_TILES]
+    max_pixels = settings["max_pixels"]
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        tiles = list(threads.map(tile_of, range(len(worst)), worst))
+        made = threads.map(
+            lambda place: tile_of(place, worst[place], max_pixels), range(len(worst))
+        )
+        tiles = [tile for tile in made if tile]
     if worst:
         sheet = contact_sheet(worst[:MOST_ON_SHEET])
         write_whole(folder / "contact_sheet.jpg", encode_picture(sheet, quality=90))
     rows = [row for _, _, row in outputs]
     shown = (
         "All images"
-        if len(worst) == len(done)
-        else f"The {MOST_TILES} most doubtful of {len(done)} images"
+        if len(tiles) == len(done)
+        else f"The {len(tiles)} most doubtful of {len(done)} images"
     )
     content = Report(
         title=f"Outlines of {len(rows)} files",
@@ -54,10 +59,10 @@ def write(
         plots=[],
         tiles_title="What to look at",
         tiles_lead=f"{shown}. Press one to enlarge it; the arrow keys go on from there.",
-        tiles=[tile for tile in tiles if tile],
+        tiles=tiles,
         sorts=SORTS,
         outlines={"prediction": "network"},
-        about=settings,
+        about=settings | {"machine": machine_description(), "versions": installed_versions()},
     )
     write_whole(folder / "report.html", report.page(content))
 
@@ -67,10 +72,15 @@ def doubt(row: dict) -> tuple[int, float]:
     return REASONS.index(row["review"]), float(row["expected_dice"] or 0)
 
 
+def has_tumor(row: dict) -> bool:
+    """Whether a row, just made or read again, tells of an outline."""
+    return row["tumor_pixels"] not in ("", "0", 0)
+
+
 def cards(rows: list[dict]) -> list[tuple[str, str, str]]:
     """The headline numbers."""
     done = [row for row in rows if row["status"] == "ok"]
-    found = sum(row["tumor_pixels"] not in ("", "0", 0) for row in done)
+    found = sum(map(has_tumor, done))
     reasons = Counter(row["review"] for row in done if row["review"])
     expected = [float(row["expected_dice"]) for row in done if row["expected_dice"] != ""]
     told = [
@@ -98,14 +108,14 @@ def skipped(rows: list[dict]) -> list[tuple[str, list[list[str]]]]:
     return [(f"Skipped{more}", [["file and reason"], *reasons[:MOST_SKIPPED]])]
 
 
-def tile_of(place: int, output: tuple[Path, Path | None, dict]) -> Tile | None:
+def tile_of(place: int, output: tuple[Path, Path | None, dict], max_pixels: int) -> Tile | None:
     """One image with its outline, read again; None where it cannot be any more."""
     picture, mask_path, row = output
     path = Path(row["path"])
     try:
         if mask_path and "://" not in row["path"]:
-            uri, width, height = report.picture(read_image(path))
-            mask = read_mask(mask_path)
+            uri, width, height = report.picture(read_image(path, max_pixels))
+            mask = read_mask(mask_path, max_pixels)
             line = report.outline(mask.astype(np.float32), 0.5, width)
         else:  # a volume, or far away: the picture has the outlines
             uri, width, height = report.picture(read_picture(picture), side=1024)
@@ -114,9 +124,14 @@ def tile_of(place: int, output: tuple[Path, Path | None, dict]) -> Tile | None:
         return None
     expected = row["expected_dice"]
     told = f" {float(expected):.2f}" if expected != "" else ""
+    found = has_tumor(row)
+    judged = expected != "" or not found
     return Tile(
         label=f"{path.name}{told}" + (f": {row['review']}" if row["review"] else ""),
-        groups=[row["review"] or "no reason to doubt", *(["no tumor"] if not told else [])],
+        groups=[
+            row["review"] or ("no reason to doubt" if judged else "not judged"),
+            *(["no tumor"] if not found else []),
+        ],
         sort={
             "place": place,
             "expected": float(expected) if expected != "" else None,

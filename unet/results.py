@@ -31,7 +31,7 @@ class Measurement:
     slices: int | str = ""  # of a volume
     tumor_pixels: int | str = ""  # or voxels
     tumor_percent: float | str = ""  # of the image or volume
-    tumor_mm3: float | str = ""  # where the file tells its spacing: NIfTI
+    tumor_mm3: float | str = ""  # where the file tells its spacing: NIfTI, most DICOM
     left: int | str = ""  # bounding box of an image's tumor in pixels, right and bottom included
     top: int | str = ""
     right: int | str = ""
@@ -135,7 +135,7 @@ def outline_volume(
     told = judge(predictor, square, 2 * inside / max(voxels + total, 1.0), voxels > 0)
     row = Measurement(
         input.path, "ok", width, height, count, voxels, round(100 * voxels / mask.size, 4),
-        round(voxels * math.prod(volume.spacing_mm), 2),
+        round(voxels * math.prod(volume.spacing_mm), 2) if volume.spacing_known else "",
         mean_probability=round(inside / voxels, 4) if voxels else "", **told,
     )  # fmt: skip
     return Outlined(row, files)
@@ -154,7 +154,7 @@ def draw(predictor: Predictor, volume: Volume, mask: np.ndarray) -> np.ndarray:
     ]
     cm2 = mask[shown].sum(axis=(1, 2)) * math.prod(volume.spacing_mm[1:]) / 100
     labels = [
-        f"slice {index + 1} of {len(mask)}: {area:.1f} cm2"
+        f"slice {index + 1} of {len(mask)}" + (f": {area:.1f} cm2" if volume.spacing_known else "")
         for index, area in zip(shown, cm2, strict=True)
     ]
     return montage(tiles, labels)

@@ -22,6 +22,7 @@ from unet.preprocessing import PERCENTILES
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
 # Before the voxels stand a header of 348 or 540 bytes and notes of other programs.
 MAX_OFFSET = 2**24
+MM = {"meter": 1e3, "micron": 1e-3}
 # x to the patient's right, y to the front, z up.
 RAS = axcodes2ornt("RAS")
 
@@ -39,6 +40,7 @@ class Volume:
     spacing_mm: tuple[float, float, float]  # between slices, rows and columns
     image: nibabel.Nifti1Image  # the file's header and affine
     axis: int  # of the file's array, along which the slices lie
+    spacing_known: bool = True  # or else only its proportions may be right
 
     def square_pixels(self, index: int) -> np.ndarray:
         """A slice on a grid of square pixels: itself, or stretched along the coarser direction."""
@@ -76,7 +78,10 @@ def to_volume(image: nibabel.Nifti1Image, voxels: np.ndarray, axis: int) -> Volu
     # The order in which to_slices puts the file's axes.
     place = io_orientation(image.affine)[:, 0]
     columns, rows = sorted({0, 1, 2} - {axis}, key=lambda other: place[other])
-    spacing_mm = [float(image.header.get_zooms()[i]) for i in (axis, rows, columns)]
+    to_mm = MM.get(
+        image.header.get_xyzt_units()[0], 1.0
+    )  # hardly any file that says nothing is not in mm
+    spacing_mm = [float(image.header.get_zooms()[i]) * to_mm for i in (axis, rows, columns)]
     return Volume(slices, tuple(spacing_mm), image, axis)
 
 
