@@ -143,6 +143,18 @@ def test_a_fold_takes_no_patient_whose_part_is_not_known(tmp_path):
         split_slices(load_slices(tmp_path, 16), tmp_path, DataOptions(fold=0))
 
 
+def test_what_spreadsheets_make_of_a_table_is_read_or_told(tmp_path):
+    write_pairs(tmp_path, 12)
+    slices, table = load_slices(tmp_path, 16), tmp_path / "patients.csv"
+    table.write_text("id;patient\n" + "".join(f"{index};p{index}\n" for index in range(12)))
+    with pytest.raises(UserError, match="separated by commas, .* not 'id;patient'"):
+        split_slices(slices, tmp_path, DataOptions())
+    table.write_text(
+        "id,patient\n" + "".join(f"{index},p{index}\n" for index in range(12)) + ",\n,\n"
+    )
+    assert len(split_slices(slices, tmp_path, DataOptions()).facts) == 12
+
+
 def test_tumor_types_too_rare_to_spread_are_split_all_the_same(tmp_path):
     write_pairs(tmp_path, 12)
     facts = {f"{index}": {"patient": f"p{index}", "tumor": "abc"[index % 3]} for index in range(12)}

@@ -12,7 +12,15 @@ from conftest import write_image
 from PIL import Image
 from ready import ROOT
 
-from unet.files import ImageError, image_files_below, read_image, read_mask, write_whole
+from unet.files import (
+    ImageError,
+    image_files_below,
+    read_image,
+    read_mask,
+    read_table,
+    write_table,
+    write_whole,
+)
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 
@@ -123,6 +131,22 @@ def test_others_may_read_what_the_user_lets_them(tmp_path):
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         subprocess.run(command, cwd=tmp_path, env=environment, umask=umask, check=True)
         assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == mode
+
+
+@pytest.mark.parametrize("fault", [None, PermissionError(1, "Operation not permitted")])
+def test_where_modes_cannot_be_set_files_are_written(fault, tmp_path, monkeypatch):
+    def fchmod(*_):
+        raise fault
+
+    monkeypatch.setattr(os, "fchmod", fchmod) if fault else monkeypatch.delattr(os, "fchmod")
+    write_whole(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "new"
+
+
+def test_any_name_comes_back_from_a_table(tmp_path):
+    rows = [{"path": name, "n": 1} for name in ("a", "b,c", "d\ne", "f\rg", 'h"i', "ü")]
+    write_table(tmp_path / "t.csv", rows)
+    assert [row["path"] for row in read_table(tmp_path / "t.csv")] == [row["path"] for row in rows]
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -132,6 +132,35 @@ def test_resuming_with_other_data_is_refused(trained, phantoms, tmp_path):
     assert done.returncode == 2 and f"The slice '{changed.stem}'" in done.stderr
 
 
+def test_a_training_whose_data_have_moved_goes_on(trained, phantoms, tmp_path):
+    run, data = tmp_path / "run", tmp_path / "data"
+    shutil.copytree(trained, run)
+    (run / "checkpoint-000000006.npz").unlink()
+    SavedRun.open(run).set_data_folder(tmp_path / "gone")
+    done = run_script("train", "--resume", run, cwd=tmp_path)
+    assert done.returncode == 2 and "gone' is not there: name it with --data" in done.stderr
+    shutil.copytree(phantoms, data)
+    done = run_script("train", "--resume", run, "--data", data, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert SavedRun.open(run).config.data_folder == str(data)
+    assert (run / "history.csv").read_text() == (trained / "history.csv").read_text()
+
+
+def test_results_of_other_slices_are_not_overwritten(trained, phantoms, tmp_path):
+    for name in ("a", "b"):
+        shutil.copytree(phantoms, tmp_path / name / "data")
+    arguments = ["evaluate", trained, "--output", "out", "--data"]
+    for name, code in (("a", 0), ("a", 0), ("b", 2)):
+        done = run_script(*arguments, f"{name}/data", cwd=tmp_path)
+        assert done.returncode == code, done.stderr
+    assert done.stderr == (
+        f"'out' holds results of other data ({tmp_path}/a/data): choose another --output.\n"
+    )
+    (tmp_path / "file").write_text("")
+    done = run_script("evaluate", trained, "--output", "file", cwd=tmp_path)
+    assert done.returncode == 2 and "Cannot write to 'file'" in done.stderr
+
+
 def test_evaluation_scores_every_validation_slice_at_its_own_size(trained):
     done = run_script("evaluate", trained, cwd=trained)
     assert done.returncode == 0, done.stderr
@@ -234,15 +263,36 @@ def test_inputs_are_found_once_and_named_apart(tmp_path):
     assert {input.name for input in named} == {"x.png.png", "x.png", "x.jpg", "c/y"}
 
 
-def test_results_are_no_inputs_and_masks_of_a_data_set_are_safe(phantoms, tmp_path):
+def test_results_are_no_inputs_and_masks_of_a_data_set_are_safe(phantoms, tmp_path, capsys):
     write_image(tmp_path / "x.png", np.zeros((2, 2), np.uint8))
     write_image(tmp_path / "out/overlays/x.png", np.zeros((2, 2), np.uint8))
     assert [input.name for input in find_inputs((str(tmp_path),), tmp_path / "out")] == ["x"]
+    write_image(tmp_path / "in/earlier/masks/x.png", np.zeros((2, 2), np.uint8))
+    write_image(tmp_path / "in/y.png", np.zeros((2, 2), np.uint8))
+    for name in ("predictions.csv", "prediction.json"):
+        (tmp_path / "in/earlier" / name).write_text("")
+    assert [input.name for input in find_inputs((str(tmp_path / "in"),), tmp_path / "out")] == ["y"]
+    assert f"earlier prediction wrote to '{tmp_path}/in/earlier'" in capsys.readouterr().out
     with pytest.raises(UserError, match="All images lie in --output"):
         find_inputs((str(tmp_path / "out"),), tmp_path / "out")
     with pytest.raises(UserError, match="holds masks of something else"):
         prepare_output(PredictionOptions(("x",), phantoms, overwrite=True), {}, [])
     assert any((phantoms / "masks").iterdir())
+
+
+def test_a_prediction_whose_settings_are_damaged_is_told(tmp_path):
+    (tmp_path / "prediction.json").write_text("{")
+    with pytest.raises(UserError, match="is damaged: start again with --overwrite"):
+        prepare_output(PredictionOptions(("x",), tmp_path, resume=True), {}, [])
+    with pytest.raises(UserError, match="give one of them"):
+        prepare_output(PredictionOptions(("x",), tmp_path, resume=True, overwrite=True), {}, [])
+
+
+def test_images_that_the_network_would_see_black_are_refused(trained):
+    predictor = Predictor(SavedRun.open(trained))
+    for image in (np.full((9, 9), 0.5, np.float32), np.zeros((9, 9, 3), np.uint8)):
+        with pytest.raises(TypeError, match="grey uint8"):
+            predictor([image])
 
 
 def test_one_image_gives_what_a_batch_gives(trained, phantoms):

@@ -153,6 +153,12 @@ def test_fits_a_phone(visit, tmp_path):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+def test_a_dollar_in_a_name_is_no_formula(tmp_path):
+    square = np.zeros((1, 8, 8), np.float32)
+    plots.samples(square, square > 0, square, 0.5, ["a$_$b"], "heading", tmp_path / "samples.png")
+    assert (tmp_path / "samples.png").stat().st_size > 500
+
+
 def test_plots_are_svg(tmp_path):
     rows = [{"dice": 0.5, "tumor": "a"}, {"dice": 0.7, "tumor": "b"}]
     svg = plots.dice_distribution(rows, tmp_path / "plot.png")

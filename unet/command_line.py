@@ -43,14 +43,15 @@ def check(options: object) -> None:
 
 
 def check_alone(options: object) -> None:
-    """UserError where options stand beside --resume, which takes all of them from the run."""
+    """UserError where options but --data stand beside --resume, which takes all others from the run."""
     from unet.files import UserError
 
     words = [word.partition("=")[0] for word in sys.argv[1:] if word.startswith("-")]
-    beside = [word for word in words if word != "--resume"]
+    beside = [word for word in words if word not in ("--resume", "--data")]
     if options.resume and beside:
         raise UserError(
-            f"--resume takes all options from the run: leave out '{beside[0]}', or start a new run with it."
+            f"--resume takes all options but --data from the run: leave out '{beside[0]}', or start a new "
+            "run with it."
         )
 
 

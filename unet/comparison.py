@@ -12,6 +12,7 @@ from unet.evaluation import (
     all_and_by_tumor,
     check_unchanged,
     one_a_patient,
+    results_in,
     say_what_was_trained_on,
     score_slices,
     select,
@@ -33,22 +34,34 @@ def compare(options: EvaluationOptions) -> Path:
     runs = [SavedRun.open(folder) for folder in options.runs]
     selection = select(runs[0], options)
     check_new_for(runs[1], selection)
+    names = names_of(options.runs)
+    about = {"a": str(options.runs[0]), "b": str(options.runs[1])} | selection.identity
+    home = runs[0].folder / f"compared-with-{Path(names[1]).name}-on-{selection.title}"
+    output = options.output or home
+    with results_in(output, "comparison.json", selection):
+        compare_and_write(runs, selection, options, names, about, output)
+    return output
+
+
+def compare_and_write(
+    runs: list[SavedRun],
+    selection: Selection,
+    options: EvaluationOptions,
+    names: tuple[str, str],
+    about: dict[str, object],
+    output: Path,
+) -> None:
     predictors = [Predictor(run, mirror=options.mirror) for run in runs]
     scores = [score_slices(predictor, selection, with_tiles=True) for predictor in predictors]
     check_unchanged(runs[0], selection, scores[0])
     for run in runs:
         say_what_was_trained_on(run, selection, scores[0])
 
-    names = names_of(options.runs)
     rows = [paired(one.row, other.row) for one, other in zip(*scores, strict=True)]
     groups = {name: summarise_pairs(group) for name, group in all_and_by_tumor(rows).items()}
     answer = answer_of(groups["all"], *names)
-    output = options.output or runs[0].folder / f"compared-with-{names[1]}"
     write_table(output / "per_slice.csv", rows)
-    about = {
-        "a": str(options.runs[0]),
-        "b": str(options.runs[1]),
-        "slices": selection.title,
+    about = about | {
         "mirror": options.mirror,
         "machine": machine_description(),
         "versions": installed_versions(),
@@ -61,7 +74,6 @@ def compare(options: EvaluationOptions) -> Path:
     ]
     write_report(groups, answer, names, svg, tiles, about, output)
     print(f"{table_of(groups, *names)}\n{answer}\nLook at {output}/report.html.")
-    return output
 
 
 def names_of(folders: tuple[Path, Path]) -> tuple[str, str]:
@@ -218,5 +230,6 @@ def draw_changes(
             caption = (
                 f"{pair.id} {row.get('tumor', '')}\nDice {row['dice_a']:.2f}, {row['dice_b']:.2f}"
             )
-            tiles[name].append((image, read_truth(pair, image), *masks, caption))
+            truth = read_truth(pair, image, selection.max_pixels)
+            tiles[name].append((image, truth, *masks, caption))
     plots.changes(tiles, names, path)

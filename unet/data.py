@@ -100,8 +100,11 @@ def data_folder(data: str) -> Path:
     """The folder that --data names; the default is downloaded, 'phantom' made, where it is not there yet."""
     if data == "phantom":
         folder = Path("data/phantom")
-        if not folder.exists():
-            write_phantoms(folder)
+        try:
+            if not folder.exists():
+                write_phantoms(folder)
+        except OSError as error:
+            raise UserError(f"Cannot write '{folder}': {error.strerror}.") from error
         return folder
     folder = Path(data)
     if folder == FOLDER:

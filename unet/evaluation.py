@@ -1,5 +1,8 @@
 """Score a run on slices with known masks: a table a slice, a summary with intervals, plots."""
 
+import contextlib
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +26,7 @@ from unet.data import (
     read_truth,
     scaling_of,
 )  # fmt: skip
-from unet.files import UserError, write_json, write_table
+from unet.files import UserError, only_process_in, write_json, write_table
 from unet.inference import Prediction, Predictor
 from unet.options import DataOptions, EvaluationOptions
 from unet.outlining import THRESHOLDS, dice_by_rule
@@ -59,13 +62,19 @@ EMPTY_MASKS = (
 class Selection:
     """Slices to score, with what is known of each id."""
 
-    split: str | None  # of the run; None for a whole folder
+    split: str | None  # of the run; None for what lies in `folder`
+    folder: Path | None
     title: str
     pairs: list[Pair]
     facts: dict[str, dict[str, str]]
     max_pixels: int
     spacing_mm: float | None  # side of a pixel, where it is the same for all and known
     field_of_view_mm: float | None  # side of the whole image, where that is the same for all
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What tells these slices from others in results."""
+        return {"slices": self.title, "data": self.folder and str(self.folder)}
 
     def pixel_mm(self, width: int) -> float | None:
         """Side of a pixel of an image that is `width` wide; None where it is not known."""
@@ -88,13 +97,20 @@ def evaluate(options: EvaluationOptions) -> Path:
     (folder,) = options.runs or (None,)
     run = SavedRun.open(folder)
     selection = select(run, options)
+    home = run.folder if folder else Path("runs/pretrained")
+    output = options.output or home / f"evaluation-{selection.title}"
+    with results_in(output, "summary.json", selection):
+        score_and_write(run, selection, options, output)
+    return output
+
+
+def score_and_write(
+    run: SavedRun, selection: Selection, options: EvaluationOptions, output: Path
+) -> None:
     predictor = Predictor(run, mirror=options.mirror)
     scores = score_slices(predictor, selection, with_tiles=True)
     check_unchanged(run, selection, scores)
     say_what_was_trained_on(run, selection, scores)
-
-    home = run.folder if folder else Path("runs/pretrained")
-    output = options.output or home / f"evaluation-{selection.title}"
     rows = [score.row for score in scores]
     expect_dice(predictor, selection, rows)
     histogram = np.sum([score.histogram for score in scores], axis=0)
@@ -107,7 +123,23 @@ def evaluate(options: EvaluationOptions) -> Path:
     drawn = draw(predictor, selection, rows, summary, histogram, output)
     evaluation_report.write(run, summary, rows, [score.tile for score in scores], drawn, output)
     print(describe(summary, output))
-    return output
+
+
+@contextlib.contextmanager
+def results_in(output: Path, summary: str, selection: Selection) -> Iterator[None]:
+    """A context in which results for some slices may be written to a folder.
+
+    UserError where no file can be written there, or where its summary (JSON) is of other slices.
+    """
+    with only_process_in(output):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # none yet, or damaged
+            before = json.loads((output / summary).read_text())
+            for name, value in selection.identity.items():
+                if before.get(name, value) != value:
+                    raise UserError(
+                        f"'{output}' holds results of other {name} ({before[name]}): choose another --output."
+                    )
+        yield
 
 
 def select(run: SavedRun, options: EvaluationOptions) -> Selection:
@@ -134,7 +166,7 @@ def select(run: SavedRun, options: EvaluationOptions) -> Selection:
             f"{len(missing)} {split} slices have no image and mask in '{folder}' ('{missing[0]}', "
             "...): restore them or name the right folder with --data."
         )
-    return selection_of(split, split, [pairs[id] for id in ids], run.config.facts, options)
+    return selection_of(split, None, split, [pairs[id] for id in ids], run.config.facts, options)
 
 
 def select_from_folder(run: SavedRun, options: EvaluationOptions) -> Selection:
@@ -142,22 +174,29 @@ def select_from_folder(run: SavedRun, options: EvaluationOptions) -> Selection:
     folder = data_folder(str(options.data))
     slices = load_slices(folder, run.config.options.size, max_pixels=options.max_pixels)
     facts, origin = patient_facts(slices, folder, DataOptions(patients=options.patients))
-    name = folder.resolve().name
+    folder = folder.resolve()
     if not options.split:
-        return selection_of(None, name, slices.pairs, facts, options)
+        return selection_of(None, folder, folder.name, slices.pairs, facts, options)
     pairs = [pair for pair in slices.pairs if facts[pair.id].get("split") == options.split]
     if not pairs:
         raise UserError(f"No slice in '{folder}' is {options.split} according to {origin}.")
-    return selection_of(None, f"{name}-{options.split}", pairs, facts, options)
+    return selection_of(None, folder, f"{folder.name}-{options.split}", pairs, facts, options)
 
 
 def selection_of(
-    split: str | None, title: str, pairs: list[Pair], facts: dict, options: EvaluationOptions
+    split: str | None,
+    folder: Path | None,
+    title: str,
+    pairs: list[Pair],
+    facts: dict[str, dict[str, str]],
+    options: EvaluationOptions,
 ) -> Selection:
     """With the spacing that the options name, or that of the published set where these are its slices."""
     published = all(is_published(pair.id, facts[pair.id]) for pair in pairs)
     view = PUBLISHED_FIELD_OF_VIEW_MM if published and not options.spacing_mm else None
-    return Selection(split, title, pairs, facts, options.max_pixels, options.spacing_mm, view)
+    return Selection(
+        split, folder, title, pairs, facts, options.max_pixels, options.spacing_mm, view
+    )
 
 
 def score_slices(
@@ -262,7 +301,7 @@ def summarise(
     """Means over slices, each with its 95 % interval over patients, of all and by tumor type."""
     return {
         "run": str(run.folder),
-        "slices": selection.title,
+        **selection.identity,
         "threshold": run.config.threshold,
         "peak": run.config.peak,
         "empty_masks": EMPTY_MASKS,

@@ -192,7 +192,10 @@ def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
                     file.flush()
                     os.fsync(file.fileno())
                 # mkstemp makes files that only their owner can read, whatever the user allows others.
-                os.fchmod(file.fileno(), 0o666 & ~UMASK)
+                with contextlib.suppress(
+                    AttributeError, OSError
+                ):  # Windows, and its disks in Linux
+                    os.fchmod(file.fileno(), 0o666 & ~UMASK)
             os.replace(temporary, path)
         except BaseException:
             os.unlink(temporary)
@@ -233,7 +236,10 @@ def write_json(path: Path, content: object) -> None:
 def table_text(columns: Iterable[str], rows: list[dict], header: bool = True) -> str:
     """Rows as CSV."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    # Python 3.11 does not quote names with this one, at which a line would end.
+    returns = any("\r" in str(value) for row in rows for value in row.values())
+    quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+    writer = csv.DictWriter(text, columns, lineterminator="\n", quoting=quoting)
     if header:
         writer.writeheader()
     writer.writerows(rows)

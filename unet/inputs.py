@@ -14,6 +14,8 @@ from unet.dicom import DICOM_SUFFIXES, is_dicom, series_of
 from unet.files import IMAGE_SUFFIXES, ImageError, UserError, image_files_below, without_suffix
 from unet.volumes import VOLUME_SUFFIXES, is_volume
 
+# What a folder of predictions has, and nothing else.
+TABLE, SETTINGS = "predictions.csv", "prediction.json"
 SUFFIXES = IMAGE_SUFFIXES + VOLUME_SUFFIXES
 
 
@@ -93,7 +95,9 @@ def find_here(arguments: tuple[str, ...], output: Path) -> tuple[list[str], str]
     roots = []
     for argument in arguments:
         if os.path.isdir(argument):
-            found = image_files_below(Path(argument), SUFFIXES, also=is_dicom)
+            found = without_results(
+                image_files_below(Path(argument), SUFFIXES, also=is_dicom), Path(argument)
+            )
             roots.append(os.path.abspath(argument))
         else:
             found = [Path(argument)] if os.path.lexists(argument) else []
@@ -103,10 +107,25 @@ def find_here(arguments: tuple[str, ...], output: Path) -> tuple[list[str], str]
             raise UserError(f"'{argument}' names no image: give a file, a folder or a quoted glob.")
         paths |= dict.fromkeys(os.path.abspath(path) for path in found)
     results = os.path.join(os.path.abspath(output), "")
+    try:
+        root = os.path.commonpath(roots)
+    except ValueError as error:
+        raise UserError("The images lie on several drives: give those of one at a time.") from error
     kept = [path for path in paths if not path.startswith(results)]
     if not kept:
         raise UserError(f"All images lie in --output '{output}': choose another --output.")
-    return kept, os.path.commonpath(roots)
+    return kept, root
+
+
+def without_results(files: list[Path], folder: Path) -> list[Path]:
+    """The files but for those in folders of earlier predictions below `folder`: it is told."""
+    parents = {parent for file in files for parent in file.parents if folder in parent.parents}
+    results = {
+        parent for parent in parents if all((parent / name).exists() for name in (TABLE, SETTINGS))
+    }
+    for place in sorted(results):
+        print(f"Leaving out what an earlier prediction wrote to '{place}'.")
+    return [file for file in files if not results.intersection(file.parents)]
 
 
 def files_of_glob(pattern: str) -> list[Path]:

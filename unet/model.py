@@ -10,12 +10,11 @@ import math
 import keras
 import numpy as np
 import tensorflow as tf
-import tyro
 from keras import layers
 
-from unet.command_line import run
+from unet.command_line import parse, run
 from unet.files import UserError
-from unet.options import ModelConfig
+from unet.options import DescribeOptions, ModelConfig
 
 TUMOR_SHARE = 0.02
 
@@ -185,10 +184,11 @@ def flops(model: keras.Model, size: int) -> int:
     return profiler.profile(graph, options=options.with_empty_output().build()).total_float_ops
 
 
-def describe(config: ModelConfig, size: int = 256) -> None:
-    """Print the layers, parameters and FLOPs of a U-Net for images of `size` pixels a side."""
-    check_size(size, config)
-    model = build_unet(config)
+def describe(options: DescribeOptions) -> None:
+    """Print the layers, parameters and FLOPs of a U-Net."""
+    size = options.size
+    check_size(size, options.model)
+    model = build_unet(options.model)
     # With a fixed input size every layer's output shape is known.
     sized = keras.models.clone_model(model, input_tensors=keras.Input((size, size, 1)))
     print(f"{'layer':28}{'output (height, width, channels)':36}{'parameters':>12}")
@@ -199,4 +199,4 @@ def describe(config: ModelConfig, size: int = 256) -> None:
 
 
 if __name__ == "__main__":
-    run(lambda: tyro.cli(describe))
+    run(lambda: describe(parse(DescribeOptions, __doc__)))

@@ -103,7 +103,8 @@ class TrainingOptions:
     name: str | None = None
     """Name of the run's folder below runs/. Default: date, time and image size."""
     resume: Path | None = None
-    """Go on with this run where it stopped; all other options come from the run."""
+    """Go on with this run where it stopped; all other options come from the run. Where its data have
+    moved, --data says to where."""
     quick: bool = False
     """Take the quick recipe: within half an hour on two cores. Options beside it count as given."""
     seed: Annotated[int, Interval(ge=0, lt=2**31)] = 0
@@ -134,6 +135,15 @@ class TrainingOptions:
 
 
 QUICK = TrainingOptions(quick=True, epochs=20, model=ModelConfig(width=16))
+
+
+@dataclass(frozen=True)
+class DescribeOptions:
+    """Print the layers, parameters and FLOPs of a U-Net."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    size: Annotated[int, Interval(ge=1, le=8192)] = 256
+    """Side in pixels of the images it takes."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from unet.files import write_whole
 
@@ -28,6 +28,7 @@ plt.rcParams.update(
         "legend.frameon": False,
         "axes.titleweight": "bold",
         "axes.titlelocation": "left",
+        "text.parse_math": False,  # a file's name may hold a dollar
     }
 )
 
@@ -278,6 +279,8 @@ def calibration(
     centres = (np.arange(len(pixels)) + 0.5) * width
     counts.bar(centres, np.maximum(pixels, 0.5), 0.9 * width, color=NEUTRAL)
     counts.set(yscale="log", xlabel="probability", ylabel="pixels", xlim=(0, 1))
+    counts.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    counts.yaxis.set_minor_formatter(NullFormatter())
     curve = figure.add_subplot(grid[0, 1].get_gridspec()[:, 1])
     place = np.searchsorted(thresholds, chosen - 1e-9)
     curve.plot(recall[1:], precision[1:], color=TRAINING)

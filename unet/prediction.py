@@ -24,12 +24,11 @@ from unet.files import (
     write_whole,
 )
 from unet.inference import Predictor, in_batches
-from unet.inputs import Input, find_inputs
+from unet.inputs import SETTINGS, TABLE, Input, find_inputs
 from unet.options import PredictionOptions
 from unet.results import COLUMNS, Measurement, Outlined, outline, picture_name
 from unet.saved_run import SavedRun
 
-TABLE, SETTINGS = "predictions.csv", "prediction.json"
 OUTPUTS = (SETTINGS, TABLE, "report.html", "contact_sheet.jpg", "masks", "overlays")
 
 
@@ -168,6 +167,8 @@ def prepare_output(
     Raises UserError where the folder cannot be written, or holds what must not be replaced or mixed.
     """
     folder = options.output
+    if options.resume and options.overwrite:
+        raise UserError("--resume keeps what --overwrite replaces: give one of them.")
     old = [name for name in OUTPUTS if (folder / name).exists()]
     if old and SETTINGS not in old:
         # A data set has masks/ too: those must never be replaced.
@@ -200,7 +201,12 @@ def finished_rows(
     folder: Path, settings: dict[str, object], inputs: list[Input]
 ) -> list[dict[str, str]]:
     """Rows of the batches that an earlier prediction finished; UserError where it was another one."""
-    begun_with = json.loads((folder / SETTINGS).read_text())
+    try:
+        begun_with = json.loads((folder / SETTINGS).read_text())
+    except ValueError as error:
+        raise UserError(
+            f"'{folder / SETTINGS}' is damaged: start again with --overwrite."
+        ) from error
     for name, value in settings.items():
         if begun_with.get(name) != value:
             raise UserError(

@@ -34,7 +34,12 @@ def resize_into_square(pixels: np.ndarray, size: int) -> np.ndarray:
 
 
 def stretch_contrast(image: np.ndarray) -> np.ndarray:
-    """Map the range between PERCENTILES of uint8 (height, width) to 0..255; a constant image gives 0."""
+    """Map the range between PERCENTILES of uint8 (height, width) to 0..255; a constant image gives 0.
+
+    TypeError for pixels of another kind: of floats in [0, 1] nothing would be left.
+    """
+    if image.dtype != np.uint8 or image.ndim != 2:
+        raise TypeError(f"grey uint8 (height, width) is needed, not {image.dtype} {image.shape}")
     low, high = percentiles(image)
     if high <= low:
         return np.zeros_like(image)

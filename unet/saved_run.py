@@ -150,6 +150,12 @@ class SavedRun:
                     "may differ in the last digits."
                 )
 
+    def set_data_folder(self, folder: Path) -> None:
+        """Keep where the data lie now."""
+        if self.config.data_folder != str(folder.resolve()):
+            self.config = replace(self.config, data_folder=str(folder.resolve()))
+            self.write_config()
+
     def set_outlining(self, threshold: float, peak: float) -> None:
         """Keep the probability from which a pixel is tumor, and which its region must reach."""
         self.config = replace(self.config, threshold=threshold, peak=peak)

@@ -122,8 +122,13 @@ def read_patients(path: Path) -> dict[str, dict[str, str]]:
         rows = read_table(path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"Cannot read the patients table '{path}': {error}.") from error
+    rows = [row for row in rows if any(row.values())]  # spreadsheets may add empty ones
     if not rows or not {"id", "patient"} <= rows[0].keys():
-        raise UserError(f"'{path}' must be a CSV with columns id and patient (and tumor, split).")
+        found = f", not {', '.join(map(repr, rows[0]))}" if rows else ""
+        raise UserError(
+            f"'{path}' must be a CSV, separated by commas, with columns id and patient (and tumor, split)"
+            f"{found}."
+        )
     # csv puts surplus cells under None, and None into missing ones.
     ragged = [row["id"] for row in rows if None in row or None in row.values()]
     raise_problems(

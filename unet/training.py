@@ -109,11 +109,16 @@ def fit_and_finish(run: SavedRun, slices: Slices, workers: Workers) -> None:
 
 
 def resumed_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[SavedRun, Slices]:
-    """The run to go on with, whose options count and no others, and its data."""
+    """The run to go on with, whose options count and no others, and its data, which may have moved."""
     run = SavedRun.open(workers.own_copy(options.resume, runs))
     Board.check(run.config.options.tensorboard)
-    slices = read_data(Path(run.config.data_folder), run.config.options)
-    check_same_data(run, slices)
+    moved = options.data.data != TrainingOptions().data.data
+    folder = Path(options.data.data if moved else run.config.data_folder)
+    if not folder.is_dir():
+        raise UserError(f"The run's data folder '{folder}' is not there: name it with --data.")
+    slices = read_data(folder, run.config.options)
+    check_same_data(run, slices, folder)
+    run.set_data_folder(folder)
     run.tell_changes()
     return run, slices
 
@@ -142,13 +147,13 @@ def read_data(folder: Path, options: TrainingOptions) -> Slices:
     return load_slices(folder, options.size, options.data.memory_gib, options.data.max_pixels)
 
 
-def check_same_data(run: SavedRun, slices: Slices) -> None:
-    """UserError where its slices are not what they were when it started."""
+def check_same_data(run: SavedRun, slices: Slices, folder: Path) -> None:
+    """UserError where the run's slices are not what they were when it started."""
     now = dict(zip(slices.ids, slices.digests, strict=True))
     for id, digest in run.config.fingerprints.items():
         if now.get(id) != digest:
             raise UserError(
-                f"The slice '{id}' in '{run.config.data_folder}' is gone or has changed since "
+                f"The slice '{id}' in '{folder}' is gone or has changed since "
                 f"'{run.folder}' was started: restore it or start a new run."
             )
 
