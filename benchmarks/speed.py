@@ -4,8 +4,8 @@ Usage:
 
     python benchmarks/speed.py --peers-python /tmp/venv-peers/bin/python
 
-The machine must be idle. requirements-peers.txt says how to make the peers' environment. Each network
-and setting runs in a process of its own, on random slices; in bfloat16 only where the machine has it.
+It waits until the machine is idle. requirements-peers.txt says how to make the peers' environment. Each
+network and setting runs in a process of its own, on random slices; in bfloat16 only where the machine has it.
 Results go to benchmarks/results/speed.json.
 """
 
@@ -15,6 +15,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -35,6 +36,8 @@ KERAS_MODES = {"ceiling": ["graph"], "ours": ["graph"], "author": ["graph", "xla
 # Channels last or first: networks with instance normalisation may be faster with channels first.
 TORCH_MODES = ["eager nhwc", "compile nhwc", "compile nchw"]
 LONGEST_SECONDS = 3600
+# Mean number of processes that want a core.
+IDLE = 0.3
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,9 @@ class SpeedOptions:
     """Slices a step."""
     size: int = 256
     """Pixels a side."""
-    repetitions: int = 3
+    repetitions: int = 7
     """Steps, at least, whose median counts."""
-    seconds: float = 5.0
+    seconds: float = 15.0
     """Repeat each step for at least so long."""
     only: tuple[Network, ...] = Network.__args__
     """Networks to measure."""
@@ -61,9 +64,9 @@ class SpeedOptions:
 
 def measure_all(options: SpeedOptions) -> dict:
     """Run every network in every setting; results are written after each, so none is lost."""
-    load = os.getloadavg()[0]
-    if load > 0.5:
-        print(f"The machine is busy (load {load:.1f}): these are no true speeds.")
+    while (load := os.getloadavg()[0]) > IDLE:
+        print(f"The machine is busy (load {load:.1f}): waiting.", flush=True)
+        time.sleep(30)
     results = {
         "date": f"{datetime.now():%Y-%m-%d %H:%M}",
         "load_before": load,

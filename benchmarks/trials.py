@@ -68,12 +68,11 @@ def measure(options: TrialsOptions) -> None:
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"trials": {}}
     baseline = {split: scores_of(BASELINE, split, options.folder) for split in SPLITS}
     for name in options.only:
-        scores = {}
+        scores, gain = {}, np.ones(1)
         for split in SPLITS:
-            scores[split] = scores_of(name, split, options.folder)
-            gain = all_dice(scores) - all_dice({part: baseline[part] for part in scores})
-            if name != BASELINE and gain.mean() <= 0:
-                break
+            if gain.mean() > 0 or name == BASELINE or folder_of(name, split).exists():
+                scores[split] = scores_of(name, split, options.folder)
+                gain = all_dice(scores) - all_dice({part: baseline[part] for part in scores})
         patients = np.array([row["patient"] for rows in scores.values() for row in rows])
         kept["trials"][name] = {
             "options": TRIALS[name],
@@ -95,9 +94,14 @@ def measure(options: TrialsOptions) -> None:
 
 def scores_of(trial: str, split: str, folder: Path) -> list[dict]:
     """Rows of per_slice.csv of the trial's network on a split."""
-    run = Path("runs") / f"trial-{trial}-{split}".replace(" ", "-").replace(",", "")
+    run = folder_of(trial, split)
     chosen = f"{PROXY} {SPLITS[split]} {TRIALS[trial]}".split()
     return read_table(train_and_score(run, ["--data", folder, *chosen]) / "per_slice.csv")
+
+
+def folder_of(trial: str, split: str) -> Path:
+    """The run of a trial on a split."""
+    return Path("runs") / f"trial-{trial}-{split}".replace(" ", "-").replace(",", "")
 
 
 def all_dice(scores: dict[str, list[dict]]) -> np.ndarray:

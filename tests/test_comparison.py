@@ -22,31 +22,33 @@ def test_differences_by_hand():
     assert (group["slices"], group["patients"]) == (4, 2)
     assert group["dice_a"] == 0.5 and group["dice_b"] == pytest.approx(0.576)
     assert group["difference"] == pytest.approx(0.076)  # (0.1 + 0.3 - 0.1 + 0.004) / 4
-    # Two patients, drawn twice each at most: their means are 0.2 and -0.048.
+    # Two patients: their means are 0.2 and -0.048, and more is not known.
     assert group["interval"] == pytest.approx((-0.048, 0.2))
     assert (group["a_better"], group["b_better"]) == (1, 2)  # 0.004 counts as equal
 
 
 def test_the_answer_is_a_sentence():
-    unclear = summarise_pairs(rows(("a", 0.1), ("b", -0.1)))
+    unclear = summarise_pairs(rows(*zip("abcdef", (0.1, -0.1, 0.1, -0.1, 0.1, -0.1), strict=True)))
     assert answer_of(unclear, "A", "B").startswith(
         "No difference can be told: the mean Dice of B minus"
     )
-    better = summarise_pairs(rows(("a", 0.1), ("b", 0.2)))
+    better = summarise_pairs(rows(*((patient, 0.15) for patient in "abcdef")))
     assert answer_of(better, "A", "B") == (
         "B is better than A: the mean Dice of B minus that of A is +0.150 "
-        "(95 % interval over 2 patients: +0.100 to +0.200)."
+        "(95 % interval over 6 patients, of these two trainings: +0.150 to +0.150)."
     )
-    worse = summarise_pairs(rows(("a", -0.1), ("b", -0.2)))
+    worse = summarise_pairs(rows(*((patient, -0.15) for patient in "abcdef")))
     assert answer_of(worse, "A", "B").startswith(
         "A is better than B: the mean Dice of B minus that of A is -0.150"
     )
 
 
-def test_one_patient_answers_nothing():
-    for differences in ((0.01, -0.005, 0.001), (0.1, 0.2, 0.1)):
-        group = summarise_pairs(rows(*(("a", difference) for difference in differences)))
-        assert answer_of(group, "A", "B").startswith("No difference can be told from one patient")
+def test_few_patients_answer_nothing():
+    for patients in ("aaaaaaa", "abcdeee"):
+        group = summarise_pairs(rows(*((patient, 0.1) for patient in patients)))
+        assert answer_of(group, "A", "B").startswith(
+            f"No difference can be told from fewer than 6 patients, and here are {len(set(patients))}:"
+        )
 
 
 def test_two_runs_are_compared_on_the_same_slices(trained, tmp_path):

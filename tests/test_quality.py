@@ -26,11 +26,24 @@ def test_confidence_by_hand():
 def test_expected_dice_rises_and_meets_the_centres_of_its_steps():
     sure, dice = np.array([0.0, 0.2, 0.4, 0.6, 0.8]), np.array([0.0, 0.5, 0.3, 0.9, 0.9])
     quality = fit_quality(sure, dice, np.zeros((3, 8, 8), np.uint8))
-    # 0.5 and 0.3 are in the wrong order: both become 0.4, at 0.3. Two are 0.9, at 0.7.
-    assert quality.confidence == pytest.approx([0, 0.3, 0.7])
-    assert quality.expected_dice == pytest.approx([0, 0.4, 0.9])
+    # 0.5 and 0.3 are in the wrong order: both become 0.4, at 0.3. Two are 0.9, at 0.7. No outline, no point.
+    assert quality.confidence == pytest.approx([0.3, 0.7])
+    assert quality.expected_dice == pytest.approx([0.4, 0.9])
     assert quality.expect(0.5) == pytest.approx(0.65) and quality.expect(1.0) == pytest.approx(0.9)
-    assert quality.review_up_to == pytest.approx(0.16)  # a fifth of the way
+    assert quality.review_up_to == pytest.approx(0.32)  # a fifth of the way
+
+
+def test_slices_without_tumor_do_not_change_what_outlines_are_expected_to_be():
+    random = np.random.default_rng(0)
+    sure = random.uniform(0.2, 0.9, 200)
+    dice = np.clip(sure + random.normal(0, 0.1, 200), 0, 1)
+    squares = np.zeros((3, 8, 8), np.uint8)
+    alone = fit_quality(sure, dice, squares)
+    # Rightly left empty: Dice 1 without confidence.
+    mixed = fit_quality(np.append(sure, np.zeros(200)), np.append(dice, np.ones(200)), squares)
+    assert mixed == alone and alone.expect(0.3) < 0.5
+    nothing = fit_quality(np.zeros(4), np.ones(4), squares)
+    assert nothing.expect(0.5) == 0
 
 
 def test_a_patient_is_judged_by_others():
@@ -61,7 +74,12 @@ def test_a_damaged_quality_is_one_line(trained, phantoms, tmp_path):
 
 def how_good(*slices: tuple[float, float]) -> dict:
     rows = [
-        {"expected_dice": expected, "confidence": expected, "dice": dice, "truth_pixels": 9}
+        {
+            "expected_dice": expected,
+            "dice": dice,
+            "truth_pixels": 9,
+            "review": "low expected Dice" if not expected or expected < 0.2 else "",
+        }
         for expected, dice in slices
     ]
 
@@ -76,10 +94,11 @@ def test_how_well_dice_was_expected_by_hand():
     # Ranks 1 to 5 against 1.5, 3, 4, 5, 1.5; the mean of 0.1, 0.1, 0.1, 0.1 and 0.9.
     assert told["spearman"] == pytest.approx(0.2052, abs=1e-4)
     assert told["mean_absolute_error"] == pytest.approx(0.26)
-    # Of two missed tumors one is the worst fifth.
-    assert told["missed_in_worst_fifth"] == 0.5
-    same = how_good((0.5, 0.7), (0.5, 0.7))
-    assert same["spearman"] is None and same["missed_in_worst_fifth"] is None
+    assert (told["missed_whole"], told["missed_to_review"]) == (2, 1)
+    same = how_good((0.5, 0.7), (0.5, 0.7), ("", 1.0), ("", 0.0))
+    assert same["spearman"] is None and same["mean_absolute_error"] == pytest.approx(0.2)
+    assert (same["missed_whole"], same["missed_to_review"]) == (1, 1)
+    assert how_good(("", 1.0)) is None
 
 
 def unlike(quality: Quality, images: list[np.ndarray], size: int) -> list[bool]:

@@ -27,6 +27,8 @@ from unet.saved_run import SavedRun, installed_versions, machine_description
 # Dice that differ by less count as equal.
 EQUAL = 0.005
 CHANGED_SHOWN = 5
+# Patients: of fewer, all may be better by chance (sign test: 2 x 0.5^6 < 0.05 < 2 x 0.5^5).
+FEWEST = 6
 
 
 def compare(options: EvaluationOptions) -> Path:
@@ -95,7 +97,8 @@ def check_new_for(run: SavedRun, selection: Selection) -> None:
 
 def paired(row_a: dict, row_b: dict) -> dict[str, object]:
     """A row of per_slice.csv."""
-    about = {name: row_a[name] for name in ("id", "patient", "tumor") if name in row_a}
+    kept = ("id", "patient", "tumor", "truth_pixels")
+    about = {name: row_a[name] for name in kept if name in row_a}
     dice = {"dice_a": row_a["dice"], "dice_b": row_b["dice"]}
     return about | dice | {"difference": row_b["dice"] - row_a["dice"]}
 
@@ -118,10 +121,16 @@ def summarise_pairs(rows: list[dict]) -> dict[str, object]:
 
 def answer_of(group: dict, a: str, b: str) -> str:
     """The plain sentence that answers."""
+    if group["patients"] < FEWEST:
+        return (
+            f"No difference can be told from fewer than {FEWEST} patients, and here are {group['patients']}: "
+            "compare on more."
+        )
     low, high = group["interval"]
-    if group["patients"] < 2:
-        return "No difference can be told from one patient: compare on more."
-    told = f"(95 % interval over {group['patients']} patients: {low:+.3f} to {high:+.3f})"
+    told = (
+        f"(95 % interval over {group['patients']} patients, of these two trainings: "
+        f"{metrics.interval_text(group['interval'], sign='+')})"
+    )
     if low <= 0 <= high:
         return (
             f"No difference can be told: the mean Dice of {b} minus that of {a} is "
@@ -140,7 +149,6 @@ def cells_of(groups: dict[str, dict]) -> list[list[str]]:
         ["", "slices", "patients", "Dice of A", "of B", "difference (95 % interval)", "A, B better"]
     ]
     for name, group in groups.items():
-        low, high = group["interval"]
         rows.append(
             [
                 name,
@@ -148,7 +156,7 @@ def cells_of(groups: dict[str, dict]) -> list[list[str]]:
                 f"{group['patients']}",
                 f"{group['dice_a']:.3f}",
                 f"{group['dice_b']:.3f}",
-                f"{group['difference']:+.3f} ({low:+.3f} to {high:+.3f})",
+                f"{group['difference']:+.3f} ({metrics.interval_text(group['interval'], sign='+')})",
                 f"{group['a_better']}, {group['b_better']}",
             ]
         )

@@ -35,6 +35,7 @@ from unet.report import Tile
 from unet.saved_run import SavedRun, installed_versions, machine_description
 from unet.split import (
     PUBLISHED_FIELD_OF_VIEW_MM,
+    intervals_over,
     is_published,
     patient_facts,
     same_tumor_size,
@@ -52,6 +53,9 @@ SUMMARISED = (
     *metrics.SCORES, "hd95_pixels", "average_distance_pixels", "hd95_mm", "average_distance_mm",
     "surface_dice",
 )  # fmt: skip
+CHOSEN_ON_VAL = (
+    "These patients also chose the network's epoch and rule of outlining: expect less on new ones."
+)
 EMPTY_MASKS = (
     "A score whose denominator is 0 is 1 where truth and prediction are both empty, else 0: a missed tumor "
     "and a false alarm both score 0. Their distances are the image's diagonal."
@@ -234,16 +238,22 @@ def score_slices(
 
 
 def expect_dice(predictor: Predictor, selection: Selection, rows: list[dict]) -> None:
-    """Give each row the Dice to expect without the truth, by a curve fitted on other patients' slices."""
+    """Give each row the Dice to expect without the truth, by a curve fitted on other patients' slices.
+
+    Empty where nothing is outlined.
+    """
     if not predictor.quality:
         return  # the training has not finished
+    outlined = [row for row in rows if row["predicted_pixels"]]
     if selection.split == "val":
         # The run's own curve was fitted on these.
         columns = ("confidence", "dice", "patient")
-        expected = cross_validated(*(np.array([row[name] for row in rows]) for name in columns))
+        expected = cross_validated(*(np.array([row[name] for row in outlined]) for name in columns))
     else:
-        expected = [predictor.quality.expect(row["confidence"]) for row in rows]
-    for row, dice in zip(rows, expected, strict=True):
+        expected = [predictor.quality.expect(row["confidence"]) for row in outlined]
+    for row in rows:
+        row["expected_dice"] = ""
+    for row, dice in zip(outlined, expected, strict=True):
         row["expected_dice"] = float(dice)
 
 
@@ -307,7 +317,8 @@ def summarise(
         "empty_masks": EMPTY_MASKS,
         "machine": machine_description(),
         "versions": installed_versions(),
-        "intervals": "95 %, bootstrap over patients, 2000 draws",
+        "intervals": f"95 %, expanded percentile bootstrap {intervals_over(selection.facts)}",
+        "chosen_on_these": CHOSEN_ON_VAL if selection.split == "val" else "",
         "scores": {name: summarise_group(group) for name, group in all_and_by_tumor(rows).items()},
         "scores_by_size": {name: summarise_group(group) for name, group in by_size(rows).items()},
         "scores_by_plane": {
@@ -328,8 +339,12 @@ def summarise(
 
 
 def all_and_by_tumor(rows: list[dict]) -> dict[str, list[dict]]:
-    """ "all", then the rows of each tumor type that is known."""
-    return {"all": rows} | groups_by(rows, "tumor")
+    """ "all", then those with tumor if some have none, then those of each tumor type that is known."""
+    with_tumor = [row for row in rows if row["truth_pixels"]]
+    groups = {"all": rows}
+    if 0 < len(with_tumor) < len(rows):
+        groups["with tumor"] = with_tumor
+    return groups | groups_by(rows, "tumor")
 
 
 def groups_by(rows: list[dict], column: str) -> dict[str, list[dict]]:
@@ -360,16 +375,16 @@ def false_alarms(rows: list[dict]) -> dict[str, int]:
 def how_well_expected(rows: list[dict], selection: Selection) -> dict[str, object] | None:
     """How the Dice that was expected without the truth ranks the true one; None where none was expected.
 
-    spearman: rank correlation; missed_in_worst_fifth: of the tumors that were missed whole, the share among
-    the fifth of slices with the lowest expected Dice. Each is None where it is not defined.
+    spearman: rank correlation over the outlined slices, None where it is not defined; missed_whole and
+    missed_to_review: tumors missed whole, and those of them that were marked for review.
     """
-    if not rows or not np.isfinite([row.get("expected_dice", np.nan) for row in rows]).all():
+    outlined = [row for row in rows if row.get("expected_dice", "") != ""]
+    expected, dice = (
+        np.array([row[name] for row in outlined]) for name in ("expected_dice", "dice")
+    )
+    if not outlined or not np.isfinite(expected).all():
         return None
-    expected, dice = (np.array([row[name] for row in rows]) for name in ("expected_dice", "dice"))
-    # Slices of equal expectation in the order of their confidence.
-    order = np.lexsort(([row["confidence"] for row in rows], expected))
-    worst = set(order[: -(-len(rows) // 5)])
-    missed = {i for i, row in enumerate(rows) if row["truth_pixels"] and not row["dice"]}
+    missed = [row for row in rows if row["truth_pixels"] and not row["dice"]]
     ranked = len(set(expected)) > 1 and len(set(dice)) > 1
     return {
         "fitted_on": "other validation patients (five folds)"
@@ -377,7 +392,8 @@ def how_well_expected(rows: list[dict], selection: Selection) -> dict[str, objec
         else "the run's validation patients",
         "spearman": float(spearmanr(expected, dice).statistic) if ranked else None,
         "mean_absolute_error": float(np.abs(expected - dice).mean()),
-        "missed_in_worst_fifth": len(missed & worst) / len(missed) if missed else None,
+        "missed_whole": len(missed),
+        "missed_to_review": sum(bool(row.get("review")) for row in missed),
         "to_review": {
             reason: len(group) / len(rows) for reason, group in groups_by(rows, "review").items()
         },
@@ -389,8 +405,8 @@ def summarise_group(rows: list[dict]) -> dict[str, object]:
     result: dict[str, object] = {"slices": len(rows), "patients": len(set(patients))}
     for name in [name for name in SUMMARISED if name in rows[0]]:
         values = np.array([row[name] for row in rows])
-        low, high = metrics.interval_over_patients(values, patients)
-        result[name] = {"mean": float(values.mean()), "interval": [low, high]}
+        interval = metrics.interval_over_patients(values, patients)
+        result[name] = {"mean": float(values.mean()), "interval": interval}
     with_tumor = [row for row in rows if row["truth_pixels"]]
     missed = sum(row["dice"] == 0 for row in with_tumor)
     result["tumors_missed_whole"] = missed / len(with_tumor) if with_tumor else None
@@ -465,19 +481,24 @@ def describe(summary: dict, output: Path) -> str:
     distance = "hd95_mm" if "hd95_mm" in summary["scores"]["all"] else "hd95_pixels"
     after_dice = ["iou", "precision", "recall", "surface_dice", distance]
     lines = [
-        f"{'':12}{'slices':>8}{'patients':>10}{'Dice (95 % interval)':>25}"
+        f"{'':12}{'slices':>8}{'patients':>10}{'Dice (95 % interval)':>35}"
         + "".join(f"{name:>13}" for name in [*after_dice, "missed"])
     ]
     for name, group in summary["scores"].items():
-        low, high = group["dice"]["interval"]
+        dice = f"{group['dice']['mean']:.3f} ({metrics.interval_text(group['dice']['interval'])})"
         missed = group["tumors_missed_whole"]
         lines.append(
-            f"{name:12}{group['slices']:8}{group['patients']:10}"
-            f"{group['dice']['mean']:9.3f} ({low:.3f}-{high:.3f})"
+            f"{name:12}{group['slices']:8}{group['patients']:10}{dice:>35}"
             + "".join(f"{group[score]['mean']:13.3f}" for score in after_dice)
             + ("            -" if missed is None else f"{missed:13.1%}")
         )
-    return "\n".join([*lines, *expectation(summary), EMPTY_MASKS, f"Look at {output}/report.html."])
+    told = [
+        *expectation(summary),
+        f"Intervals: {summary['intervals']}.",
+        summary["chosen_on_these"],
+    ]
+    lines += [*told, EMPTY_MASKS, f"Look at {output}/report.html."]
+    return "\n".join(filter(None, lines))
 
 
 def expectation(summary: dict) -> list[str]:
@@ -485,8 +506,12 @@ def expectation(summary: dict) -> list[str]:
     expected = summary["expected_dice"] or {}
     if expected.get("spearman") is None:
         return []
-    missed = expected["missed_in_worst_fifth"]
-    tail = "" if missed is None else f"; {missed:.0%} of the missed tumors are in its worst fifth"
+    tail = ""
+    if expected["missed_whole"]:
+        tail = (
+            f"; of {expected['missed_whole']} tumors missed whole {expected['missed_to_review']} are marked "
+            "for review"
+        )
     return [
         f"Dice expected without the truth: rank correlation {expected['spearman']:.2f}, off by "
         f"{expected['mean_absolute_error']:.2f} on average{tail}."

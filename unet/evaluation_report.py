@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unet import report
+from unet import metrics, report
 from unet.files import write_whole
 from unet.report import Report, Sort, Tile
 from unet.saved_run import SavedRun
@@ -59,7 +59,7 @@ def write(
         title=f"Evaluation of {run.folder.name}: {summary['slices']}",
         lead=[
             f"{everything['slices']} slices of {everything['patients']} patients. Means over slices; in "
-            "brackets the 95 % interval, by a bootstrap over patients (2000 draws).",
+            f"brackets intervals ({summary['intervals']}). {summary['chosen_on_these']}",
             summary["empty_masks"],
         ],
         cards=cards(summary),
@@ -85,7 +85,7 @@ def write(
 
 def about(tile: Tile, row: dict, place: int) -> Tile:
     """A tile with what is known of its slice."""
-    kind, expected = row.get("tumor") or "", row.get("expected_dice", np.nan)
+    kind, expected = row.get("tumor") or "", row.get("expected_dice", "")
     scores = {
         NAMES.get(name, name).replace("_", " "): f"{value:.3f}"
         if isinstance(value, float)
@@ -104,7 +104,7 @@ def about(tile: Tile, row: dict, place: int) -> Tile:
         sort={
             "dice": row["dice"],
             "size": row["truth_pixels"],
-            "expected": float(expected) if np.isfinite(expected) else None,
+            "expected": float(expected) if expected != "" and np.isfinite(expected) else None,
             "hd95": row["hd95_pixels"],
             "place": place,
         },
@@ -114,8 +114,7 @@ def about(tile: Tile, row: dict, place: int) -> Tile:
 
 def with_interval(score: dict, digits: int = 3) -> tuple[str, str]:
     """Mean, and its interval."""
-    low, high = score["interval"]
-    return f"{score['mean']:.{digits}f}", f"({low:.{digits}f} to {high:.{digits}f})"
+    return f"{score['mean']:.{digits}f}", f"({metrics.interval_text(score['interval'], digits)})"
 
 
 def unit_of(group: dict) -> str:
@@ -124,10 +123,14 @@ def unit_of(group: dict) -> str:
 
 def cards(summary: dict) -> list[tuple[str, str, str]]:
     """The headline numbers."""
-    group, expected = summary["scores"]["all"], summary["expected_dice"]
+    scores, expected = summary["scores"], summary["expected_dice"]
+    group = scores.get("with tumor", scores["all"])
     unit = unit_of(group)
     told = [
-        ("Dice", *with_interval(group["dice"])),
+        (
+            "Dice" + (" where there is tumor" if "with tumor" in scores else ""),
+            *with_interval(group["dice"]),
+        ),
         ("IoU", *with_interval(group["iou"])),
         (f"HD95, {unit}", *with_interval(group[f"hd95_{unit}"], 1)),
         ("Surface Dice", *with_interval(group["surface_dice"])),

@@ -190,8 +190,11 @@ def dice_by_type(rows: list[dict], scores: dict[str, dict], path: Path) -> str:
     for position, (name, (group, color)) in enumerate(groups.items()):
         x = position + jitter.uniform(-0.28, 0.12, len(group))
         axes.plot(x, [row["dice"] for row in group], ".", color=color, alpha=0.35, markersize=4)
+        if name not in scores and len(groups) > 1:
+            continue  # of slices whose type is not known no mean was taken
         score = scores.get(name, scores["all"])["dice"]
-        (low, high), mean = score["interval"], score["mean"]
+        mean = score["mean"]
+        low, high = score["interval"] or (mean, mean)
         axes.errorbar(
             position + 0.26, mean, [[mean - low], [high - mean]], fmt="o", color="black", capsize=4
         )
@@ -231,7 +234,8 @@ def expected_dice(rows: list[dict], told: dict, path: Path) -> str:
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     axes.plot((0, 1), (0, 1), color=NEUTRAL, linewidth=0.8)
     for name, (group, color) in by_tumor(rows).items():
-        expected, dice = ([row[key] for row in group] for key in ("expected_dice", "dice"))
+        outlined = [row for row in group if row["expected_dice"] != ""]
+        expected, dice = ([row[key] for row in outlined] for key in ("expected_dice", "dice"))
         axes.plot(expected, dice, ".", color=color, alpha=0.5, label=name)
     correlation = told["spearman"]
     label = "" if correlation is None else f" (rank correlation {correlation:.2f})"
@@ -306,7 +310,8 @@ def comparison(
     slices.set(title="Dice of each slice", xlabel=names[0], ylabel=names[1], aspect="equal")
     slices.legend(loc="upper left", bbox_to_anchor=(0, 0.98))
     for place, (_, group) in enumerate(groups.items()):
-        (low, high), mean = group["interval"], group["difference"]
+        mean = group["difference"]
+        low, high = group["interval"] or (mean, mean)
         means.errorbar(
             mean, -place, xerr=[[mean - low], [high - mean]], fmt="o", color="black", capsize=4
         )

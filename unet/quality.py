@@ -13,7 +13,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.isotonic import IsotonicRegression
 from sklearn.model_selection import GroupKFold, KFold
 
-# The share of validation slices, those of least confidence, that a person should look at.
+# The share of outlines of validation slices, those of least confidence, that a person should look at.
 REVIEW_SHARE = 0.2
 # The share of training slices that are themselves called unlike the others.
 UNLIKE_SHARE = 0.005
@@ -85,8 +85,13 @@ def distance(features: np.ndarray, mean: Sequence, precision: Sequence) -> np.nd
 def fit_quality(confidences: np.ndarray, dice: np.ndarray, training: np.ndarray) -> Quality:
     """From confidence and Dice of validation slices (n,), and training inputs uint8 (m, size, size).
 
-    Of the training inputs MOST_FITTED are enough.
+    Slices without an outline (confidence 0) tell nothing of outlines. Of the training inputs MOST_FITTED
+    are enough.
     """
+    outlined = confidences > 0
+    if not outlined.any():
+        confidences, dice, outlined = np.zeros(1), np.zeros(1), [True]
+    confidences, dice = confidences[outlined], dice[outlined]
     knots, expected = fit_expected_dice(confidences, dice)
     features = np.array([appearance(square) for square in training])
     mean, precision = fit_shape(features)

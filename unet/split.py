@@ -19,6 +19,8 @@ from unet.preprocessing import resize_into_square
 PUBLISHED_PATIENTS = Path(__file__).parent.parent / "data" / "patients.csv"
 # 512 pixels of 0.49 mm (data/README.md), whatever size its images now have.
 PUBLISHED_FIELD_OF_VIEW_MM = 512 * 0.49
+# How groups of slices that look alike are called where no patients are known.
+LIKE = "like "
 SPLITS = ("train", "val", "test")
 # Two slices count as near-copies from this correlation of their thumbnails on. Much lower, and chains
 # of alike slices join most patients of the real set into one group.
@@ -106,7 +108,7 @@ def patient_facts(
         return {id: table[id] for id in slices.ids}, "data/patients.csv"
     groups = near_copy_groups(slices.images)
     # Named after their pixels, so that a group of one folder is never taken for one of another.
-    names = {group: f"like {digest}" for group, digest in zip(groups, slices.digests, strict=True)}
+    names = {group: f"{LIKE}{digest}" for group, digest in zip(groups, slices.digests, strict=True)}
     facts = {id: {"patient": names[group]} for id, group in zip(slices.ids, groups, strict=True)}
     print(
         f"No patients are known for '{folder}' (no patients.csv there, no --patients): its slices "
@@ -114,6 +116,18 @@ def patient_facts(
         "may be on both sides of the split, so scores will be too high for new patients."
     )
     return facts, f"{len(names)} groups of near-copies"
+
+
+def patients_known(facts: dict[str, dict[str, str]]) -> bool:
+    """Whether slices have patients, and not only groups that look alike."""
+    return not any(row["patient"].startswith(LIKE) for row in facts.values())
+
+
+def intervals_over(facts: dict[str, dict[str, str]]) -> str:
+    """What an interval over "patients" is."""
+    if patients_known(facts):
+        return "over patients"
+    return "over groups of slices that look alike, too narrow as patients are not known"
 
 
 def read_patients(path: Path) -> dict[str, dict[str, str]]:

@@ -35,7 +35,7 @@ from unet.options import TrainingOptions
 from unet.outlining import PEAKS, THRESHOLDS, best_rule, dice_by_rule
 from unet.quality import MOST_FITTED, fit_quality
 from unet.saved_run import CHECKPOINTS_KEPT, SavedRun, new_config
-from unet.split import split_slices
+from unet.split import intervals_over, split_slices
 from unet.stopping import Stopped, StopRequest
 from unet.tensorboard import Board
 from unet.workers import LOST, Workers
@@ -388,20 +388,21 @@ def finish(run: SavedRun, slices: Slices, history: list[dict]) -> None:
     some = spread(slices.indices(train_ids), MOST_FITTED)
     run.save_quality(fit_quality(confidence, dice, slices.images[some]))
     patients = np.array([run.config.facts[id]["patient"] for id in val_ids])
-    low, high = metrics.interval_over_patients(dice, patients)
+    interval = metrics.interval_over_patients(dice, patients)
     run.write_metrics(
         {
             "best_epoch": best["epoch"],
             "epochs": len(history),
             "val_dice": float(dice.mean()),
-            "val_dice_95_percent_interval_over_patients": [low, high],
+            "val_dice_95_percent_interval_over_patients": interval,
             "val_iou": float(np.mean(dice / (2 - dice))),
             "val_patients": len(set(patients)),
             "val_slices": len(val_ids),
         },
     )
     print(
-        f"Validation Dice {dice.mean():.3f} (95 % interval over patients {low:.3f} to {high:.3f}) "
+        f"Validation Dice {dice.mean():.3f} (95 % interval {intervals_over(run.config.facts)}: "
+        f"{metrics.interval_text(interval)}) "
         f"at epoch {best['epoch']}.\n"
         f"Look at {run.folder}/curves.png, samples.png and film_strip.png, then:\n"
         f"  python evaluate.py {run.folder}\n"
