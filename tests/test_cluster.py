@@ -12,8 +12,9 @@ import pytest
 from conftest import write_image
 from ready import ROOT, run_script
 
+from unet.cluster import chunks_of
 from unet.files import UserError, read_image, read_table
-from unet.inputs import find_inputs
+from unet.inputs import Input, find_inputs
 
 pytest.importorskip("ray")
 
@@ -68,6 +69,17 @@ def test_where_a_worker_is_killed_every_image_is_outlined_once(trained, many):
     check_same(many / "here", many / "there")
 
 
+def test_every_actor_gets_whole_batches_and_volumes_come_alone():
+    inputs = [Input(f"{number}.png", str(number)) for number in range(100)]
+    inputs += [Input(f"{number}.nii", str(number)) for number in range(3)]
+    for actors, longest in ((1, 56), (2, 32), (4, 16), (50, 8)):
+        chunks = list(chunks_of(inputs, 8, actors))
+        assert sum(chunks, []) == inputs
+        assert [len(chunk) for chunk in chunks[-3:]] == [1, 1, 1]
+        assert {len(chunk) for chunk in chunks[:-4]} == {longest}
+    assert list(chunks_of(inputs[100:], 8, 2)) == [[input] for input in inputs[100:]]
+
+
 def test_files_of_a_store_are_found_by_uri(phantoms, tmp_path):
     inputs = find_inputs((f"file://{phantoms}/images",), tmp_path)
     names = sorted(path.stem for path in (phantoms / "images").iterdir())
@@ -93,6 +105,8 @@ def test_any_name_in_a_store_is_read(phantoms, tmp_path):
                 np.testing.assert_array_equal(
                     read_image(copy), read_image(folder / f"{input.name}.png")
                 )
+    with pytest.raises(UserError, match="quote its special characters"):
+        find_inputs((f"file://{tmp_path}/my%20dir/c#d.png",), tmp_path)
     (one,) = find_inputs((f"file://{tmp_path}/my%20dir/t%20u.png",), tmp_path)
     assert one.name == "t u"
 

@@ -35,7 +35,7 @@ def test_the_answer_is_a_sentence():
     better = summarise_pairs(rows(*((patient, 0.15) for patient in "abcdef")))
     assert answer_of(better, "A", "B") == (
         "B is better than A: the mean Dice of B minus that of A is +0.150 "
-        "(95 % interval over 6 patients, of these two trainings: +0.150 to +0.150)."
+        "(95 % interval over patients, 6, of these two trainings: +0.150 to +0.150)."
     )
     worse = summarise_pairs(rows(*((patient, -0.15) for patient in "abcdef")))
     assert answer_of(worse, "A", "B").startswith(

@@ -60,6 +60,24 @@ def test_a_slice_is_a_volume_of_one():
     assert any(np.array_equal(shown, each) for flip in flips for each in (flip, flip.T))
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("RescaleSlope", ["1", "2"], "pixels that cannot be read"),
+        ("SamplesPerPixel", 3, "pixels that cannot be read|is no grey slice"),
+    ],
+)
+def test_a_damaged_field_is_told(name, value, expected, tmp_path):
+    def change(dataset):
+        setattr(dataset, name, value)
+        if name == "SamplesPerPixel":
+            dataset.PlanarConfiguration = 0
+            dataset.PixelData *= 3
+
+    with pytest.raises(ImageError, match=expected):
+        read_series(write_series(tmp_path / "scan", [0], change))
+
+
 @pytest.mark.parametrize("missing", ["PixelSpacing", "SliceThickness"])
 def test_a_volume_without_spacing_has_no_size_in_mm(missing, trained, tmp_path):
     (path,) = write_series(tmp_path / "scan", [0], lambda dataset: delattr(dataset, missing))

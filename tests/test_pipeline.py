@@ -271,7 +271,9 @@ def test_results_are_no_inputs_and_masks_of_a_data_set_are_safe(phantoms, tmp_pa
     write_image(tmp_path / "in/y.png", np.zeros((2, 2), np.uint8))
     for name in ("predictions.csv", "prediction.json"):
         (tmp_path / "in/earlier" / name).write_text("")
-    assert [input.name for input in find_inputs((str(tmp_path / "in"),), tmp_path / "out")] == ["y"]
+    for given in ("in", "in/*", "in/**/*.png"):
+        inputs = find_inputs((str(tmp_path / given),), tmp_path / "out")
+        assert [input.name for input in inputs] == ["y"]
     assert f"earlier prediction wrote to '{tmp_path}/in/earlier'" in capsys.readouterr().out
     with pytest.raises(UserError, match="All images lie in --output"):
         find_inputs((str(tmp_path / "out"),), tmp_path / "out")
@@ -286,6 +288,17 @@ def test_a_prediction_whose_settings_are_damaged_is_told(tmp_path):
         prepare_output(PredictionOptions(("x",), tmp_path, resume=True), {}, [])
     with pytest.raises(UserError, match="give one of them"):
         prepare_output(PredictionOptions(("x",), tmp_path, resume=True, overwrite=True), {}, [])
+
+
+def test_a_prediction_does_not_go_on_with_images_that_have_changed(trained, phantoms, tmp_path):
+    for path in sorted((phantoms / "images").iterdir())[:3]:
+        shutil.copy(path, tmp_path / path.name)
+    arguments = ["predict", *sorted(tmp_path.glob("*.png")), "--run", trained, "--output", "out"]
+    assert run_script(*arguments, cwd=tmp_path).returncode == 0
+    assert run_script(*arguments, "--resume", cwd=tmp_path).returncode == 0
+    shutil.copy(phantoms / "images" / path.name, arguments[1])
+    done = run_script(*arguments, "--resume", cwd=tmp_path)
+    assert done.returncode == 2 and "images have changed since 'out' was begun" in done.stderr
 
 
 def test_images_that_the_network_would_see_black_are_refused(trained):

@@ -17,8 +17,9 @@ from unet.learner import Learner
 from unet.options import ModelConfig, TrainingOptions
 
 options = TrainingOptions(model=ModelConfig(width=4, depth=3))
-images = np.random.default_rng(0).random((48, 16, 16, 1)).astype(np.float32)
-masks = (images > 0.7).astype(np.float32)
+# Gradients are large enough to be clipped.
+images = 30 * np.random.default_rng(0).random((48, 16, 16, 1)).astype(np.float32)
+masks = (images > 0.6).astype(np.float32)
 
 
 def learn(strategy):
@@ -46,6 +47,6 @@ def test_two_replicas_learn_what_one_does():
     )
     assert done.returncode == 0, done.stderr
     told = dict(re.findall(r"^(losses|weights) (\S+)$", done.stdout, re.MULTILINE))
-    assert float(told["losses"]) < 1e-4, done.stdout
+    assert float(told["losses"]) < 1e-5, done.stdout
     # Adam divides by gradients near zero, so rounding shows.
-    assert float(told["weights"]) < 1e-3, done.stdout
+    assert float(told["weights"]) < 1e-4, done.stdout

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ready import run_script
 
-from unet.files import read_image, read_table
+from unet.files import ImageError, read_image, read_table
 from unet.volumes import encode_volume_mask, read_volume
 
 ZOOMS = (0.5, 0.7, 3.0)
@@ -74,6 +74,13 @@ def test_spacing_is_in_mm_whatever_the_files_unit(unit, mm, tmp_path):
     nibabel.save(image, tmp_path / "scan.nii")
     spacing_mm = read_volume(tmp_path / "scan.nii").spacing_mm
     assert sorted(spacing_mm) == pytest.approx([zoom * mm for zoom in ZOOMS])
+
+
+def test_pixels_that_are_none_are_refused(tmp_path):
+    image = nibabel.Nifti1Image(VOXELS, np.diag([1e-6, 1, 3, 1]))
+    nibabel.save(image, tmp_path / "scan.nii")
+    with pytest.raises(ImageError, match="scan.nii' has pixels of 1e-06 x 1 mm: mend its spacing"):
+        read_volume(tmp_path / "scan.nii")
 
 
 def test_oblong_pixels_become_square(tmp_path):

@@ -25,7 +25,7 @@ from unet.saved_run import SavedRun
 
 # Large, in a run's folder.
 NOT_NEEDED = ["checkpoint-*", "evaluation-*", "tensorboard", "film.npz"]
-# Of what an actor takes at once; its last batch may be small, so there are several.
+# Of images that an actor takes at once, at most: what is lost with it is repeated. Volumes come alone.
 BATCHES_AT_ONCE = 8
 SECONDS_TO_CONNECT = 5
 ENVIRONMENT = {
@@ -96,21 +96,31 @@ def stream(inputs: list[Input], options: PredictionOptions) -> Iterator[Outlined
     context.enable_progress_bars = False
     resources = ray.cluster_resources()
     gpus, cores = int(resources.get("GPU", 0)), max(1, int(resources["CPU"]))
-    at_once = options.batch_size * BATCHES_AT_ONCE
-    blocks = -(-len(inputs) // at_once)
+    chunks = list(chunks_of(inputs, options.batch_size, gpus or cores))
     outlined = ray.data.from_items(
         # Pickled: names of files may hold what is no text.
-        [{"input": pickle.dumps(input)} for input in inputs],
-        override_num_blocks=blocks,
+        [{"inputs": pickle.dumps(chunk)} for chunk in chunks],
+        override_num_blocks=len(chunks),
     ).map_batches(
         Actor,
-        batch_size=at_once,
+        batch_size=1,
         fn_constructor_args=(options,),
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(blocks, gpus or cores)),
+        compute=ray.data.ActorPoolStrategy(size=min(len(chunks), gpus or cores)),
         **({"num_gpus": 1} if gpus else {"num_cpus": 1}),
     )
     for row in outlined.iter_rows():
-        yield pickle.loads(row["outlined"])
+        yield from pickle.loads(row["outlined"])
+
+
+def chunks_of(inputs: list[Input], batch_size: int, actors: int) -> Iterator[list[Input]]:
+    """What an actor takes at once: whole batches of images, so that each gets some, or a volume."""
+    images = [input for input in inputs if not input.is_volume]
+    batches = -(-len(images) // (2 * actors * batch_size))
+    at_once = batch_size * min(max(batches, 1), BATCHES_AT_ONCE)
+    for start in range(0, len(images), at_once):
+        yield images[start : start + at_once]
+    for volume in inputs[len(images) :]:
+        yield [volume]
 
 
 class Actor:
@@ -130,7 +140,8 @@ class Actor:
         self.predictor = Predictor(SavedRun.open(Path.cwd()), options.batch_size, options.mirror)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
-        """Pickled inputs -> pickled outlines."""
-        inputs = [pickle.loads(item) for item in batch["input"]]
+        """A pickled list of inputs -> a pickled list of their outlines."""
+        (chunk,) = batch["inputs"]
+        inputs = pickle.loads(chunk)
         outlined = outline(self.predictor, inputs, self.options.axis, self.options.max_pixels)
-        return {"outlined": [pickle.dumps(each) for each in outlined]}
+        return {"outlined": [pickle.dumps(list(outlined))]}

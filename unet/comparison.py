@@ -23,6 +23,7 @@ from unet.inference import Predictor
 from unet.options import EvaluationOptions
 from unet.report import Report, Sort, Tile
 from unet.saved_run import SavedRun, installed_versions, machine_description
+from unet.split import intervals_over
 
 # Dice that differ by less count as equal.
 EQUAL = 0.005
@@ -61,7 +62,7 @@ def compare_and_write(
 
     rows = [paired(one.row, other.row) for one, other in zip(*scores, strict=True)]
     groups = {name: summarise_pairs(group) for name, group in all_and_by_tumor(rows).items()}
-    answer = answer_of(groups["all"], *names)
+    answer = answer_of(groups["all"], *names, intervals_over(selection.facts))
     write_table(output / "per_slice.csv", rows)
     about = about | {
         "mirror": options.mirror,
@@ -119,8 +120,8 @@ def summarise_pairs(rows: list[dict]) -> dict[str, object]:
     }
 
 
-def answer_of(group: dict, a: str, b: str) -> str:
-    """The plain sentence that answers."""
+def answer_of(group: dict, a: str, b: str, over: str = "over patients") -> str:
+    """The plain sentence that answers; `over` says what an interval is over."""
     if group["patients"] < FEWEST:
         return (
             f"No difference can be told from fewer than {FEWEST} patients, and here are {group['patients']}: "
@@ -128,7 +129,7 @@ def answer_of(group: dict, a: str, b: str) -> str:
         )
     low, high = group["interval"]
     told = (
-        f"(95 % interval over {group['patients']} patients, of these two trainings: "
+        f"(95 % interval {over}, {group['patients']}, of these two trainings: "
         f"{metrics.interval_text(group['interval'], sign='+')})"
     )
     if low <= 0 <= high:
@@ -165,7 +166,7 @@ def cells_of(groups: dict[str, dict]) -> list[list[str]]:
 
 def table_of(groups: dict[str, dict], a: str, b: str) -> str:
     """The summary for the terminal."""
-    widths = (12, 8, 10, 11, 8, 30, 16)
+    widths = (12, 8, 10, 11, 8, 36, 16)
     lines = [
         "".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
         for row in cells_of(groups)

@@ -191,14 +191,15 @@ def raise_problems(problems: list[str]) -> None:
 
 def read_volumes(image: Path, mask: Path, max_voxels: int) -> tuple[Volume, np.ndarray]:
     """A volume and its mask as slices; kept for the next slices."""
-    with _reading:  # or every thread would read it for a slice of its own
+    with _reading[hash(image) % len(_reading)]:  # or every thread would read it for its own slice
         return _read_volumes(image, mask, max_voxels)
 
 
-_reading = threading.Lock()
+# One a volume, but for a few that share one.
+_reading = [threading.Lock() for _ in range(64)]
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=max(4, os.cpu_count() or 1))
 def _read_volumes(image: Path, mask: Path, max_voxels: int) -> tuple[Volume, np.ndarray]:
     volume = read_volume(image, max_voxels=max_voxels)
     return volume, read_volume_mask(mask, volume, max_voxels)

@@ -98,7 +98,7 @@ def read_series(paths: list[Path], max_voxels: int = MAX_PIXELS) -> Volume:
     image = nibabel.Nifti1Image(voxels.astype(np.float32), affine)
     image.header.set_xyzt_units("mm")
     told = headers[0].get("PixelSpacing") and (len(paths) > 1 or thickness_of(headers[0]))
-    return replace(to_volume(image, voxels, axis=2), spacing_known=bool(told))
+    return replace(to_volume(paths[0], image, voxels, axis=2), spacing_known=bool(told))
 
 
 def check_header(path: Path, header, first, max_pixels: int) -> None:
@@ -127,10 +127,12 @@ def read_pixels(path: Path) -> np.ndarray:
     try:
         dataset = pydicom.dcmread(path)
         pixels = dataset.pixel_array.astype(np.float32)
+        slope = float(dataset.get("RescaleSlope") or 1)
+        pixels = pixels * slope + float(dataset.get("RescaleIntercept") or 0)
     except Exception as error:  # pydicom and its decoders raise many kinds
         raise ImageError(f"'{path}' has pixels that cannot be read: {one_line(error)}.") from error
-    slope = float(dataset.get("RescaleSlope") or 1)
-    pixels = pixels * slope + float(dataset.get("RescaleIntercept") or 0)
+    if pixels.shape != (dataset.Rows, dataset.Columns):
+        raise ImageError(f"'{path}' is no grey slice of {dataset.Columns} x {dataset.Rows} pixels.")
     if not np.isfinite(pixels).all():
         raise ImageError(f"'{path}' has pixels that are no numbers (NaN or infinite): mend them.")
     return -pixels if dataset.PhotometricInterpretation == "MONOCHROME1" else pixels

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -137,7 +138,13 @@ def unpack(archive: Path, folder: Path, pairs: int) -> None:
                 check_members(archive, members)
                 for member in tqdm(members, "Unpacking", unit="file", disable=None):
                     content.extract(member, inside)
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            NotImplementedError,
+            RuntimeError,
+        ) as error:
             archive.unlink()
             raise UserError(f"The archive is damaged ({error}): try again.") from error
         except OSError as error:

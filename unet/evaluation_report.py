@@ -126,14 +126,12 @@ def cards(summary: dict) -> list[tuple[str, str, str]]:
     scores, expected = summary["scores"], summary["expected_dice"]
     group = scores.get("with tumor", scores["all"])
     unit = unit_of(group)
+    of = " of slices with tumor" if "with tumor" in scores else ""
     told = [
-        (
-            "Dice" + (" where there is tumor" if "with tumor" in scores else ""),
-            *with_interval(group["dice"]),
-        ),
-        ("IoU", *with_interval(group["iou"])),
-        (f"HD95, {unit}", *with_interval(group[f"hd95_{unit}"], 1)),
-        ("Surface Dice", *with_interval(group["surface_dice"])),
+        (f"Dice{of}", *with_interval(group["dice"])),
+        (f"IoU{of}", *with_interval(group["iou"])),
+        (f"HD95, {unit}{of}", *with_interval(group[f"hd95_{unit}"], 1)),
+        (f"Surface Dice{of}", *with_interval(group["surface_dice"])),
     ]
     if group["tumors_missed_whole"] is not None:
         told.append(

@@ -43,8 +43,9 @@ def export(options: ExportOptions) -> None:
 
     saved = SavedRun.open(options.run)
     output = options.output or Path(saved.folder.name + kind.suffix)
-    if output.exists():
-        raise UserError(f"'{output}' is there already: choose another --output.")
+    for path in (output, *([output.with_suffix(".bin")] if options.format == "openvino" else [])):
+        if path.exists():
+            raise UserError(f"'{path}' is there already: choose another --output.")
     predictor = Predictor(saved, mirror=options.mirror, precision="float32")
     module = with_preprocessing(predictor)
     with tempfile.TemporaryDirectory() as folder:

@@ -55,9 +55,9 @@ class Input:
 def find_inputs(arguments: tuple[str, ...], output: Path) -> list[Input]:
     """Every image that the arguments name, once, then every volume; UserError for one that names none.
 
-    What lies in the output folder is no input. Results keep the files' folders below the deepest
-    folder that all arguments share; files that differ only in their suffix keep it in the name, and so
-    does a.png.png beside them.
+    What lies in the output folder, or in one of an earlier prediction, is no input. Results keep the files'
+    folders below the deepest folder that all arguments share; files that differ only in their suffix keep
+    it in the name, and so does a.png.png beside them.
     """
     if not arguments:
         raise UserError(
@@ -95,9 +95,7 @@ def find_here(arguments: tuple[str, ...], output: Path) -> tuple[list[str], str]
     roots = []
     for argument in arguments:
         if os.path.isdir(argument):
-            found = without_results(
-                image_files_below(Path(argument), SUFFIXES, also=is_dicom), Path(argument)
-            )
+            found = image_files_below(Path(argument), SUFFIXES, also=is_dicom)
             roots.append(os.path.abspath(argument))
         else:
             found = [Path(argument)] if os.path.lexists(argument) else []
@@ -105,6 +103,7 @@ def find_here(arguments: tuple[str, ...], output: Path) -> tuple[list[str], str]
             roots += [os.path.dirname(os.path.abspath(path)) for path in found]
         if not found:
             raise UserError(f"'{argument}' names no image: give a file, a folder or a quoted glob.")
+        found = without_results(found, argument)
         paths |= dict.fromkeys(os.path.abspath(path) for path in found)
     results = os.path.join(os.path.abspath(output), "")
     try:
@@ -117,15 +116,23 @@ def find_here(arguments: tuple[str, ...], output: Path) -> tuple[list[str], str]
     return kept, root
 
 
-def without_results(files: list[Path], folder: Path) -> list[Path]:
-    """The files but for those in folders of earlier predictions below `folder`: it is told."""
-    parents = {parent for file in files for parent in file.parents if folder in parent.parents}
+def without_results(files: list[Path], argument: str) -> list[Path]:
+    """The files that an argument names but for those in folders of earlier predictions: it is told.
+
+    Where it names one file, or a folder of such results, that is what was meant.
+    """
+    if files == [Path(argument)]:
+        return files
+    folders = {file.parent for file in files}
+    above = {parent for folder in folders for parent in (folder, *folder.parents)}
+    above -= {Path(argument), *Path(argument).parents}
     results = {
-        parent for parent in parents if all((parent / name).exists() for name in (TABLE, SETTINGS))
+        folder for folder in above if all((folder / name).exists() for name in (TABLE, SETTINGS))
     }
-    for place in sorted(results):
-        print(f"Leaving out what an earlier prediction wrote to '{place}'.")
-    return [file for file in files if not results.intersection(file.parents)]
+    for folder in sorted(results):
+        print(f"Leaving out what an earlier prediction wrote to '{folder}'.")
+    inside = {folder for folder in folders if results.intersection((folder, *folder.parents))}
+    return [file for file in files if file.parent not in inside]
 
 
 def files_of_glob(pattern: str) -> list[Path]:
@@ -151,12 +158,14 @@ def find_remote(arguments: tuple[str, ...]) -> tuple[list[str], str]:
         store, path = open_store(argument)
         from pyarrow.fs import FileSelector, FileType
 
-        address = without_query(argument).removesuffix("/")
-        query = argument.removeprefix(address).removeprefix("/")
-        path = path.removesuffix("/")
+        address = without_query(argument).rstrip("/")
+        query = argument[len(without_query(argument)) :]
+        path = path.rstrip("/")
         # The address ends with the path, some of whose characters it may quote.
         ends = range(len(address) + 1)
-        before = next(address[:end] for end in ends if unquote(address[end:]) == path)
+        before = next((address[:end] for end in ends if unquote(address[end:]) == path), None)
+        if before is None:
+            raise UserError(f"Cannot read '{argument}': quote its special characters, # as %23.")
         try:
             info = store.get_file_info(path)
             found = [info]
@@ -170,6 +179,8 @@ def find_remote(arguments: tuple[str, ...]) -> tuple[list[str], str]:
             raise UserError(
                 f"'{argument}' names DICOM ('{dicom[0]}'), which is read on this machine only: copy it here."
             )
+        if any(".." in file.split("/") for file in files):
+            raise UserError(f"'{argument}' holds names with '..', which point elsewhere: refused.")
         images = [file for file in files if file == path or file.lower().endswith(SUFFIXES)]
         if not images:
             raise UserError(f"'{argument}' names no image: give the URI of a file or a folder.")

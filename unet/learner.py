@@ -46,6 +46,8 @@ class Learner:
                 weight_decay=options.weight_decay,
                 global_clipnorm=1.0,
             )
+            # Keras would sum them after it has clipped each replica's.
+            self.optimizer._all_reduce_sum_gradients = lambda pairs: pairs
             # Scale and shift of batch normalisation, and biases, must be free to be large.
             self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
             if options.precision == "mixed_float16":
@@ -66,10 +68,13 @@ class Learner:
             with tf.GradientTape() as tape:
                 logits = self.network(images, training=True)
                 losses = segmentation_loss(masks, logits, self.dice_over)
-                # Each replica sees a part of the batch; gradients are summed over replicas.
+                # Each replica sees a part of the batch; gradients are summed over replicas, before they are
+                # clipped: their number must not matter.
                 loss = self.optimizer.scale_loss(tf.reduce_sum(losses) / self.batch_size)
             variables = self.model.trainable_variables
-            self.optimizer.apply(tape.gradient(loss, variables), variables)
+            gradients = tape.gradient(loss, variables)
+            gradients = tf.distribute.get_replica_context().all_reduce("sum", gradients)
+            self.optimizer.apply(gradients, variables)
             self.loss.update_state(losses)
             self.dice.update_state(masks, tf.sigmoid(logits))
 

@@ -13,6 +13,9 @@ import numpy as np
 from keras import ops
 from scipy.stats import norm, t
 
+# Draws of a bootstrap.
+AT_ONCE = 500
+
 
 class Counts(NamedTuple):
     """Pixels by truth and prediction."""
@@ -148,8 +151,11 @@ def interval_over_patients(
     if count < 2:
         return None
     slices = np.bincount(patient_of_slice)
-    drawn = np.random.default_rng(seed).integers(count, size=(draws, count))
-    means = sums[drawn].sum(axis=1) / slices[drawn].sum(axis=1)
+    random = np.random.default_rng(seed)
+    means = np.empty(draws)
+    for start in range(0, draws, AT_ONCE):  # so that memory stays small for any number of patients
+        drawn = random.integers(count, size=(len(means[start : start + AT_ONCE]), count))
+        means[start : start + AT_ONCE] = sums[drawn].sum(axis=1) / slices[drawn].sum(axis=1)
     tail = norm.cdf(t.ppf(0.025, count - 1) * np.sqrt(count / (count - 1)))
     low, high = np.quantile(means, (tail, 1 - tail))
     return float(low), float(high)

@@ -159,8 +159,8 @@ class EvaluationOptions:
     patients: Path | None = None
     """CSV with the patient of each slice in --data, as for train.py."""
     output: Path | None = None
-    """Where results go. Default: evaluation-SPLIT in the run's folder; for the network that comes with
-    the project, in runs/pretrained/."""
+    """Where results go. Default: evaluation-SPLIT, or -FOLDER of --data, in the run's folder (of two runs
+    compared-with-B-on-SPLIT in A's); for the network that comes with the project, in runs/pretrained/."""
     max_pixels: Count = MAX_PIXELS
     """Images of more pixels are refused before they are decoded."""
     spacing_mm: Annotated[float, Gt(0)] | None = None

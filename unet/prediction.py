@@ -1,7 +1,10 @@
 """What predict.py does: images and volumes in, masks, overlays and a table of measurements out."""
 
+import contextlib
 import errno
+import hashlib
 import json
+import os
 import re
 import shutil
 from collections import Counter
@@ -159,6 +162,17 @@ def settings_of(run: SavedRun, options: PredictionOptions) -> dict[str, object]:
     }
 
 
+def state_of(inputs: list[Input]) -> str:
+    """Hash of the files' sizes and times, as far as they are on this machine: do they still hold the same?"""
+    state = []
+    for input in inputs:
+        for path in input.series or (input.path,):
+            with contextlib.suppress(OSError, ValueError):  # gone, or in an object store
+                told = os.stat(path)
+                state.append((str(path), told.st_size, told.st_mtime_ns))
+    return hashlib.sha256(repr(state).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
 def prepare_output(
     options: PredictionOptions, settings: dict[str, object], inputs: list[Input]
 ) -> list[dict[str, str]]:
@@ -188,7 +202,7 @@ def prepare_output(
             for name in ("masks", "overlays"):
                 if (folder / name).exists():
                     shutil.rmtree(folder / name)
-            write_json(folder / SETTINGS, settings)
+            write_json(folder / SETTINGS, settings | {"images": state_of(inputs)})
             for name in ("masks", "overlays"):
                 (folder / name).mkdir()
     except OSError as error:
@@ -225,6 +239,11 @@ def finished_rows(
                 f"'{folder}' was begun with other images ('{row['path']}'): go on with the same, or "
                 "start again with --overwrite."
             )
+    if begun_with.get("images", state_of(inputs)) != state_of(inputs):
+        raise UserError(
+            f"The images have changed since '{folder}' was begun, or some were added: start again with "
+            "--overwrite."
+        )
     if len(rows) < sum(not input.is_volume for input in inputs):
         # Whole batches only, so that the rest is computed as if nothing had happened.
         rows = rows[: len(rows) // settings["batch_size"] * settings["batch_size"]]

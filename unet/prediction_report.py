@@ -125,11 +125,10 @@ def tile_of(place: int, output: tuple[Path, Path | None, dict], max_pixels: int)
     expected = row["expected_dice"]
     told = f" {float(expected):.2f}" if expected != "" else ""
     found = has_tumor(row)
-    judged = expected != "" or not found
     return Tile(
         label=f"{path.name}{told}" + (f": {row['review']}" if row["review"] else ""),
         groups=[
-            row["review"] or ("no reason to doubt" if judged else "not judged"),
+            row["review"] or ("not judged" if expected == "" else "no reason to doubt"),
             *(["no tumor"] if not found else []),
         ],
         sort={

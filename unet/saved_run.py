@@ -245,19 +245,21 @@ class SavedRun:
     def load_checkpoint(self) -> tuple[list[np.ndarray], dict] | None:
         """Variables and progress of the newest checkpoint that can be read; None without any.
 
-        A damaged one is set aside. Raises UserError where all are damaged, and where config.json has changed
-        since.
+        A damaged one is set aside. Raises UserError where all are damaged or one cannot be read now, and
+        where config.json has changed since.
         """
-        damaged = False
         for path in reversed(self._checkpoints()):
             try:
                 with np.load(path, allow_pickle=False) as content:
                     arrays = [content[f"variable_{i}"] for i in range(len(content.files) - 1)]
                     told = json.loads(str(content["told"]))
+            except OSError as error:
+                raise UserError(f"Cannot read '{path}': {error.strerror or error}.") from error
+            except MemoryError:
+                raise
             except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged files
-                damaged = True
-                aside = path.rename(f"{path}.damaged")
-                print(f"'{path}' is damaged ({error}); it is called '{aside.name}' now.")
+                os.replace(path, f"{path}.damaged")
+                print(f"'{path}' is damaged ({error}); it is called '{path.name}.damaged' now.")
                 continue
             now = self._decisive()
             for name, value in told["made_with"].items():
@@ -267,7 +269,7 @@ class SavedRun:
                         "with: restore it or start a new run."
                     )
             return arrays, told["progress"]
-        if damaged:
+        if any(self.folder.glob("checkpoint-*.npz.damaged")):
             raise UserError(
                 f"'{self.folder}' has no checkpoint that can be read: start a new run. The network so far "
                 "stays."
@@ -282,6 +284,11 @@ class SavedRun:
             for name in ("split", "fingerprints")
         }
         return {"precision": content["precision"]} | data | flat(content["options"], "options")
+
+    def decisive_of_all(self) -> dict[str, object]:
+        """What must be the same for all workers of a training: paths may differ."""
+        own = ("options.data.", "options.name", "options.resume")
+        return {name: value for name, value in self._decisive().items() if not name.startswith(own)}
 
     def checkpoint_bytes(self) -> int:
         """What the checkpoints take on disk."""

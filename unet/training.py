@@ -111,9 +111,12 @@ def fit_and_finish(run: SavedRun, slices: Slices, workers: Workers) -> None:
 def resumed_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[SavedRun, Slices]:
     """The run to go on with, whose options count and no others, and its data, which may have moved."""
     run = SavedRun.open(workers.own_copy(options.resume, runs))
+    workers.any(False)  # all have their copies, before the chief changes anything
     Board.check(run.config.options.tensorboard)
     moved = options.data.data != TrainingOptions().data.data
-    folder = Path(options.data.data if moved else run.config.data_folder)
+    folder = data_folder(options.data.data) if moved else Path(run.config.data_folder)
+    if not folder.is_dir() and Path(options.data.data).is_dir():
+        folder = Path(options.data.data)  # where the set is downloaded to
     if not folder.is_dir():
         raise UserError(f"The run's data folder '{folder}' is not there: name it with --data.")
     slices = read_data(folder, run.config.options)
@@ -170,8 +173,10 @@ def fit(
         learner.restore(arrays)
         progress = Progress(**told)
         print(f"Going on after {progress.step} steps of epoch {progress.epoch + 1}.")
-    decisive = (run.config.split, run.config.fingerprints, progress.epoch, progress.step)
-    workers.check_equal(str(decisive), "the data or the checkpoint")
+    workers.check_equal(
+        str((run.decisive_of_all(), progress.epoch, progress.step)),
+        "the data, the options or the checkpoint",
+    )
     check_memory(run, learner)
     check_disk(run, learner)
 
@@ -301,10 +306,12 @@ def train_epoch(
         bar.update()
         if workers.count > 1 and progress.step % 10:
             continue  # asking all takes time
-        if workers.any(stop.number or time.monotonic() > saved + SECONDS_BETWEEN_CHECKPOINTS):
+        # Asked once: a signal that comes after the answer must not stop without a checkpoint.
+        stopping = workers.any(stop.number)
+        if stopping or workers.any(time.monotonic() > saved + SECONDS_BETWEEN_CHECKPOINTS):
             save()
             saved = time.monotonic()
-        if workers.any(stop.number):
+        if stopping:
             raise Stopped(stop.number or signal.SIGTERM)
     scores = learner.take_scores()
     return {

@@ -22,6 +22,8 @@ from unet.preprocessing import PERCENTILES
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
 # Before the voxels stand a header of 348 or 540 bytes and notes of other programs.
 MAX_OFFSET = 2**24
+# How many times as long as wide a pixel may be.
+MOST_OBLONG = 20
 MM = {"meter": 1e3, "micron": 1e-3}
 # x to the patient's right, y to the front, z up.
 RAS = axcodes2ornt("RAS")
@@ -69,19 +71,25 @@ def read_volume(path: Path, axis: int | None = None, max_voxels: int = MAX_PIXEL
     if not np.isfinite(voxels).all():
         raise ImageError(f"'{path}' has voxels that are no numbers (NaN or infinite): mend them.")
     axis = int(np.argmax(image.header.get_zooms()[:3])) if axis is None else axis
-    return to_volume(image, voxels, axis)
+    return to_volume(path, image, voxels, axis)
 
 
-def to_volume(image: nibabel.Nifti1Image, voxels: np.ndarray, axis: int) -> Volume:
-    """An image's voxels as slices along an axis of its array, scaled in grey."""
+def to_volume(path: Path, image: nibabel.Nifti1Image, voxels: np.ndarray, axis: int) -> Volume:
+    """An image's voxels as slices along an axis of its array, scaled in grey.
+
+    ImageError, naming the file, for pixels that are no pixels: made square they could fill any memory.
+    """
     slices = to_slices(stretch_contrast_of(voxels), image.affine, axis)
     # The order in which to_slices puts the file's axes.
     place = io_orientation(image.affine)[:, 0]
     columns, rows = sorted({0, 1, 2} - {axis}, key=lambda other: place[other])
-    to_mm = MM.get(
-        image.header.get_xyzt_units()[0], 1.0
-    )  # hardly any file that says nothing is not in mm
+    # A file that does not say is in mm, as most are.
+    to_mm = MM.get(image.header.get_xyzt_units()[0], 1.0)
     spacing_mm = [float(image.header.get_zooms()[i]) * to_mm for i in (axis, rows, columns)]
+    if max(spacing_mm[1:]) > MOST_OBLONG * min(spacing_mm[1:]):
+        raise ImageError(
+            f"'{path}' has pixels of {spacing_mm[2]:g} x {spacing_mm[1]:g} mm: mend its spacing."
+        )
     return Volume(slices, tuple(spacing_mm), image, axis)
 
 

@@ -174,6 +174,18 @@ def zip_bomb(pairs: Path) -> bytes:
     return content.getvalue()
 
 
+def test_a_damaged_stream_in_an_archive_is_told(tmp_path):
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("images/0.png", bytes(range(256)) * 100)
+    content = bytearray(path.read_bytes())
+    content[len("images/0.png") + 30] |= 0b110  # a kind of deflated block that there is not
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="archive is damaged .*: try again"):
+        downloading.unpack(path, tmp_path / "set", 1)
+    assert not path.exists()
+
+
 @pytest.mark.parametrize(
     ("injected", "make", "expected"),
     [
