@@ -17,9 +17,9 @@ def main() -> None:
     options = parse(TrainingOptions, __doc__, QUICK if "--quick" in sys.argv else None)
 
     def step() -> None:
+        check_alone(options)
         from unet.training import train
 
-        check_alone(options)
         train(options)
 
     run(step)

@@ -38,11 +38,10 @@ def compare(options: EvaluationOptions) -> Path:
     selection = select(runs[0], options)
     check_new_for(runs[1], selection)
     names = names_of(options.runs)
-    about = {"a": str(options.runs[0]), "b": str(options.runs[1])} | selection.identity
     home = runs[0].folder / f"compared-with-{Path(names[1]).name}-on-{selection.title}"
     output = options.output or home
     with results_in(output, "comparison.json", selection):
-        compare_and_write(runs, selection, options, names, about, output)
+        compare_and_write(runs, selection, options, names, output)
     return output
 
 
@@ -51,7 +50,6 @@ def compare_and_write(
     selection: Selection,
     options: EvaluationOptions,
     names: tuple[str, str],
-    about: dict[str, object],
     output: Path,
 ) -> None:
     predictors = [Predictor(run, mirror=options.mirror) for run in runs]
@@ -64,7 +62,10 @@ def compare_and_write(
     groups = {name: summarise_pairs(group) for name, group in all_and_by_tumor(rows).items()}
     answer = answer_of(groups["all"], *names, intervals_over(selection.facts))
     write_table(output / "per_slice.csv", rows)
-    about = about | {
+    about = {
+        "a": str(options.runs[0]),
+        "b": str(options.runs[1]),
+        **selection.identity,
         "mirror": options.mirror,
         "machine": machine_description(),
         "versions": installed_versions(),

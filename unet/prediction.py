@@ -239,7 +239,8 @@ def finished_rows(
                 f"'{folder}' was begun with other images ('{row['path']}'): go on with the same, or "
                 "start again with --overwrite."
             )
-    if begun_with.get("images", state_of(inputs)) != state_of(inputs):
+    state = state_of(inputs)
+    if begun_with.get("images", state) != state:
         raise UserError(
             f"The images have changed since '{folder}' was begun, or some were added: start again with "
             "--overwrite."
