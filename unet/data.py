@@ -133,12 +133,12 @@ def find_pairs(folder: Path, max_pixels: int = MAX_PIXELS) -> tuple[list[Pair], 
                 problems.append(f"'{path}' and '{found[id][kind]}' have one name: rename one.")
             found[id][kind] = path
     for id, files in found.items():
-        if "masks" not in files:
-            suffix = ".nii.gz" if is_volume(files["images"]) else ".png"
-            problems.append(f"No mask for '{files['images']}': expected 'masks/{id}{suffix}'.")
-        if "images" not in files:
-            suffix = ".nii.gz" if is_volume(files["masks"]) else ".png"
-            problems.append(f"No image for '{files['masks']}': expected 'images/{id}{suffix}'.")
+        for kind, missing in (("images", "masks"), ("masks", "images")):
+            if missing not in files:
+                suffix = ".nii.gz" if is_volume(files[kind]) else ".png"
+                problems.append(
+                    f"No {missing[:-1]} for '{files[kind]}': expected '{missing}/{id}{suffix}'."
+                )
     if not found:
         problems.append(f"'{folder}/images' holds no image files.")
     whole = sorted((id for id, files in found.items() if len(files) == 2), key=by_number)
