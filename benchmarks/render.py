@@ -136,10 +136,9 @@ def accuracy() -> str:
         "![Validation Dice against minutes of training](docs/accuracy.png)\n\n"
         + markdown_table(*rows)
         + "\n\nEvery network trained from scratch on the same slices and two cores, the others with our "
-        f"loss, AdamW at 1e-3 untuned and a schedule that ends after {min(ends):.0f} to {max(ends):.0f} minutes "
-        "(from then on the last Dice stands), those in PyTorch with our "
-        "geometric augmentation, brightness and gamma only; Dice of single slices at 256 pixels, threshold "
-        "0.5, of our averaged weights and the others' current ones. The patients are those that our recipe "
+        f"loss, AdamW at 1e-3 untuned and a schedule that ends after {min(ends):.0f} to {max(ends):.0f} "
+        "minutes (from then on the last Dice stands), those in PyTorch with our geometric augmentation, "
+        "brightness and gamma only; Dice of single slices at 256 pixels, threshold 0.5, of our averaged weights and the others' current ones. The patients are those that our recipe "
         "was tuned on. Minutes are slices seen over the speed of training on the idle machine, of "
         "the others without the time for data and augmentation "
         "([benchmarks/accuracy.py](benchmarks/accuracy.py)); between two checks a straight line is taken. "
@@ -207,7 +206,8 @@ def draw_accuracy(curves: dict[str, list[tuple[float, float]]]) -> None:
         axes.plot(minutes, dice, color=color, linewidth=2 if ours else 1.2)
         axes.annotate(
             # Below: the longer run goes on where the quick one ends.
-            name if ours else NAMES[name], (minutes[-1], heights.get(name, dice[-1])), (4, -10 if "quick" in name else 0),
+            name if ours else NAMES[name], (minutes[-1], heights.get(name, dice[-1])),
+            (4, -10 if "quick" in name else 0),
             textcoords="offset points", va="center", fontsize=8, color=color,
             fontweight="bold" if ours else "normal",
         )  # fmt: skip
