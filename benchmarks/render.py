@@ -195,19 +195,20 @@ def draw_accuracy(curves: dict[str, list[tuple[float, float]]]) -> None:
 
     figure, axes = plots.plt.subplots(figsize=(7.5, 4), layout="constrained")
     others = iter(("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#666666", "#D55E00"))
-    ends = sorted((points[-1][1], name) for name, points in curves.items() if "quick" not in name)
-    heights = {}
-    for dice, name in ends:
-        # Labels one above the other, a line apart.
-        heights[name] = max(dice, max(heights.values(), default=0) + 0.03)
+    # Labels from the lowest up, each at least a line above the one before.
+    heights, lowest = {}, 0.0
+    for dice, name in sorted((points[-1][1], name) for name, points in curves.items()):
+        if "quick" not in name:
+            heights[name] = max(dice, lowest)
+            lowest = heights[name] + 0.03
     for name, points in sorted(curves.items(), key=lambda pair: pair[0].startswith("ours")):
         minutes, dice = zip(*points, strict=True)
         ours = name.startswith("ours")
         color = plots.PREDICTION if ours else next(others)
         axes.plot(minutes, dice, color=color, linewidth=2 if ours else 1.2)
         axes.annotate(
-            # Below: the longer run goes on where the quick one ends.
             name if ours else NAMES[name], (minutes[-1], heights.get(name, dice[-1])),
+            # Below: the longer run goes on where the quick one ends.
             (4, -10 if "quick" in name else 0),
             textcoords="offset points", va="center", fontsize=8, color=color,
             fontweight="bold" if ours else "normal",
