@@ -32,7 +32,7 @@ from unet.files import UserError, only_process_in
 from unet.inference import Prediction, Predictor
 from unet.learner import Learner
 from unet.model import activation_bytes, check_size
-from unet.options import DataOptions, TrainingOptions
+from unet.options import TrainingOptions
 from unet.outlining import PEAKS, THRESHOLDS, best_rule, dice_by_rule
 from unet.quality import MOST_FITTED, fit_quality
 from unet.saved_run import CHECKPOINTS_KEPT, SavedRun, new_config
@@ -124,7 +124,7 @@ def pretrain(learner: Learner, run: SavedRun, workers: Workers) -> None:
     options = run.config.options
     simulated = replace(
         options,
-        data=DataOptions("phantom-pretraining"),
+        data=replace(options.data, data="phantom-pretraining", patients=None, fold=None),
         epochs=options.pretrain_epochs,
         pretrain_epochs=0,
         augmentation=replace(options.augmentation, grey_curve=0.5),
