@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 PLANES = ("axial", "coronal", "sagittal")
 FIELD_OF_VIEW_MM = 250
@@ -46,8 +47,9 @@ def write_phantoms(folder: Path, patients: int = 100, slices: int = 3, size: int
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".phantoms-", dir=folder.parent) as scratch:
         draft = Path(scratch) / folder.name
+        all_patients = tqdm(range(patients), "Simulating patients", disable=None, leave=False)
         rows = [write_slice(draft, seed, patient, slice_index, slices, size)
-                for patient in range(patients) for slice_index in range(slices)]
+                for patient in all_patients for slice_index in range(slices)]
         with open(draft / "patients.csv", "w", newline="") as file:
             csv.writer(file).writerows([("id", "patient", "tumor", "plane"), *rows])
         os.replace(draft, folder)
