@@ -109,14 +109,15 @@ class Slices:
 
 def data_folder(data: str) -> Path:
     """The folder that --data names; the default is downloaded, simulated ones made, where not there yet."""
-    folder = Path("data") / data if data in SIMULATED else Path(data)
+    folder = Path(data)
     if data in SIMULATED:
+        folder = Path("data") / data
         try:
             if not folder.exists():
                 SIMULATED[data](folder)
         except OSError as error:
             raise UserError(f"Cannot write '{folder}': {error.strerror}.") from error
-    if folder == FOLDER:
+    elif folder == FOLDER:
         download()
     if not folder.is_dir():
         raise UserError(

@@ -88,7 +88,7 @@ def fit_and_finish(run: SavedRun, slices: Slices, workers: Workers) -> None:
     options = run.config.options
     try:
         learner = learner_of(run, workers)
-        if options.pretrain_epochs and not run.checkpoint_bytes():
+        if options.pretrain_epochs and run.load_checkpoint() is None:
             pretrain(learner, run, workers)
         history = fit(learner, run, slices, workers)
         finish(run, slices, history)
@@ -149,7 +149,7 @@ def pretrain(learner: Learner, run: SavedRun, workers: Workers) -> None:
     learner.start_from(first_learner.averaged)
     run.save_checkpoint(0, learner.state(), asdict(Progress()))
     first.remove_checkpoints()
-    print("Now the data:")
+    print(f"Now {options.epochs} on the data:")
 
 
 def resumed_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[SavedRun, Slices]:

@@ -149,11 +149,15 @@ def test_36_newest_checkpoint_damaged(whole, tmp_path, survived):
     )
 
 
-def test_36_every_checkpoint_damaged(whole, tmp_path, survived):
+@pytest.mark.parametrize("pretrain_epochs", [0, 1])
+def test_36_every_checkpoint_damaged(pretrain_epochs, whole, tmp_path, survived):
     run = tmp_path / "runs" / "run"
     shutil.copytree(whole, run)
     for path in run.glob("checkpoint-*.npz"):
         path.write_bytes(b"")
+    config = json.loads((run / "config.json").read_text())
+    config["options"]["pretrain_epochs"] = pretrain_epochs
+    (run / "config.json").write_text(json.dumps(config))
     network = (run / "model.keras").read_bytes()
     for _ in range(2):
         done = run_script("train", "--resume", run, cwd=tmp_path)
