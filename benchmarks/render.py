@@ -109,9 +109,10 @@ def folds() -> str:
     everything = kept["scores"]["all"]
     leaky = kept["split_by_slice"]
     low, high = leaky["optimism_interval"]
+    changed = "" if kept["pretrain_epochs"] else " --pretrain-epochs 0"
     each = ", ".join(f"{dice:.3f}" for dice in kept["dice_of_each_fold"])
     return (
-        f"`python train.py --quick` on five folds over the training and validation patients: Dice "
+        f"`python train.py --quick{changed}` on five folds over the training and validation patients: Dice "
         f"{mean_and_interval(everything['dice'])} over all {everything['patients']} "
         f"patients, each scored by the fold that was not trained on them (though they chose its epoch and "
         f"rule of outlining); the folds one by one: {each}. *{where(kept['machine'], kept['versions'])}.*\n\n"

@@ -68,7 +68,7 @@ def measure(options: TrialsOptions) -> None:
 
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"trials": {}}
     baseline = {split: scores_of(BASELINE, split, options.folder) for split in SPLITS}
-    for name in options.only:
+    for name in dict.fromkeys((BASELINE, *options.only)):
         scores, gain = {}, np.ones(1)
         for split in SPLITS:
             if gain.mean() > 0 or name == BASELINE or folder_of(name, split).exists():
