@@ -134,8 +134,10 @@ def our_speed(folder: Path, options: list[str], temporary: Path) -> dict:
 def our_curve(run: Path) -> tuple[str, dict]:
     """Name of the recipe; of a run the slices seen, with the simulated ones, and Dice after each epoch."""
     config = json.loads((run / "config.json").read_text())
-    first = json.loads((run / "pretraining" / "config.json").read_text())
-    simulated = slices_an_epoch(first) * first["options"]["epochs"]
+    simulated = 0
+    if (run / "pretraining").exists():
+        first = json.loads((run / "pretraining" / "config.json").read_text())
+        simulated = slices_an_epoch(first) * first["options"]["epochs"]
     points = [
         {
             "slices": simulated + slices_an_epoch(config) * int(row["epoch"]),

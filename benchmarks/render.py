@@ -152,11 +152,12 @@ def accuracy() -> str:
 def simulated_first(kept: dict) -> str:
     """A sentence on the minutes that ours spend on simulated slices, which count."""
     told = [
-        f"{name} {curve['simulated'] / idle_speeds()[name] / 60:.1f}"
+        f"The first {curve['simulated'] / idle_speeds()[name] / 60:.1f} minutes of {name} are on simulated "
+        "slices. "
         for name, curve in kept["curves"].items()
-        if "simulated" in curve
+        if curve.get("simulated")
     ]
-    return f"They begin on simulated slices: minutes of {', '.join(told)}. " if told else ""
+    return "".join(told)
 
 
 def trained_elsewhere(kept: dict) -> str:

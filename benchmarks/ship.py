@@ -36,7 +36,7 @@ from unet.quality import confidence, fit_quality  # noqa: E402
 from unet.saved_run import PRETRAINED, SavedRun  # noqa: E402
 from unet.split import is_published, published_facts  # noqa: E402
 
-COPIED = ("history.csv", "timing.csv", "curves.png")
+COPIED = ("history.csv", "timing.csv", "metrics.json", "curves.png")
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,11 @@ def keep_network(options: ShipOptions) -> None:
     own = all(is_published(id, facts) for id, facts in config.facts.items())
     if config.options.data.fold is not None or not own:
         raise SystemExit("Only a run on the published training patients is shipped.")
-    if not (options.run / "metrics.json").exists():
-        raise SystemExit(f"Finish '{options.run}' with train.py --resume first.")
-    first = SavedRun.open(source.pretraining_folder)
+    missing = [name for name in COPIED if not (options.run / name).exists()]
+    if missing:
+        raise SystemExit(
+            f"'{options.run}' has no {missing[0]}: finish it with train.py --resume first."
+        )
     model = source.load_model()
     shutil.rmtree(PRETRAINED, ignore_errors=True)
     usual = TrainingOptions().data
@@ -91,16 +93,8 @@ def keep_network(options: ShipOptions) -> None:
     )
     shipped.create()
     save_in_16_bits(shipped, model)
-    shutil.copy(options.run / "metrics.json", PRETRAINED)
-    usual = first.config.options
-    shipped_first = SavedRun(
-        shipped.pretraining_folder,
-        replace(first.config, options=replace(usual, name=None), data_folder=usual.data.data),
-    )
-    shipped_first.create()
-    for one, kept in ((source, shipped), (first, shipped_first)):
-        for name in COPIED:
-            shutil.copy(one.folder / name, kept.folder)
+    for name in COPIED:
+        shutil.copy(options.run / name, PRETRAINED / name)
 
 
 def fit_its_quality(run: SavedRun, folder: Path) -> None:
@@ -160,7 +154,6 @@ def card(run: SavedRun, summary: dict) -> str:
     """The model card: model-card.md, its gaps filled."""
     config = run.config
     metrics = json.loads((run.folder / "metrics.json").read_text())
-    first = SavedRun.open(run.pretraining_folder)
     train = config.split["train"]
     return (
         (Path(__file__).parent / "model-card.md")
@@ -169,11 +162,9 @@ def card(run: SavedRun, summary: dict) -> str:
             command=command(config.options),
             train_slices=len(train),
             train_patients=len({config.facts[id]["patient"] for id in train}),
-            simulated_slices=len(first.config.split["train"]),
-            simulated_epochs=first.config.options.epochs,
             epochs=metrics["epochs"],
             best_epoch=metrics["best_epoch"],
-            minutes=minutes(first) + minutes(run),
+            minutes=minutes(run),
             precision=config.precision,
             machine=config.machine,
             versions=", ".join(f"{name} {number}" for name, number in config.versions.items()),

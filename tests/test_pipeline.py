@@ -61,8 +61,8 @@ def test_a_fresh_process_predicts_the_masks_of_the_network_in_memory(
         SavedRun, "save_model", lambda run, model: (kept.update(model=model), save(run, model))
     )
     options = TrainingOptions(
-        data=DataOptions(str(phantoms)), name="one", size=32, epochs=1, pretrain_epochs=0,
-        batch_size=8, precision="float32", model=ModelConfig(width=8, depth=3),
+        data=DataOptions(str(phantoms)), name="one", size=32, epochs=1, batch_size=8,
+        precision="float32", model=ModelConfig(width=8, depth=3),
     )  # fmt: skip
     run = train(options)
     slices = load_slices(phantoms, 32)

@@ -280,7 +280,7 @@ def test_40_disk_full_while_training(phantoms, small_disk, tmp_path, survived):
 
 
 def test_45_out_of_memory(phantoms, tmp_path, survived):
-    arguments = ["--size", "4096", "--batch-size", "64", "--pretrain-epochs", "0"]
+    arguments = ["--size", "4096", "--batch-size", "64", "--epochs", "1"]
     done = run_script("train", "--data", phantoms, "--name", "run", *arguments, cwd=tmp_path)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert "a --batch-size below 24 or a --size below 4096" in done.stderr
