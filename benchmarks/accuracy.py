@@ -112,8 +112,7 @@ def our_speed(folder: Path, options: list[str], temporary: Path) -> dict:
     """Slices a second of the second epoch of train.py, and what share of it waited for data."""
     name = "-".join(["run", *options])
     process = subprocess.Popen(
-        [sys.executable, ROOT / "train.py", "--data", folder.resolve(), "--name", name, *options]
-        + ["--pretrain-epochs", "0"],
+        [sys.executable, ROOT / "train.py", "--data", folder.resolve(), "--name", name, *options],
         cwd=temporary,
     )
     run = temporary / "runs" / name
@@ -132,22 +131,15 @@ def our_speed(folder: Path, options: list[str], temporary: Path) -> dict:
 
 
 def our_curve(run: Path) -> tuple[str, dict]:
-    """Name of the recipe; of a run the slices seen, with the simulated ones, and Dice after each epoch."""
+    """Name of the recipe; slices seen and validation Dice after each epoch of a run."""
     config = json.loads((run / "config.json").read_text())
-    simulated = 0
-    if (run / "pretraining").exists():
-        first = json.loads((run / "pretraining" / "config.json").read_text())
-        simulated = slices_an_epoch(first) * first["options"]["epochs"]
     points = [
-        {
-            "slices": simulated + slices_an_epoch(config) * int(row["epoch"]),
-            "val_dice": float(row["val_dice"]),
-        }
+        {"slices": slices_an_epoch(config) * int(row["epoch"]), "val_dice": float(row["val_dice"])}
         for row in read_table(run / "history.csv")
     ]
     name = "ours, --quick" if config["options"]["quick"] else "ours"
     about = {key: config[key] for key in ("precision", "machine", "versions")}
-    return name, {"points": points, "simulated": simulated, "trained": about}
+    return name, {"points": points, "trained": about}
 
 
 def save_slices(folder: Path, temporary: Path) -> Path:

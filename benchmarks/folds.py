@@ -97,7 +97,7 @@ def gather(folds: list[Path], by_slice: Path) -> dict:
         "date": f"{datetime.now():%Y-%m-%d}",
         "machine": config["machine"],
         "versions": config["versions"],
-        "pretrain_epochs": config["options"]["pretrain_epochs"],
+        "epochs": config["options"]["epochs"],
         "scores": scores,
         "dice_of_each_fold": [fold["mean"] for fold in fold_dice],
         "split_by_slice": {

@@ -72,7 +72,7 @@ def measure_point(point: dict[str, int], temporary: Path) -> dict[str, float]:
     name = "-".join(map(str, point.values()))
     training_memory = run(
         temporary, "train.py", "--quick", "--data", folder, "--name", name, "--epochs", 2,
-        "--pretrain-epochs", 0, "--size", point["size"], "--batch-size", point["batch"],
+        "--size", point["size"], "--batch-size", point["batch"],
     )  # fmt: skip
     second_epoch = read_table(temporary / "runs" / name / "timing.csv")[1]
     output = temporary / f"output-{name}"

@@ -109,10 +109,9 @@ def folds() -> str:
     everything = kept["scores"]["all"]
     leaky = kept["split_by_slice"]
     low, high = leaky["optimism_interval"]
-    changed = "" if kept["pretrain_epochs"] else " --pretrain-epochs 0"
     each = ", ".join(f"{dice:.3f}" for dice in kept["dice_of_each_fold"])
     return (
-        f"`python train.py --quick{changed}` on five folds over the training and validation patients: Dice "
+        f"`python train.py --quick` on five folds over the training and validation patients: Dice "
         f"{mean_and_interval(everything['dice'])} over all {everything['patients']} "
         f"patients, each scored by the fold that was not trained on them (though they chose its epoch and "
         f"rule of outlining); the folds one by one: {each}. *{where(kept['machine'], kept['versions'])}.*\n\n"
@@ -145,19 +144,8 @@ def accuracy() -> str:
         "the others without the time for data and augmentation "
         "([benchmarks/accuracy.py](benchmarks/accuracy.py)); between two checks a straight line is taken. "
         f"Ours waited for data in {kept['speeds']['ours']['waiting_for_data']:.1%} of the time. "
-        f"{simulated_first(kept)}{trained_elsewhere(kept)}*{where(kept['machine'], kept['versions'])}.*"
+        f"{trained_elsewhere(kept)}*{where(kept['machine'], kept['versions'])}.*"
     )
-
-
-def simulated_first(kept: dict) -> str:
-    """A sentence on the minutes that ours spend on simulated slices, which count."""
-    told = [
-        f"The first {curve['simulated'] / idle_speeds()[name] / 60:.1f} minutes of {name} are on simulated "
-        "slices. "
-        for name, curve in kept["curves"].items()
-        if curve.get("simulated")
-    ]
-    return "".join(told)
 
 
 def trained_elsewhere(kept: dict) -> str:
@@ -415,7 +403,8 @@ def trials() -> str:
         rows.append((name, options, *dice, gain))
     return (
         f"Each is `train.py {kept['proxy']}` with one change, on the published split and, but for some that "
-        "gained nothing there, on a fold; the gain is over all slices scored, its interval over patients. "
+        "gained nothing there, on a fold; the gain is over all slices scored, its interval over patients, and "
+        "over a default trained on the same machine, of which the first row is the last. "
         "All are of one training each: see what another seed alone does.\n\n"
         f"{markdown_table(*rows)}\n\n"
         f"*{where(kept['machine'], kept['versions'])}.*"

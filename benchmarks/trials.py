@@ -26,13 +26,12 @@ sys.path.insert(0, str(ROOT))
 from unet.files import read_table, write_json  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "trials.json"
-PROXY = "--size 128 --model.width 16 --model.depth 5 --epochs 12 --learning-rate 4e-3 --pretrain-epochs 0"
+PROXY = "--size 128 --model.width 16 --model.depth 5 --epochs 12 --learning-rate 4e-3"
 SPLITS = {"published": "", "fold 2": "--fold 2"}
 BASELINE = "the default"
 TRIALS = {
     BASELINE: "",
     "another seed": "--seed 1",
-    "simulated slices first": "--pretrain-epochs 8",
     "no copy-paste": "--augmentation.copy-paste 0",
     "batch Dice": "--dice batch",
     "dropout 0.2 at the bottleneck": "--model.dropout 0.2",

@@ -7,14 +7,7 @@ import pytest
 import tensorflow as tf
 
 from unet import augmentation
-from unet.augmentation import (
-    Draws,
-    augment,
-    bend_greys,
-    output_to_input,
-    paste_tumors,
-    resample,
-)
+from unet.augmentation import Draws, augment, output_to_input, paste_tumors, resample
 from unet.options import AugmentationConfig
 
 NOTHING = AugmentationConfig(
@@ -30,7 +23,6 @@ ALWAYS = AugmentationConfig(
     low_resolution=1,
     gamma=1,
     inverted_gamma=1,
-    grey_curve=1,
 )
 IMAGE = tf.constant(np.random.default_rng(0).random((32, 32, 1)), tf.float32)
 BLOB = np.zeros((32, 32, 1), np.float32)
@@ -131,14 +123,3 @@ def test_a_pasted_tumor_is_whole_and_fades_into_the_slice():
     unchanged, same_masks = paste_tumors(images, masks, [False])
     np.testing.assert_array_equal(unchanged, images[1:])
     np.testing.assert_array_equal(same_masks, masks[1:])
-
-
-def test_bent_greys_follow_one_line_in_four_pieces():
-    ramp = tf.reshape(tf.linspace(0.2, 0.8, 64), (8, 8, 1))
-    draws = Draws(seed(4))
-    ends = [float(draws.uniform(0.0, 1.0)) for _ in range(5)]
-    bent = bend_greys(ramp, Draws(seed(4))).numpy().ravel()
-    np.testing.assert_allclose(bent, np.interp(np.linspace(0, 4, 64), range(5), ends), atol=1e-5)
-    np.testing.assert_array_equal(
-        bend_greys(tf.zeros((4, 4, 1)), Draws(seed(4))), np.full((4, 4, 1), ends[0], np.float32)
-    )

@@ -51,7 +51,6 @@ def augment(
         (lower_resolution, config.low_resolution),
         (change_inverted_gamma, config.inverted_gamma),
         (change_gamma, config.gamma),
-        (bend_greys, config.grey_curve),
     ):
         if probability:
             # Bound now: the loop goes on before the branches are traced for a second time.
@@ -175,17 +174,3 @@ def change_gamma(image: tf.Tensor, draws: Draws) -> tf.Tensor:
 def change_inverted_gamma(image: tf.Tensor, draws: Draws) -> tf.Tensor:
     """change_gamma on the negative, which bends bright pixels where the other bends dark ones."""
     return -change_gamma(-image, draws)
-
-
-def bend_greys(image: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Grey values through a line from 0 to 1 in four pieces of random ends: any contrast may come out.
-
-    Simulated slices, whose contrast is not a scanner's, teach shapes that way (after SynthSeg, Billot
-    2023, arXiv 2107.09559).
-    """
-    ends = tf.stack([draws.uniform(0.0, 1.0) for _ in range(5)])
-    low, high = tf.reduce_min(image), tf.reduce_max(image)
-    position = tf.math.divide_no_nan(image - low, high - low) * 4
-    piece = tf.minimum(tf.cast(position, tf.int32), 3)
-    start, end = tf.gather(ends, piece), tf.gather(ends, piece + 1)
-    return start + (end - start) * (position - tf.cast(piece, tf.float32))

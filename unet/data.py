@@ -48,12 +48,6 @@ from unet.volumes import (
     read_volume_mask,
 )
 
-# How the data sets that --data may name instead of a folder are written.
-SIMULATED = {
-    "phantom": write_phantoms,
-    "phantom-pretraining": functools.partial(write_phantoms, patients=900, slices=2, seed=7),
-}
-
 
 @dataclass(frozen=True)
 class Pair:
@@ -96,11 +90,6 @@ class Slices:
         """uint8 (slices, size, size) of 0 and 1"""
         return self.pixels[:, 1]
 
-    @property
-    def fingerprints(self) -> dict[str, str]:
-        """The digest of each id."""
-        return dict(zip(self.ids, self.digests, strict=True))
-
     def indices(self, ids: Iterable[str]) -> np.ndarray:
         """Where those ids stand."""
         position = {id: index for index, id in enumerate(self.ids)}
@@ -108,16 +97,17 @@ class Slices:
 
 
 def data_folder(data: str) -> Path:
-    """The folder that --data names; the default is downloaded, simulated ones made, where not there yet."""
-    folder = Path(data)
-    if data in SIMULATED:
-        folder = Path("data") / data
+    """The folder that --data names; the default is downloaded, 'phantom' made, where it is not there yet."""
+    if data == "phantom":
+        folder = Path("data/phantom")
         try:
             if not folder.exists():
-                SIMULATED[data](folder)
+                write_phantoms(folder)
         except OSError as error:
             raise UserError(f"Cannot write '{folder}': {error.strerror}.") from error
-    elif folder == FOLDER:
+        return folder
+    folder = Path(data)
+    if folder == FOLDER:
         download()
     if not folder.is_dir():
         raise UserError(

@@ -127,12 +127,6 @@ class Learner:
         parts = (self.model, self.averaged, self.optimizer, *metrics)
         return [variable for part in parts for variable in part.variables]
 
-    def start_from(self, trained: keras.Model) -> None:
-        """Begin with the weights of another learner's `averaged` instead of random ones."""
-        for model in (self.model, self.averaged):
-            for variable, other in zip(model.variables, trained.variables, strict=True):
-                variable.assign(other.numpy())
-
     def state(self) -> list[np.ndarray]:
         return [np.asarray(variable.numpy()) for variable in self.variables]
 

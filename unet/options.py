@@ -74,8 +74,6 @@ class AugmentationConfig:
     """Probability of a gamma 0.7 to 1.5 that keeps mean and standard deviation."""
     inverted_gamma: Share = 0.1
     """Probability of the same on the inverted image."""
-    grey_curve: Share = 0.0
-    """Probability of a random curve through the grey values, which may make dark tissue bright."""
     copy_paste: Share = 0.3
     """Probability that another slice's tumor is pasted in, where it stands there."""
 
@@ -115,8 +113,6 @@ class TrainingOptions:
     """Side in pixels to which slices are scaled for the network."""
     epochs: Count = 30
     """Times each training slice is seen."""
-    pretrain_epochs: Annotated[int, Ge(0)] = 0
-    """Times 1284 simulated slices are seen before; pays for short trainings. None with --data phantom."""
     batch_size: Count = 16
     """Slices a step, over all devices."""
     learning_rate: Positive = 2e-3
@@ -138,7 +134,7 @@ class TrainingOptions:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
 
-QUICK = TrainingOptions(quick=True, epochs=20, pretrain_epochs=8, model=ModelConfig(width=16))
+QUICK = TrainingOptions(quick=True, epochs=20, model=ModelConfig(width=16))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ In the folder:
     film.npz      how the same few slices were outlined after some epochs
     checkpoint-N.npz   the whole state after N steps, to go on from; the newest two are kept, and any that
                   is damaged as checkpoint-N.npz.damaged
-    pretraining/  the run on simulated slices that came first, where one did; it keeps no checkpoint
 """
 
 import contextlib
@@ -43,7 +42,6 @@ from unet.split import Split
 PRETRAINED = Path(__file__).parent / "pretrained"
 FORMAT_VERSION = 1
 CHECKPOINTS_KEPT = 2
-PRETRAINING = "pretraining"
 VECTORS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 
 
@@ -107,14 +105,9 @@ class SavedRun:
         self.config = config
 
     @staticmethod
-    def has_learned(folder: Path) -> bool:
-        """Whether a folder holds what a training learned."""
-        return any(folder.glob("checkpoint-*.npz")) or (folder / "model.keras").exists()
-
-    @classmethod
-    def check_free(cls, folder: Path) -> None:
+    def check_free(folder: Path) -> None:
         """UserError where a folder holds what a training learned; one that only began is replaced."""
-        if cls.has_learned(folder) or cls.has_learned(folder / PRETRAINING):
+        if any(folder.glob("checkpoint-*.npz")) or (folder / "model.keras").exists():
             raise UserError(f"'{folder}' holds a run: choose another --name or --resume it.")
 
     @classmethod
@@ -296,16 +289,6 @@ class SavedRun:
         """What must be the same for all workers of a training: paths may differ."""
         own = ("options.data.", "options.name", "options.resume")
         return {name: value for name, value in self._decisive().items() if not name.startswith(own)}
-
-    @property
-    def pretraining_folder(self) -> Path:
-        """The run on simulated slices from which this one starts."""
-        return self.folder / PRETRAINING
-
-    def remove_checkpoints(self) -> None:
-        """Nobody will go on with this run."""
-        for path in self._checkpoints():
-            path.unlink()
 
     def checkpoint_bytes(self) -> int:
         """What the checkpoints take on disk."""

@@ -9,7 +9,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 from unet import metrics, plots
 from unet.data import (
-    SIMULATED,
     Pair,
     Slices,
     data_folder,
@@ -86,10 +85,17 @@ def fit_and_finish(run: SavedRun, slices: Slices, workers: Workers) -> None:
     """Train from the run's last checkpoint, or the start, to the end, and say what was reached."""
     use_precision(run.config.precision)
     options = run.config.options
+    train_count = len(run.config.split["train"])
+    batch_size = min(options.batch_size, train_count)
+    replicas = workers.strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise UserError(
+            f"Each of {replicas} devices takes an equal part of a batch: start anew with a --batch-size that "
+            f"is a multiple of {replicas}, not {batch_size}."
+        )
+    steps = train_count // batch_size * options.epochs
     try:
-        learner = learner_of(run, workers)
-        if options.pretrain_epochs and run.load_checkpoint() is None:
-            pretrain(learner, run, workers)
+        learner = Learner(options, batch_size, steps, workers.strategy)
         history = fit(learner, run, slices, workers)
         finish(run, slices, history)
     except KeyboardInterrupt:
@@ -97,59 +103,9 @@ def fit_and_finish(run: SavedRun, slices: Slices, workers: Workers) -> None:
         raise
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise UserError(
-            f"Out of memory: start anew with a --batch-size below {options.batch_size} or a --size below "
+            f"Out of memory: start anew with a --batch-size below {batch_size} or a --size below "
             f"{options.size}."
         ) from error
-
-
-def learner_of(run: SavedRun, workers: Workers) -> Learner:
-    """A learner for a run, with random weights."""
-    train_count = len(run.config.split["train"])
-    batch_size = min(run.config.options.batch_size, train_count)
-    replicas = workers.strategy.num_replicas_in_sync
-    if batch_size % replicas:
-        raise UserError(
-            f"Each of {replicas} devices takes an equal part of a batch: start anew with a --batch-size that "
-            f"is a multiple of {replicas}, not {batch_size}."
-        )
-    steps = train_count // batch_size * run.config.options.epochs
-    return Learner(run.config.options, batch_size, steps, workers.strategy)
-
-
-def pretrain(learner: Learner, run: SavedRun, workers: Workers) -> None:
-    """Learn on simulated slices of any contrast; the run's first checkpoint has those weights.
-
-    It is a run of its own in the run's folder, pretraining/, and goes on from its last checkpoint.
-    """
-    options = run.config.options
-    simulated = replace(
-        options,
-        data=replace(options.data, data="phantom-pretraining", patients=None, fold=None),
-        epochs=options.pretrain_epochs,
-        pretrain_epochs=0,
-        augmentation=replace(options.augmentation, grey_curve=0.5),
-    )
-    folder = workers.chief_first(lambda: data_folder(simulated.data.data))
-    slices = read_data(folder, simulated)
-    if SavedRun.has_learned(run.pretraining_folder):
-        first = SavedRun.open(run.pretraining_folder)
-        check_same_data(first, slices, folder)
-    else:
-        split = split_slices(slices, folder, simulated.data)
-        precision = run.config.precision
-        config = new_config(simulated, precision, split, folder, slices.fingerprints)
-        first = SavedRun(run.pretraining_folder, config)
-        first.create()
-    train_count = len(first.config.split["train"])
-    print(
-        f"First {simulated.epochs} epochs on {train_count} simulated slices, in '{first.folder}':"
-    )
-    first_learner = learner_of(first, workers)
-    fit(first_learner, first, slices, workers)
-    learner.start_from(first_learner.averaged)
-    run.save_checkpoint(0, learner.state(), asdict(Progress()))
-    first.remove_checkpoints()
-    print(f"Now {options.epochs} on the data:")
 
 
 def resumed_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[SavedRun, Slices]:
@@ -174,8 +130,6 @@ def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[Sav
     """A run that is not written yet, and its data; UserError where one of its name stands already."""
     check_size(options.size, options.model)
     Board.check(options.tensorboard)
-    if options.data.data in SIMULATED:
-        options = replace(options, pretrain_epochs=0)
     name = options.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{options.size}px"
     run_folder = runs / name
     SavedRun.check_free(run_folder)
@@ -184,10 +138,11 @@ def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[Sav
     if not slices.tumor_percent.any():
         raise UserError(f"No mask in '{folder}' has any tumor: there is nothing to learn.")
     split = split_slices(slices, folder, options.data)
+    fingerprints = dict(zip(slices.ids, slices.digests, strict=True))
     precision = choose_precision(options.precision)
     if workers.any(precision == "float32"):
         precision = "float32"  # where any of several workers is slower in another
-    config = new_config(options, precision, split, folder, slices.fingerprints)
+    config = new_config(options, precision, split, folder, fingerprints)
     return SavedRun(run_folder, config), slices
 
 
@@ -197,8 +152,9 @@ def read_data(folder: Path, options: TrainingOptions) -> Slices:
 
 def check_same_data(run: SavedRun, slices: Slices, folder: Path) -> None:
     """UserError where the run's slices are not what they were when it started."""
+    now = dict(zip(slices.ids, slices.digests, strict=True))
     for id, digest in run.config.fingerprints.items():
-        if slices.fingerprints.get(id) != digest:
+        if now.get(id) != digest:
             raise UserError(
                 f"The slice '{id}' in '{folder}' is gone or has changed since "
                 f"'{run.folder}' was started: restore it or start a new run."
@@ -216,8 +172,7 @@ def fit(
         arrays, told = checkpoint
         learner.restore(arrays)
         progress = Progress(**told)
-        if progress.epoch or progress.step:
-            print(f"Going on after {progress.step} steps of epoch {progress.epoch + 1}.")
+        print(f"Going on after {progress.step} steps of epoch {progress.epoch + 1}.")
     workers.check_equal(
         str((run.decisive_of_all(), progress.epoch, progress.step)),
         "the data, the options or the checkpoint",
