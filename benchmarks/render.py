@@ -403,8 +403,8 @@ def trials() -> str:
         rows.append((name, options, *dice, gain))
     return (
         f"Each is `train.py {kept['proxy']}` with one change, on the published split and, but for some that "
-        "gained nothing there, on a fold; the gain is over all slices scored, its interval over patients, and "
-        "over a default trained on the same machine, of which the first row is the last. "
+        "gained nothing there, on a fold; the gain is over all slices scored, its interval over patients, "
+        "and over a default trained on the same machine, of which the first row is the last. "
         "All are of one training each: see what another seed alone does.\n\n"
         f"{markdown_table(*rows)}\n\n"
         f"*{where(kept['machine'], kept['versions'])}.*"
