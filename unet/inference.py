@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +19,9 @@ from unet.files import ImageError
 from unet.outlining import to_mask, without_weak_regions
 from unet.preprocessing import to_native_size, to_network_input, to_training_image
 from unet.saved_run import SavedRun
+
+# Batches in the network: while one waits for a core that another thread has, the others go on.
+AT_ONCE = 3
 
 
 @dataclass(frozen=True)
@@ -121,9 +125,10 @@ class Predictor:
             return use(Prediction(item.source, item.image, probability, item.square))
 
         ahead = 3 * self.batch_size
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            loaded = in_order(threads, load, sources, ahead)
-            yield from in_order(threads, finish, self._through_network(loaded), ahead)
+        with ThreadPoolExecutor(os.cpu_count()) as threads, ThreadPoolExecutor(AT_ONCE) as network:
+            loaded = in_batches(in_order(threads, load, sources, ahead), self.batch_size)
+            predicted = in_order(network, self._through_network, loaded, AT_ONCE)
+            yield from in_order(threads, finish, chain.from_iterable(predicted), ahead)
 
     def score_pairs(
         self,
@@ -145,16 +150,15 @@ class Predictor:
         scores = self.stream(pairs, read, use, scaling_of(pairs))
         return list(tqdm(scores, title, len(pairs), unit="slice", disable=None))
 
-    def _through_network(self, items: Iterator[Item]) -> Iterator[Item]:
-        """Give each readable image its probability, a batch at a time."""
-        for batch in in_batches(items, self.batch_size):
-            readable = [item for item in batch if not item.error]
-            if readable:
-                inputs = to_network_input(np.stack([item.square for item in readable]))
-                probabilities = self.network(tf.constant(inputs)).numpy()[..., 0]
-                for item, probability in zip(readable, probabilities, strict=True):
-                    item.probability = probability
-            yield from batch
+    def _through_network(self, batch: list[Item]) -> list[Item]:
+        """Give each readable image of a batch its probability."""
+        readable = [item for item in batch if not item.error]
+        if readable:
+            inputs = to_network_input(np.stack([item.square for item in readable]))
+            probabilities = self.network(tf.constant(inputs)).numpy()[..., 0]
+            for item, probability in zip(readable, probabilities, strict=True):
+                item.probability = probability
+        return batch
 
 
 def in_order(

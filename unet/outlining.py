@@ -22,14 +22,19 @@ def to_mask(probability: np.ndarray, threshold: float, peak: float) -> np.ndarra
     if peak <= threshold or not mask.any():
         return mask
     peak = reachable(peak, probability)
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    left, top, width, height = bounding_box(mask)
     # Most of an image is far from any tumor.
-    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    box = np.s_[top : top + height, left : left + width]
     count, regions = cv2.connectedComponents(mask[box].astype(np.uint8))
     kept = np.zeros(count, bool)
     kept[regions[probability[box] >= peak]] = True
     mask[box] = kept[regions]
     return mask
+
+
+def bounding_box(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """Left, top, width and height of what is True of (height, width), in pixels; four 0 where nothing is."""
+    return cv2.boundingRect(mask.view(np.uint8))
 
 
 def rule_in_words(threshold: float, peak: float) -> str:

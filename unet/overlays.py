@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+from unet.outlining import bounding_box
+
 # Orange of Okabe and Ito's colour-blind-safe palette, as OpenCV's blue, green, red.
 CONTOUR_BGR = (0, 159, 230)
 TILE, COLUMNS = 256, 5
@@ -13,10 +15,11 @@ def contours(probability: np.ndarray, threshold: float) -> list[np.ndarray]:
     mask = probability >= threshold
     if not mask.any():
         return []
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    left, top, width, height = bounding_box(mask)
     # A margin of one pixel, so that the contour closes around the tumor.
-    top, left = max(0, rows[0] - 1), max(0, columns[0] - 1)
-    crop = probability[top : rows[-1] + 2, left : columns[-1] + 2]
+    bottom, right = top + height + 1, left + width + 1
+    left, top = max(0, left - 1), max(0, top - 1)
+    crop = probability[top:bottom, left:right]
     # Contours of a mask have stairs; those of the probability on a four times finer grid do not.
     fine = cv2.resize(crop, None, fx=4, fy=4, interpolation=cv2.INTER_LINEAR) >= threshold
     lines, _ = cv2.findContours(fine.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)

@@ -12,6 +12,7 @@ from unet.dicom import encode_segmentation, read_series
 from unet.files import ImageError, encode_mask, encode_picture, encode_png, read_image
 from unet.inference import Prediction, Predictor
 from unet.inputs import Input
+from unet.outlining import bounding_box
 from unet.overlays import TILE, draw_overlay, montage
 from unet.preprocessing import resize_into_square, to_training_image
 from unet.quality import confidence
@@ -177,6 +178,6 @@ def measure(mask: np.ndarray, probability: np.ndarray) -> dict[str, float | str]
     area = {"tumor_pixels": pixels, "tumor_percent": round(100 * pixels / mask.size, 4)}
     if not pixels:
         return area
-    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    left, top, width, height = bounding_box(mask)
     box = {"left": left, "top": top, "right": left + width - 1, "bottom": top + height - 1}
     return area | box | {"mean_probability": round(float(probability[mask].mean()), 4)}
