@@ -5,7 +5,8 @@ Usage:
     python benchmarks/growth.py
 
 The machine must be idle. Trains two epochs of the quick recipe on simulated slices and predicts
-them, each point in processes of its own, by the scripts as users run them. One value changes at a time.
+them (few of them several times), each point in processes of its own, by the scripts as users run them. One
+value changes at a time.
 Results go to benchmarks/results/growth.json.
 """
 
@@ -19,15 +20,17 @@ from datetime import datetime
 from pathlib import Path
 
 import tyro
-from timing import peak_gib, slices_an_epoch
+from timing import link_images, peak_gib, slices_an_epoch
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
-from unet.files import read_table, write_json  # noqa: E402
+from unet.files import image_files_below, read_table, write_json  # noqa: E402
 from unet.phantoms import write_phantoms  # noqa: E402
 from unet.saved_run import installed_versions, machine_description  # noqa: E402
 
 USUAL = {"slices": 100, "size": 256, "batch": 16}
+# Batches to predict at the least, and how many of them come about together: these are the start.
+PREDICTED, FIRST = 24, 4
 VALUES = {"slices": (100, 1000, 10000), "size": (128, 256, 512, 1024), "batch": (1, 4, 16, 64)}
 
 
@@ -76,11 +79,14 @@ def measure_point(point: dict[str, int], temporary: Path) -> dict[str, float]:
     )  # fmt: skip
     second_epoch = read_table(temporary / "runs" / name / "timing.csv")[1]
     output = temporary / f"output-{name}"
+    count = max(point["slices"], PREDICTED * point["batch"])
+    images = link_images(image_files_below(folder / "images"), count, temporary / f"images-{name}")
     prediction_memory = run(
-        temporary, "predict.py", folder / "images", "--run", f"runs/{name}", "--output", output,
+        temporary, "predict.py", images, "--run", f"runs/{name}", "--output", output,
         "--batch-size", point["batch"],
     )  # fmt: skip
-    first, last = (output_time(output, pick) for pick in (min, max))
+    written = sorted(path.stat().st_mtime for path in (output / "masks").glob("*.png"))
+    start = FIRST * point["batch"]
     config = json.loads((temporary / "runs" / name / "config.json").read_text())
     seen = slices_an_epoch(config)
     return {
@@ -88,9 +94,7 @@ def measure_point(point: dict[str, int], temporary: Path) -> dict[str, float]:
         "training_slices_per_second": seen / float(second_epoch["seconds"]),
         "waiting_for_data": float(second_epoch["waiting_for_data"]),
         "training_peak_gib": training_memory,
-        # The masks of the first batch come together: they are the start.
-        "prediction_slices_per_second": (point["slices"] - point["batch"])
-        / max(last - first, 1e-3),
+        "prediction_slices_per_second": (count - start) / (written[-1] - written[start - 1]),
         "prediction_peak_gib": prediction_memory,
     }
 
@@ -105,11 +109,6 @@ def run(folder: Path, script: str, *arguments: object) -> float:
     if status:
         raise SystemExit(f"{script} failed with {arguments}.")
     return peak_gib(usage)
-
-
-def output_time(output: Path, pick) -> float:
-    """When the first (min) or last (max) mask was written."""
-    return pick(path.stat().st_mtime for path in (output / "masks").rglob("*.png"))
 
 
 if __name__ == "__main__":

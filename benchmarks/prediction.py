@@ -5,11 +5,13 @@ Usage:
     python benchmarks/prediction.py FOLDER          PNGs of 512 x 512 pixels, as Kaggle has them
 
 The machine must be idle. predict.py runs as users run it, on links to FOLDER's images under new names; a
-first run, which fills the disk's cache, does not count.
+first run, which fills the disk's cache, does not count. As a machine's speed drifts by some percent within
+minutes, rounds of the network alone and predict.py follow each other; the middle one of their shares counts.
 The author's loop reads, scales, predicts and writes one image after the other with the data set
 author's network, as his test script does. Results go to benchmarks/results/prediction.json.
 """
 
+import itertools
 import os
 import statistics
 import subprocess
@@ -42,6 +44,8 @@ class PredictionBenchmark:
     """Files of the small folder."""
     many: int = 5000
     """Files of the large one: speed is that of the difference, without the start."""
+    rounds: int = 3
+    """How often predict.py and the network alone are measured."""
     author: int = 40
     """Slices for the author's loop."""
     output: Path = ROOT / "benchmarks" / "results" / "prediction.json"
@@ -51,17 +55,27 @@ class PredictionBenchmark:
 def measure(options: PredictionBenchmark) -> dict:
     """All figures; the network alone and the author's loop in this process, predict.py in its own."""
     images = image_files_below(options.folder)
-    # Before and after: over minutes a machine's speed drifts by a few percent.
-    before = network_alone(images, options.run)
+    author = author_loop(images[: options.author])
+    alone, predicted = [network_alone(images, options.run)], []
+    # Removed at the end only: where many files have just gone, some disks are slow to make new ones.
     with tempfile.TemporaryDirectory() as temporary:
         predict_many(images, 1, options.run, Path(temporary))
-        few, many = (
-            predict_many(images, count, options.run, Path(temporary))
-            for count in (options.few, options.many)
-        )
-    speed = (options.many - options.few) / (many["seconds"] - few["seconds"])
-    ours = (before + network_alone(images, options.run)) / 2
-    author = author_loop(images[: options.author])
+        for number in range(options.rounds):
+            folder = Path(temporary) / str(number)
+            folder.mkdir()
+            predicted.append(
+                [
+                    predict_many(images, count, options.run, folder)
+                    for count in (options.few, options.many)
+                ]
+            )
+            alone.append(network_alone(images, options.run))
+    rounds = []
+    for (few, many), ends in zip(predicted, itertools.pairwise(alone), strict=True):
+        speed = (options.many - options.few) / (many["seconds"] - few["seconds"])
+        ours = statistics.mean(ends)
+        rounds.append((speed / ours, speed, ours, few, many))
+    share, speed, ours, few, many = sorted(rounds, key=lambda one: one[0])[len(rounds) // 2]
 
     from unet.saved_run import installed_versions, machine_description
 
@@ -73,7 +87,8 @@ def measure(options: PredictionBenchmark) -> dict:
         "many": many,
         "slices_per_second": speed,
         "network_alone_slices_per_second": ours,
-        "share_of_network_alone": speed / ours,
+        "share_of_network_alone": share,
+        "shares": [one[0] for one in rounds],
         "author_loop_slices_per_second": author,
         "times_the_author_loop": speed / author,
     }

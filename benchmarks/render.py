@@ -267,12 +267,26 @@ def prediction() -> str:
         f"`predict.py` end to end (512 x 512 PNGs in; masks, overlays and table out; mirror averaging): "
         f"{kept['slices_per_second']:.0f} slices/s, {kept['times_the_author_loop']:.0f} times the data set "
         f"author's test loop ({kept['author_loop_slices_per_second']:.1f}) and "
-        f"{kept['share_of_network_alone']:.0%} of what the network alone does. The first mask is there "
+        f"{kept['share_of_network_alone']:.0%} of what the network alone does (the middle of "
+        f"{', '.join(f'{share:.0%}' for share in sorted(kept['shares']))}). The first mask is there "
         f"{few['first_mask_seconds']:.1f} s after the start; memory peaks at "
         f"{few['peak_memory_gib']:.2f} GiB for {few['files']} files "
         f"and {many['peak_memory_gib']:.2f} GiB for {many['files']}.\n\n"
-        f"*{where(kept['machine'], kept['versions'])}.*"
+        f"*{where(kept['machine'], kept['versions'])}{how_much_faster(kept)}.*"
     )
+
+
+def how_much_faster(kept: dict) -> str:
+    """How the machine of prediction.json compares with that of speed.json, where one is clearly faster."""
+    networks_alone = read(RESULTS / "speed.json")
+    if not networks_alone:
+        return ""
+    # Mirror averaging takes the network twice.
+    here = 2 * kept["network_alone_slices_per_second"]
+    ratio = here / networks_alone["best"]["ours"]["inference"]["slices_per_second"]
+    if 0.8 < ratio < 1.25:
+        return ""
+    return f"; on this one our network alone is {ratio:.1f} times as fast as in the table above"
 
 
 def growth() -> str:
