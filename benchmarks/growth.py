@@ -6,8 +6,7 @@ Usage:
 
 The machine must be idle. Trains two epochs of the quick recipe on simulated slices and predicts
 them (few of them several times), each point in processes of its own, by the scripts as users run them. One
-value changes at a time.
-Results go to benchmarks/results/growth.json.
+value changes at a time. Results go to benchmarks/results/growth.json.
 """
 
 import json
@@ -25,12 +24,13 @@ from timing import link_images, peak_gib, slices_an_epoch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 from unet.files import image_files_below, read_table, write_json  # noqa: E402
+from unet.inference import AT_ONCE  # noqa: E402
 from unet.phantoms import write_phantoms  # noqa: E402
 from unet.saved_run import installed_versions, machine_description  # noqa: E402
 
 USUAL = {"slices": 100, "size": 256, "batch": 16}
-# Batches to predict at the least, and how many of them come about together: these are the start.
-PREDICTED, FIRST = 24, 4
+# Batches to predict at the least, and those that are the start: the first come about together.
+PREDICTED, FIRST = 24, AT_ONCE + 1
 VALUES = {"slices": (100, 1000, 10000), "size": (128, 256, 512, 1024), "batch": (1, 4, 16, 64)}
 
 

@@ -90,6 +90,11 @@ class Slices:
         """uint8 (slices, size, size) of 0 and 1"""
         return self.pixels[:, 1]
 
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """The digest of each id."""
+        return dict(zip(self.ids, self.digests, strict=True))
+
     def indices(self, ids: Iterable[str]) -> np.ndarray:
         """Where those ids stand."""
         position = {id: index for index, id in enumerate(self.ids)}

@@ -138,11 +138,10 @@ def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[Sav
     if not slices.tumor_percent.any():
         raise UserError(f"No mask in '{folder}' has any tumor: there is nothing to learn.")
     split = split_slices(slices, folder, options.data)
-    fingerprints = dict(zip(slices.ids, slices.digests, strict=True))
     precision = choose_precision(options.precision)
     if workers.any(precision == "float32"):
         precision = "float32"  # where any of several workers is slower in another
-    config = new_config(options, precision, split, folder, fingerprints)
+    config = new_config(options, precision, split, folder, slices.fingerprints)
     return SavedRun(run_folder, config), slices
 
 
@@ -152,7 +151,7 @@ def read_data(folder: Path, options: TrainingOptions) -> Slices:
 
 def check_same_data(run: SavedRun, slices: Slices, folder: Path) -> None:
     """UserError where the run's slices are not what they were when it started."""
-    now = dict(zip(slices.ids, slices.digests, strict=True))
+    now = slices.fingerprints
     for id, digest in run.config.fingerprints.items():
         if now.get(id) != digest:
             raise UserError(
