@@ -11,13 +11,13 @@ The author's loop reads, scales, predicts and writes one image after the other w
 author's network, as his test script does. Results go to benchmarks/results/prediction.json.
 """
 
-import itertools
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -44,7 +44,7 @@ class PredictionBenchmark:
     """Files of the small folder."""
     many: int = 5000
     """Files of the large one: speed is that of the difference, without the start."""
-    rounds: int = 3
+    rounds: int = 5
     """How often predict.py and the network alone are measured."""
     author: int = 40
     """Slices for the author's loop."""
@@ -56,26 +56,32 @@ def measure(options: PredictionBenchmark) -> dict:
     """All figures; the network alone and the author's loop in this process, predict.py in its own."""
     images = image_files_below(options.folder)
     author = author_loop(images[: options.author])
-    alone, predicted = [network_alone(images, options.run)], []
+    speed_alone = network_alone(images, options.run)
+    rounds = []
     # Removed at the end only: where many files have just gone, some disks are slow to make new ones.
     with tempfile.TemporaryDirectory() as temporary:
         predict_many(images, 1, options.run, Path(temporary))
+        before = speed_alone()
         for number in range(options.rounds):
             folder = Path(temporary) / str(number)
             folder.mkdir()
-            predicted.append(
-                [
-                    predict_many(images, count, options.run, folder)
-                    for count in (options.few, options.many)
-                ]
+            few = predict_many(images, options.few, options.run, folder)
+            many = predict_many(images, options.many, options.run, folder)
+            after = speed_alone()
+            speed = (options.many - options.few) / (many["seconds"] - few["seconds"])
+            alone = (before + after) / 2
+            rounds.append(
+                {
+                    "few": few,
+                    "many": many,
+                    "slices_per_second": speed,
+                    "network_alone_slices_per_second": alone,
+                    "share_of_network_alone": speed / alone,
+                }
             )
-            alone.append(network_alone(images, options.run))
-    rounds = []
-    for (few, many), ends in zip(predicted, itertools.pairwise(alone), strict=True):
-        speed = (options.many - options.few) / (many["seconds"] - few["seconds"])
-        ours = statistics.mean(ends)
-        rounds.append((speed / ours, speed, ours, few, many))
-    share, speed, ours, few, many = sorted(rounds, key=lambda one: one[0])[len(rounds) // 2]
+            before = after
+    shares = [one["share_of_network_alone"] for one in rounds]
+    middle = sorted(rounds, key=lambda one: one["share_of_network_alone"])[len(rounds) // 2]
 
     from unet.saved_run import installed_versions, machine_description
 
@@ -83,14 +89,10 @@ def measure(options: PredictionBenchmark) -> dict:
         "date": f"{datetime.now():%Y-%m-%d}",
         "machine": machine_description(),
         "versions": installed_versions(),
-        "few": few,
-        "many": many,
-        "slices_per_second": speed,
-        "network_alone_slices_per_second": ours,
-        "share_of_network_alone": share,
-        "shares": [one[0] for one in rounds],
+        **middle,
+        "shares": shares,
         "author_loop_slices_per_second": author,
-        "times_the_author_loop": speed / author,
+        "times_the_author_loop": middle["slices_per_second"] / author,
     }
     write_json(options.output, results)
     return results
@@ -119,8 +121,8 @@ def predict_many(images: list[Path], count: int, run: Path | None, temporary: Pa
     }
 
 
-def network_alone(images: list[Path], run: Path | None) -> float:
-    """Slices a second of the network with its mirror image, on inputs that are ready."""
+def network_alone(images: list[Path], run: Path | None) -> Callable[[], float]:
+    """What measures slices a second of the network with its mirror image, on inputs that are ready."""
     import tensorflow as tf
 
     from unet.files import read_image
@@ -134,8 +136,12 @@ def network_alone(images: list[Path], run: Path | None) -> float:
         for path in images[: predictor.batch_size]
     ]
     inputs = tf.constant(to_network_input(np.stack(squares)))
-    times = times_of(lambda: predictor.network(inputs).numpy(), repetitions=100)
-    return len(squares) / statistics.median(times)
+
+    def speed() -> float:
+        times = times_of(lambda: predictor.network(inputs).numpy(), repetitions=100)
+        return len(squares) / statistics.median(times)
+
+    return speed
 
 
 def author_loop(images: list[Path]) -> float:

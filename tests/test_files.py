@@ -1,9 +1,12 @@
 """Reading images and masks, writing whole files."""
 
+import io
 import os
 import stat
+import struct
 import subprocess
 import sys
+import zlib
 
 import cv2
 import numpy as np
@@ -14,6 +17,7 @@ from ready import ROOT
 
 from unet.files import (
     ImageError,
+    decode_grey_png,
     image_files_below,
     read_image,
     read_mask,
@@ -57,6 +61,65 @@ def test_an_image_stands_as_viewers_show_it(tmp_path):
     exif[274] = 6  # orientation: turn by 90 degrees clockwise
     turned = saved(tmp_path, Image.fromarray(GREY), ".png", exif=exif)
     np.testing.assert_array_equal(turned, np.rot90(GREY, -1))
+
+
+def png(shape: tuple[int, int], *chunks: tuple[bytes, bytes], interlaced: bool = False) -> bytes:
+    """A file of 8-bit grey (height, width) and these chunks, with their checksums."""
+    header = struct.pack(">IIBBBBB", *shape[::-1], 8, 0, 0, 0, interlaced)
+    chunks = [(b"IHDR", header), *chunks, (b"IEND", b"")]
+    parts = [
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def adam7(pixels: np.ndarray) -> bytes:
+    """Image data of an interlaced PNG: seven small images, no filter."""
+    # Of each: first row and its step, first column and its step.
+    passes = ((0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2))
+    parts = [pixels[top::down, left::right] for top, down, left, right in (*passes, (1, 2, 0, 1))]
+    return unfiltered(*(part for part in parts if part.size))
+
+
+def unfiltered(*parts: np.ndarray) -> bytes:
+    """Image data of a PNG: the lines of all parts, each with a 0, for no filter, before it."""
+    return zlib.compress(b"".join(b"\0" + line.tobytes() for part in parts for line in part))
+
+
+def test_the_fast_reader_sees_what_pillow_sees():
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 37), np.uint8)
+    flags = cv2.IMWRITE_PNG_FILTER
+    filters = [
+        getattr(cv2, f"IMWRITE_PNG_FILTER_{n}") for n in ("NONE", "SUB", "UP", "AVG", "PAETH")
+    ]
+    files = [cv2.imencode(".png", pixels, (flags, one))[1].tobytes() for one in filters]
+    files.append(png(pixels.shape, (b"IDAT", adam7(pixels)), interlaced=True))
+    files.append(png(pixels.shape, (b"tRNS", b"\0\x14"), (b"IDAT", unfiltered(pixels))))
+    for content in files:
+        with Image.open(io.BytesIO(content)) as image:
+            fast = decode_grey_png(content, image)
+            np.testing.assert_array_equal(fast, pixels)
+            np.testing.assert_array_equal(fast, np.asarray(image))
+
+
+def test_where_the_fast_reader_will_not_do_pillow_reads(tmp_path):
+    data = unfiltered(GREY)
+    exif = Image.Exif()
+    exif[274] = 6  # orientation: turn by 90 degrees clockwise
+    turn = (b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+    whole = png(GREY.shape, (b"IDAT", data))
+    place = whole.index(b"IDAT") + 4 + len(data)
+    wrong_sum = whole[:place] + b"oops" + whole[place + 4 :]
+    for content, expected in (
+        (png(GREY.shape, turn, (b"IDAT", data)), np.rot90(GREY, -1)),
+        (png(GREY.shape, (b"IDAT", data), turn), np.rot90(GREY, -1)),
+        (wrong_sum, GREY),
+    ):
+        with Image.open(io.BytesIO(content)) as image:
+            assert decode_grey_png(content, image) is None
+        (tmp_path / "a.png").write_bytes(content)
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected)
 
 
 def test_more_pixels_than_allowed_are_refused_from_the_header(tmp_path):
@@ -131,16 +194,6 @@ def test_others_may_read_what_the_user_lets_them(tmp_path):
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         subprocess.run(command, cwd=tmp_path, env=environment, umask=umask, check=True)
         assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == mode
-
-
-@pytest.mark.parametrize("fault", [None, PermissionError(1, "Operation not permitted")])
-def test_where_modes_cannot_be_set_files_are_written(fault, tmp_path, monkeypatch):
-    def fchmod(*_):
-        raise fault
-
-    monkeypatch.setattr(os, "fchmod", fchmod) if fault else monkeypatch.delattr(os, "fchmod")
-    write_whole(tmp_path / "a.txt", "new")
-    assert (tmp_path / "a.txt").read_text() == "new"
 
 
 def test_any_name_comes_back_from_a_table(tmp_path):

@@ -5,6 +5,7 @@ Ctrl-C and SIGTERM.
 """
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -74,14 +75,22 @@ def run(step: Callable[[], int | None], uses_tensorflow: bool = True) -> None:
     except Stopped as stopped:
         print(f"Stopped by {stopped}.", file=sys.stderr)
         sys.exit(stopped.exit_code)
+    finally:
+        # Python's end would look for garbage in all there is: with TensorFlow that is nearly a second.
+        gc.freeze()
 
 
 def import_tensorflow_quietly() -> None:
+    # What is imported stays: to look for garbage in it again and again would take nearly a second too.
+    gc.disable()
     with start_up_messages_hidden():
+        import keras  # noqa: F401
         import tensorflow
 
         # Looking for GPUs where there are none is loud too.
         tensorflow.config.list_physical_devices()
+    gc.freeze()
+    gc.enable()
 
 
 @contextlib.contextmanager

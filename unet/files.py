@@ -6,9 +6,9 @@ import errno
 import io
 import json
 import os
+import secrets
 import shutil
 import stat
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from filelock import FileLock, Timeout
+from kornia_rs.io import decode_image_png_u8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from unet.options import MAX_PIXELS
@@ -23,12 +24,11 @@ from unet.options import MAX_PIXELS
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 # How the names of files begin that are not whole yet.
 WRITING = ".writing-"
-# Who may read what this process writes: there is no way to ask but to set it.
-UMASK = os.umask(0o077)
-os.umask(UMASK)
 # No JPEG has a longer side, and overlays are JPEGs.
 LONGEST_SIDE = 65_500
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+# Chunks of a PNG that may say how the image is turned.
+MAY_TURN = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 # Its own limit only warns; ours holds.
 Image.MAX_IMAGE_PIXELS = None
 # Of damaged metadata beside pixels that are whole.
@@ -54,6 +54,8 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             check_header(path, image, max_pixels)
+            if (pixels := decode_grey_png(content, image)) is not None:
+                return pixels
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
             return to_grey(path, image)
@@ -99,6 +101,17 @@ def check_header(path: Path, image: Image.Image, max_pixels: int) -> None:
     # A phone's JPEG may hold a second picture (MPO): what viewers show is the first.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         raise ImageError(f"'{path}' has {image.n_frames} pages: save each as an image of its own.")
+
+
+def decode_grey_png(content: bytes, image: Image.Image) -> np.ndarray | None:
+    """uint8 (height, width) of an 8-bit grey PNG, three times as fast as Pillow; None of any other file."""
+    beside = content[: content.find(b"IDAT")] + content[content.rfind(b"IDAT") :]
+    if image.format != "PNG" or image.mode != "L" or any(name in beside for name in MAY_TURN):
+        return None
+    try:
+        return decode_image_png_u8(content, (image.height, image.width), "mono")[..., 0]
+    except Exception:  # damaged, or of fewer bits: Pillow says what is wrong, if anything is
+        return None
 
 
 def to_grey(path: Path, image: Image.Image) -> np.ndarray:
@@ -159,7 +172,7 @@ def encode_mask(mask: np.ndarray) -> bytes:
     """A boolean mask (height, width) as PNG of 0 and 255."""
     # Level 1 and no filter: four times as fast as the default, and masks are small however packed.
     fast = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE)
-    _, content = cv2.imencode(".png", mask.astype(np.uint8) * 255, fast)
+    _, content = cv2.imencode(".png", mask.view(np.uint8) * 255, fast)
     return content.tobytes()
 
 
@@ -185,18 +198,14 @@ def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
         content = to_bytes(content)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=WRITING)
+        temporary = path.with_name(WRITING + secrets.token_hex(8))
+        file = open(temporary, "xb")  # noqa: SIM115
         try:
-            with os.fdopen(handle, "wb") as file:
+            with file:
                 file.write(content)
                 if durable:
                     file.flush()
                     os.fsync(file.fileno())
-                # mkstemp makes files that only their owner can read, whatever the user allows others.
-                with contextlib.suppress(
-                    AttributeError, OSError
-                ):  # Windows, and its disks in Linux
-                    os.fchmod(file.fileno(), 0o666 & ~UMASK)
             os.replace(temporary, path)
         except BaseException:
             os.unlink(temporary)
