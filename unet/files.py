@@ -105,8 +105,10 @@ def check_header(path: Path, image: Image.Image, max_pixels: int) -> None:
 
 def decode_grey_png(content: bytes, image: Image.Image) -> np.ndarray | None:
     """uint8 (height, width) of an 8-bit grey PNG, three times as fast as Pillow; None of any other file."""
+    if image.format != "PNG" or image.mode != "L":
+        return None
     beside = content[: content.find(b"IDAT")] + content[content.rfind(b"IDAT") :]
-    if image.format != "PNG" or image.mode != "L" or any(name in beside for name in MAY_TURN):
+    if any(name in beside for name in MAY_TURN):
         return None
     try:
         return decode_image_png_u8(content, (image.height, image.width), "mono")[..., 0]
