@@ -201,7 +201,7 @@ def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(WRITING + secrets.token_hex(8))
-        file = open(temporary, "xb")  # noqa: SIM115
+        file = open(temporary, "xb")
         try:
             with file:
                 file.write(content)
