@@ -27,6 +27,8 @@ from unet.files import (
 )
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+TURNED = Image.Exif()
+TURNED[274] = 6  # orientation: turn by 90 degrees clockwise
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
@@ -57,9 +59,7 @@ def test_other_kinds_of_pixels_become_grey(tmp_path):
 
 
 def test_an_image_stands_as_viewers_show_it(tmp_path):
-    exif = Image.Exif()
-    exif[274] = 6  # orientation: turn by 90 degrees clockwise
-    turned = saved(tmp_path, Image.fromarray(GREY), ".png", exif=exif)
+    turned = saved(tmp_path, Image.fromarray(GREY), ".png", exif=TURNED)
     np.testing.assert_array_equal(turned, np.rot90(GREY, -1))
 
 
@@ -105,9 +105,7 @@ def test_the_fast_reader_sees_what_pillow_sees():
 
 def test_where_the_fast_reader_will_not_do_pillow_reads(tmp_path):
     data = unfiltered(GREY)
-    exif = Image.Exif()
-    exif[274] = 6  # orientation: turn by 90 degrees clockwise
-    turn = (b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+    turn = (b"eXIf", TURNED.tobytes().removeprefix(b"Exif\0\0"))
     whole = png(GREY.shape, (b"IDAT", data))
     place = whole.index(b"IDAT") + 4 + len(data)
     wrong_sum = whole[:place] + b"oops" + whole[place + 4 :]
