@@ -15,16 +15,16 @@ def main() -> None:
     options = parse(EvaluationOptions, __doc__)
 
     def step() -> None:
-        from unet.files import UserError
+        from unet.errors import UserError
 
         if len(options.runs) > 2:
             raise UserError("Name one run to score, or two to compare.")
         if len(options.runs) == 2:
-            from unet.comparison import compare
+            from unet.evaluation.compare import compare
 
             compare(options)
         else:
-            from unet.evaluation import evaluate
+            from unet.evaluation.evaluate import evaluate
 
             evaluate(options)
 

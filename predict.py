@@ -13,7 +13,7 @@ def main() -> None:
     options = parse(PredictionOptions, __doc__)
 
     def step() -> int:
-        from unet.prediction import predict
+        from unet.prediction.predict import predict
 
         return predict(options)
 

@@ -18,7 +18,7 @@ def main() -> None:
 
     def step() -> None:
         check_alone(options)
-        from unet.training import train
+        from unet.training.train import train
 
         train(options)
 

@@ -32,7 +32,8 @@ from timing import slices_an_epoch
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
-from unet.files import read_table, write_json  # noqa: E402
+from unet.files import write_json  # noqa: E402
+from unet.tables import read_table  # noqa: E402
 
 SPEED = ROOT / "benchmarks" / "results" / "speed.json"
 RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
@@ -53,7 +54,7 @@ class Speeds:
     """Folder with images/, masks/ and patients.csv."""
 
     def measure(self, results: dict) -> None:
-        from unet.saved_run import installed_versions, machine_description
+        from unet.machine import installed_versions, machine_description
 
         results |= {"machine": machine_description(), "versions": installed_versions()}
         speeds = results["speeds"] = {}
@@ -144,9 +145,9 @@ def our_curve(run: Path) -> tuple[str, dict]:
 
 def save_slices(folder: Path, temporary: Path) -> Path:
     """Images and masks of the published training and validation patients, as numpy."""
-    from unet.data import load_slices
+    from unet.data.slices import load_slices
+    from unet.data.split import split_slices
     from unet.options import DataOptions
-    from unet.split import split_slices
 
     slices = load_slices(folder, SIZE)
     split = split_slices(slices, folder, DataOptions())
@@ -184,8 +185,7 @@ def keep(results: dict) -> None:
 
 if __name__ == "__main__":
     command = tyro.cli(
-        Annotated[Speeds, tyro.conf.subcommand("speeds")]
-        | Annotated[Curves, tyro.conf.subcommand("curves")],
+        Annotated[Speeds, tyro.conf.subcommand("speeds")] | Annotated[Curves, tyro.conf.subcommand("curves")],
         description=__doc__,
     )
     command.measure(json.loads(RESULTS.read_text()) if RESULTS.exists() else {})

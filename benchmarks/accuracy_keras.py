@@ -9,12 +9,13 @@ import tensorflow as tf
 from speed_keras import POLICIES, plain_unet
 from timing import tell
 
-from unet.data import Slices, training_batches, validation_batches
-from unet.devices import use_precision
-from unet.learner import learning_rate_schedule
-from unet.losses import segmentation_loss
-from unet.metrics import MeanDice
+from unet.data.batches import training_batches, validation_batches
+from unet.data.slices import Slices
+from unet.evaluation.metrics import MeanDice
+from unet.machine import use_precision
+from unet.network.losses import segmentation_loss
 from unet.options import AugmentationConfig, TrainingOptions
+from unet.training.learner import learning_rate_schedule
 
 
 def train(job: dict) -> None:
@@ -26,8 +27,7 @@ def train(job: dict) -> None:
     use_precision(POLICIES[job["precision"]])
     with np.load(job["slices"]) as content:
         train_slices, val_slices = (
-            slices_from(content[f"{part}_images"], content[f"{part}_masks"])
-            for part in ("train", "val")
+            slices_from(content[f"{part}_images"], content[f"{part}_masks"]) for part in ("train", "val")
         )
     steps = job["steps"]
     schedule = TrainingOptions(learning_rate=job["learning_rate"], warmup=job["warmup"])
@@ -65,9 +65,7 @@ def slices_from(images: np.ndarray, masks: np.ndarray) -> Slices:
 def validation_dice(model: keras.Model, slices: Slices, batch: int) -> float:
     """Mean over slices of the Dice at threshold 0.5."""
     dice = MeanDice()
-    run = tf.function(
-        lambda images: tf.sigmoid(model(images, training=False)), reduce_retracing=True
-    )
+    run = tf.function(lambda images: tf.sigmoid(model(images, training=False)), reduce_retracing=True)
     for images, masks in validation_batches(slices, np.arange(len(slices.pixels)), batch):
         dice.update_state(masks, run(images))
     return float(dice.result())

@@ -68,9 +68,7 @@ def train(job: dict) -> None:
     if job["mode"].startswith("compile"):
         run = torch.compile(network, options={"layout_optimization": layout == torch.channels_last})
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=job["precision"] == "bfloat16")
-    optimizer = torch.optim.AdamW(
-        network.parameters(), job["learning_rate"], weight_decay=0.01, fused=True
-    )
+    optimizer = torch.optim.AdamW(network.parameters(), job["learning_rate"], weight_decay=0.01, fused=True)
     batches = endless_batches(len(images), job["batch"])
 
     def step(done: float) -> None:

@@ -23,7 +23,8 @@ from timing import link_images
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
-from unet.files import image_files_below, write_json  # noqa: E402
+from unet.files import write_json  # noqa: E402
+from unet.images.folders import image_files_below  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "cluster.json"
 FEW, MANY = 100, 900
@@ -41,9 +42,7 @@ def predict(folder: Path, output: Path, processes: list[list[str]]) -> tuple[flo
     started = [
         subprocess.Popen(
             [sys.executable, ROOT / "predict.py", folder, "--output", output, *options],
-            preexec_fn=(lambda core=core: os.sched_setaffinity(0, {core}))
-            if len(processes) > 1
-            else None,
+            preexec_fn=(lambda core=core: os.sched_setaffinity(0, {core})) if len(processes) > 1 else None,
             stdout=subprocess.DEVNULL,
         )
         for core, options in enumerate(processes)
@@ -57,8 +56,8 @@ def predict(folder: Path, output: Path, processes: list[list[str]]) -> tuple[flo
 
 
 def measure() -> dict:
-    from unet.phantoms import write_phantoms
-    from unet.saved_run import installed_versions, machine_description
+    from unet.data.phantoms import write_phantoms
+    from unet.machine import installed_versions, machine_description
 
     figures = {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -70,8 +69,7 @@ def measure() -> dict:
         predict(folder / str(FEW), folder / "warm-up", [[]])
         for name, processes in WAYS.items():
             (few, few_busy), (many, many_busy) = (
-                predict(folder / str(count), folder / f"{name} {count}", processes)
-                for count in (FEW, MANY)
+                predict(folder / str(count), folder / f"{name} {count}", processes) for count in (FEW, MANY)
             )
             figures[name] = {
                 "slices_per_second": (MANY - FEW) / (many - few),

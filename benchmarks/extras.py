@@ -64,7 +64,7 @@ def import_seconds(module: str) -> float:
 
 
 def measure() -> dict:
-    from unet.saved_run import installed_versions, machine_description
+    from unet.machine import installed_versions, machine_description
 
     empty = import_seconds("sys")
     return {

@@ -23,7 +23,8 @@ import tyro
 from running import ROOT, train_and_score
 
 sys.path.insert(0, str(ROOT))
-from unet.files import read_table, write_json, write_table  # noqa: E402
+from unet.files import write_json  # noqa: E402
+from unet.tables import read_table, write_table  # noqa: E402
 
 BY_SLICE = "by-slice"
 
@@ -46,9 +47,7 @@ def measure(options: FoldsOptions) -> None:
         chosen = ["--fold", part]
         if part == BY_SLICE:
             chosen = ["--patients", table_by_slice(options.folder)]
-        train_and_score(
-            Path("runs") / f"quick-{part}", ["--quick", "--data", options.folder, *chosen]
-        )
+        train_and_score(Path("runs") / f"quick-{part}", ["--quick", "--data", options.folder, *chosen])
     runs = [Path("runs") / f"quick-{part}" for part in FoldsOptions.only]
     if all((run / "evaluation-val" / "summary.json").exists() for run in runs):
         write_json(options.output, gather(runs[:-1], runs[-1]))
@@ -74,8 +73,8 @@ def table_by_slice(folder: Path) -> Path:
 
 def gather(folds: list[Path], by_slice: Path) -> dict:
     """Every slice's score over the five folds, its interval over patients, and the split by slice beside."""
-    from unet.evaluation import SUMMARISED, all_and_by_tumor, summarise_group
-    from unet.metrics import interval_over_patients
+    from unet.evaluation.intervals import interval_over_patients
+    from unet.evaluation.summary import SUMMARISED, all_and_by_tumor, summarise_group
 
     rows = []
     for run in folds:

@@ -23,10 +23,12 @@ from timing import link_images, peak_gib, slices_an_epoch
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
-from unet.files import image_files_below, read_table, write_json  # noqa: E402
-from unet.inference import AT_ONCE  # noqa: E402
-from unet.phantoms import write_phantoms  # noqa: E402
-from unet.saved_run import installed_versions, machine_description  # noqa: E402
+from unet.data.phantoms import write_phantoms  # noqa: E402
+from unet.files import write_json  # noqa: E402
+from unet.images.folders import image_files_below  # noqa: E402
+from unet.machine import installed_versions, machine_description  # noqa: E402
+from unet.network.predictor import AT_ONCE  # noqa: E402
+from unet.tables import read_table  # noqa: E402
 
 USUAL = {"slices": 100, "size": 256, "batch": 16}
 # Batches to predict at the least, and those that are the start: the first come about together.

@@ -29,7 +29,8 @@ from timing import link_images, peak_gib, times_of
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
-from unet.files import image_files_below, write_json  # noqa: E402
+from unet.files import write_json  # noqa: E402
+from unet.images.folders import image_files_below  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def measure(options: PredictionBenchmark) -> dict:
     shares = [one["share_of_network_alone"] for one in rounds]
     middle = sorted(rounds, key=lambda one: one["share_of_network_alone"])[len(rounds) // 2]
 
-    from unet.saved_run import installed_versions, machine_description
+    from unet.machine import installed_versions, machine_description
 
     results = {
         "date": f"{datetime.now():%Y-%m-%d}",
@@ -125,16 +126,13 @@ def network_alone(images: list[Path], run: Path | None) -> Callable[[], float]:
     """What measures slices a second of the network with its mirror image, on inputs that are ready."""
     import tensorflow as tf
 
-    from unet.files import read_image
-    from unet.inference import Predictor
-    from unet.preprocessing import to_network_input, to_training_image
-    from unet.saved_run import SavedRun
+    from unet.images.preprocessing import to_network_input, to_training_image
+    from unet.images.reading import read_image
+    from unet.network.predictor import Predictor
+    from unet.network.saved_run import SavedRun
 
     predictor = Predictor(SavedRun.open(run))
-    squares = [
-        to_training_image(read_image(path), predictor.size)
-        for path in images[: predictor.batch_size]
-    ]
+    squares = [to_training_image(read_image(path), predictor.size) for path in images[: predictor.batch_size]]
     inputs = tf.constant(to_network_input(np.stack(squares)))
 
     def speed() -> float:

@@ -4,7 +4,8 @@ Usage:
 
     python benchmarks/render.py
 
-Reads unet/pretrained/ (ship.py) and benchmarks/results/ (all others); what was not measured yet is left out.
+Reads unet/network/pretrained/ (written by ship.py) and benchmarks/results/ (written by the others). Sections
+without results are left out.
 """
 
 import json
@@ -76,8 +77,8 @@ def shipped() -> str:
     scores, config = read(PRETRAINED / "scores.json"), read(PRETRAINED / "config.json")
     everything = scores["scores"]["all"]
     return (
-        "The network that comes with the project "
-        "([model card](unet/pretrained/README.md)) on the validation patients of the published split: "
+        "The network that comes with the project ([model card](unet/network/pretrained/README.md)) "
+        "on the validation patients of the published split: "
         f"{everything['patients']} patients, {everything['slices']} slices reduced to 256 pixels a side. "
         "None was trained on, but they chose the epoch, the rule of outlining and, over "
         "[the trials](benchmarks/README.md), the recipe: expect a bit less on new patients; the test "
@@ -171,9 +172,7 @@ def accuracy_curves() -> dict[str, list[tuple[float, float]]]:
     """(minutes, Dice) of each check of each network that was trained and timed."""
     speeds = idle_speeds()
     return {
-        name: [
-            (point["slices"] / speeds[name] / 60, point["val_dice"]) for point in curve["points"]
-        ]
+        name: [(point["slices"] / speeds[name] / 60, point["val_dice"]) for point in curve["points"]]
         for name, curve in read(RESULTS / "accuracy.json").get("curves", {}).items()
         if name in speeds
     }
@@ -191,9 +190,10 @@ def name_of(curve: str) -> str:
 
 def draw_accuracy(curves: dict[str, list[tuple[float, float]]]) -> None:
     """docs/accuracy.png."""
-    from unet import plots
 
-    figure, axes = plots.plt.subplots(figsize=(7.5, 4), layout="constrained")
+    from unet.pictures import style
+
+    figure, axes = style.plt.subplots(figsize=(7.5, 4), layout="constrained")
     others = iter(("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#666666", "#D55E00"))
     # Labels from the lowest up, each at least a line above the one before.
     heights, lowest = {}, 0.0
@@ -204,7 +204,7 @@ def draw_accuracy(curves: dict[str, list[tuple[float, float]]]) -> None:
     for name, points in sorted(curves.items(), key=lambda pair: pair[0].startswith("ours")):
         minutes, dice = zip(*points, strict=True)
         ours = name.startswith("ours")
-        color = plots.PREDICTION if ours else next(others)
+        color = style.PREDICTION if ours else next(others)
         axes.plot(minutes, dice, color=color, linewidth=2 if ours else 1.2)
         axes.annotate(
             name if ours else NAMES[name], (minutes[-1], heights.get(name, dice[-1])),
@@ -218,7 +218,7 @@ def draw_accuracy(curves: dict[str, list[tuple[float, float]]]) -> None:
         xlabel="minutes of training", ylabel="mean Dice, validation patients", xlim=(0, None),
         ylim=(0, None),
     )  # fmt: skip
-    plots.save(figure, PLOT)
+    style.save(figure, PLOT)
 
 
 def speed() -> str:
@@ -244,9 +244,7 @@ def speed() -> str:
                 f"{training['precision']}, {training['mode']}" if training else "",
             )
         )
-    precision, share = max(
-        kept["ours_over_ceiling"].items(), key=lambda pair: pair[1]["flops_per_second"]
-    )
+    precision, share = max(kept["ours_over_ceiling"].items(), key=lambda pair: pair[1]["flops_per_second"])
     return (
         f"Networks alone, {kept['size']} x {kept['size']} pixels, batch {kept['batch']}, each in its fastest "
         f"CPU setting, one run on one idle machine:\n\n" + markdown_table(*rows) + "\n\n"
@@ -320,15 +318,14 @@ def growth() -> str:
 
 def draw_growth(kept: dict) -> None:
     """docs/growth.png."""
-    from unet import plots
 
     measures = (
         ("slices_per_second", "slices/s", (1, 3, 10, 30, 100, 300)),
         ("peak_gib", "peak memory, GiB", (0.5, 1, 2, 4, 8)),
     )
-    figure, grid = plots.plt.subplots(
-        2, len(UNITS), figsize=(9, 5), layout="constrained", sharey="row"
-    )
+    from unet.pictures import style
+
+    figure, grid = style.plt.subplots(2, len(UNITS), figsize=(9, 5), layout="constrained", sharey="row")
     for axes, unit in zip(grid[1], UNITS.values(), strict=True):
         axes.set_xlabel(unit)
     for row, (measure, label, ticks) in zip(grid, measures, strict=True):
@@ -336,7 +333,7 @@ def draw_growth(kept: dict) -> None:
         for axes, varied in zip(row, UNITS, strict=True):
             points = [point for point in kept["points"] if point["varied"] == varied]
             values = [point[varied] for point in points]
-            for work, color in (("training", plots.TRAINING), ("prediction", plots.PREDICTION)):
+            for work, color in (("training", style.TRAINING), ("prediction", style.PREDICTION)):
                 axes.plot(
                     values, [point[f"{work}_{measure}"] for point in points], "o-", color=color, label=work
                 )  # fmt: skip
@@ -346,7 +343,7 @@ def draw_growth(kept: dict) -> None:
             axes.minorticks_off()
     grid[0, 0].legend()
     figure.suptitle("How cost grows", x=0.01, ha="left", fontweight="bold")
-    plots.save(figure, GROWTH_PLOT)
+    style.save(figure, GROWTH_PLOT)
 
 
 def scaling() -> str:

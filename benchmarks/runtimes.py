@@ -29,10 +29,11 @@ SECONDS = 10.0
 
 
 def measure() -> dict:
-    from unet.export import FORMATS, compare, save, with_preprocessing
-    from unet.inference import Predictor
-    from unet.phantoms import phantom_slice
-    from unet.saved_run import SavedRun, installed_versions, machine_description
+    from unet.data.phantoms import phantom_slice
+    from unet.machine import installed_versions, machine_description
+    from unet.network.predictor import Predictor
+    from unet.network.saved_run import SavedRun
+    from unet.prediction.export import FORMATS, compare, save, with_preprocessing
 
     image = phantom_slice(0, 0, 1, 3, 512).image
     results = {

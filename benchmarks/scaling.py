@@ -27,7 +27,8 @@ from timing import slices_an_epoch
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
-from unet.files import read_table, write_json  # noqa: E402
+from unet.files import write_json  # noqa: E402
+from unet.tables import read_table  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "scaling.json"
 BATCH = 8  # of each process
@@ -98,9 +99,9 @@ def sum_times() -> None:
 def measure() -> dict:
     from keras.layers import BatchNormalization
 
-    from unet.model import build_unet
+    from unet.machine import installed_versions, machine_description
+    from unet.network.model import build_unet
     from unet.options import QUICK
-    from unet.saved_run import installed_versions, machine_description
 
     with tempfile.TemporaryDirectory() as temporary:
         folders = [Path(temporary, name) for name in "ab"]
@@ -132,14 +133,10 @@ def measure() -> dict:
         "gradient_bytes": gradients,
         "meetings_a_step": meetings,
         "step_seconds": step,
-        "modelled_efficiency_of_two": efficiency(
-            2, step, gradients, meetings, 1 / per_byte, latency
-        ),
+        "modelled_efficiency_of_two": efficiency(2, step, gradients, meetings, 1 / per_byte, latency),
         "projected": {
             str(gigabits): {
-                str(hosts): efficiency(
-                    hosts, step, gradients, meetings, gigabits * 1e9 / 8, latency
-                )
+                str(hosts): efficiency(hosts, step, gradients, meetings, gigabits * 1e9 / 8, latency)
                 for hosts in HOSTS
             }
             for gigabits in GIGABITS

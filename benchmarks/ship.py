@@ -1,10 +1,10 @@
-"""Make a run the network that comes with the project: unet/pretrained/, with its model card.
+"""Make a run the network that comes with the project: unet/network/pretrained/, with its model card.
 
 Usage:
 
     python benchmarks/ship.py runs/NAME FOLDER
 
-FOLDER holds the data that the run was trained on. With unet/pretrained as the run, that network stays and
+FOLDER holds the data that the run was trained on. With unet/network/pretrained as the run, the network stays and
 its quality, scores and card are made anew. Weights are kept in 16 bits; the card's scores are those
 of the kept file, by predict.py's own way (mirror averaging). Nothing that shows a patient is copied.
 """
@@ -23,18 +23,21 @@ import tyro
 from render import score_table
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from unet import metrics  # noqa: E402
-from unet.data import find_pairs, read_slice  # noqa: E402
-from unet.evaluation import evaluate  # noqa: E402
-from unet.files import read_table, write_json, write_whole  # noqa: E402
-from unet.inference import Prediction, Predictor  # noqa: E402
-from unet.model import build_unet  # noqa: E402
+from unet.data.pairs import find_pairs, read_slice  # noqa: E402
+from unet.data.patients import is_published, published_facts  # noqa: E402
+from unet.evaluation import metrics  # noqa: E402
+from unet.evaluation.evaluate import evaluate  # noqa: E402
+from unet.evaluation.fitting import fit_quality  # noqa: E402
+from unet.evaluation.scoring import score_pairs  # noqa: E402
+from unet.files import write_json, write_whole  # noqa: E402
+from unet.images.preprocessing import to_training_image  # noqa: E402
+from unet.network.confidence import confidence  # noqa: E402
+from unet.network.model import build_unet  # noqa: E402
+from unet.network.outlining import rule_in_words  # noqa: E402
+from unet.network.predictor import Prediction, Predictor  # noqa: E402
+from unet.network.saved_run import PRETRAINED, SavedRun  # noqa: E402
 from unet.options import MAX_PIXELS, QUICK, EvaluationOptions, TrainingOptions  # noqa: E402
-from unet.outlining import rule_in_words  # noqa: E402
-from unet.preprocessing import to_training_image  # noqa: E402
-from unet.quality import confidence, fit_quality  # noqa: E402
-from unet.saved_run import PRETRAINED, SavedRun  # noqa: E402
-from unet.split import is_published, published_facts  # noqa: E402
+from unet.tables import read_table  # noqa: E402
 
 COPIED = ("history.csv", "timing.csv", "metrics.json", "curves.png")
 
@@ -50,7 +53,7 @@ class ShipOptions:
 
 
 def ship(options: ShipOptions) -> None:
-    """Write unet/pretrained anew."""
+    """Write unet/network/pretrained anew."""
     if options.run.resolve() != PRETRAINED:
         keep_network(options)
     run = SavedRun.open(PRETRAINED)
@@ -58,7 +61,7 @@ def ship(options: ShipOptions) -> None:
     with tempfile.TemporaryDirectory() as folder:
         evaluate(EvaluationOptions(split="val", data=options.folder, output=Path(folder)))
         summary = json.loads((Path(folder) / "summary.json").read_text())
-    summary["run"] = "unet/pretrained"
+    summary["run"] = "unet/network/pretrained"
     write_json(PRETRAINED / "scores.json", summary)
     write_whole(PRETRAINED / "README.md", card(run, summary))
 
@@ -72,9 +75,7 @@ def keep_network(options: ShipOptions) -> None:
         raise SystemExit("Only a run on the published training patients is shipped.")
     missing = [name for name in COPIED if not (options.run / name).exists()]
     if missing:
-        raise SystemExit(
-            f"'{options.run}' has no {missing[0]}: finish it with train.py --resume first."
-        )
+        raise SystemExit(f"'{options.run}' has no {missing[0]}: finish it with train.py --resume first.")
     model = source.load_model()
     shutil.rmtree(PRETRAINED, ignore_errors=True)
     usual = TrainingOptions().data
@@ -107,7 +108,7 @@ def fit_its_quality(run: SavedRun, folder: Path) -> None:
         return confidence(prediction.probability, mask), metrics.score(truth, mask)["dice"]
 
     chosen = [pairs[id] for id in run.config.split["val"]]
-    scores = predictor.score_pairs(chosen, score, "Fitting quality", MAX_PIXELS)
+    scores = score_pairs(predictor, chosen, score, "Fitting quality", MAX_PIXELS)
     training = np.stack(
         [
             to_training_image(read_slice(pairs[id], MAX_PIXELS), predictor.size)

@@ -28,9 +28,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 from unet.files import write_json  # noqa: E402
 
-Network = Literal[
-    "ours", "author", "smp-resnet18", "smp-resnet34", "monai-basicunet", "nnunet-plain"
-]
+Network = Literal["ours", "author", "smp-resnet18", "smp-resnet34", "monai-basicunet", "nnunet-plain"]
 PRECISIONS = ("float32", "bfloat16")
 KERAS_MODES = {"ceiling": ["graph"], "ours": ["graph"], "author": ["graph", "xla"]}
 # Channels last or first: networks with instance normalisation may be faster with channels first.
@@ -100,9 +98,7 @@ def measure_all(options: SpeedOptions) -> dict:
             results["runs"].append(figures)
             write_json(options.output, results)
     results["best"] = {
-        network: {
-            phase: best_run(results["runs"], network, phase) for phase in ("training", "inference")
-        }
+        network: {phase: best_run(results["runs"], network, phase) for phase in ("training", "inference")}
         for network in options.only
     }
     results["ours_over_ceiling"] = ours_over_ceiling(results["runs"])
@@ -156,9 +152,7 @@ def ours_over_ceiling(runs: list[dict]) -> dict:
 
     A training step counts as three forward passes: forward, gradients of inputs and of weights.
     """
-    ceilings = {
-        run["precision"]: run for run in runs if run["network"] == "ceiling" and "product" in run
-    }
+    ceilings = {run["precision"]: run for run in runs if run["network"] == "ceiling" and "product" in run}
     shares = {}
     for run in runs:
         if run["network"] == "ours" and "training" in run and run["precision"] in ceilings:

@@ -8,11 +8,10 @@ import tensorflow as tf
 from keras import layers
 from timing import Job, tell
 
-from unet.devices import use_precision
-from unet.learner import Learner
-from unet.model import build_unet, flops
+from unet.machine import installed_versions, machine_description, use_precision
+from unet.network.model import build_unet, flops
 from unet.options import ModelConfig, TrainingOptions
-from unet.saved_run import installed_versions, machine_description
+from unet.training.learner import Learner
 
 # What Keras calls the number formats of speed.py.
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}

@@ -23,7 +23,8 @@ import tyro
 from running import ROOT, train_and_score
 
 sys.path.insert(0, str(ROOT))
-from unet.files import read_table, write_json  # noqa: E402
+from unet.files import write_json  # noqa: E402
+from unet.tables import read_table  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "trials.json"
 PROXY = "--size 128 --model.width 16 --model.depth 5 --epochs 12 --learning-rate 4e-3"
@@ -62,8 +63,8 @@ class TrialsOptions:
 
 def measure(options: TrialsOptions) -> None:
     """Run the trials; results are written after each."""
-    from unet.metrics import interval_over_patients
-    from unet.saved_run import installed_versions, machine_description
+    from unet.evaluation.intervals import interval_over_patients
+    from unet.machine import installed_versions, machine_description
 
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"trials": {}}
     baseline = {split: scores_of(BASELINE, split, options.folder) for split in SPLITS}
@@ -76,9 +77,7 @@ def measure(options: TrialsOptions) -> None:
         patients = np.array([row["patient"] for rows in scores.values() for row in rows])
         kept["trials"][name] = {
             "options": TRIALS[name],
-            "dice": {
-                split: float(all_dice({split: rows}).mean()) for split, rows in scores.items()
-            },
+            "dice": {split: float(all_dice({split: rows}).mean()) for split, rows in scores.items()},
             "gain": float(gain.mean()),
             "gain_interval": list(interval_over_patients(gain, patients)),
         }

@@ -13,7 +13,7 @@ from ready import run_script
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from unet.phantoms import write_phantoms
+from unet.data.phantoms import write_phantoms
 
 settings.register_profile("default", max_examples=400)
 settings.register_profile("fuzz", max_examples=20_000)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from unet import augmentation
-from unet.augmentation import Draws, augment, output_to_input, paste_tumors, resample
+from unet.data import augmentation
+from unet.data.augmentation import Draws, augment, output_to_input, paste_tumors, resample
 from unet.options import AugmentationConfig
 
 NOTHING = AugmentationConfig(

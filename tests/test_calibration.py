@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unet.calibration import (
+from unet.evaluation.calibration import (
     BINS,
     expected_calibration_error,
     pixel_histogram,
@@ -35,9 +35,7 @@ def test_reliability_and_its_error():
     assert {int(i): int(pixels[i]) for i in np.flatnonzero(pixels)} == {0: 2, 10: 1, 18: 2, 19: 1}
     assert (mean[18], share[18]) == pytest.approx((0.92, 0.5))
     # 2 x 0.005 + 0.48 + 2 x 0.42 + 0 over 6 pixels; without the first bin over 4.
-    assert expected_calibration_error(HISTOGRAM) == pytest.approx(
-        (0.01 + 0.48 + 0.84) / 6, rel=1e-5
-    )
+    assert expected_calibration_error(HISTOGRAM) == pytest.approx((0.01 + 0.48 + 0.84) / 6, rel=1e-5)
     assert expected_calibration_error(HISTOGRAM, 1) == pytest.approx((0.48 + 0.84) / 4, rel=1e-5)
     assert expected_calibration_error(np.zeros((3, BINS))) == 0
 

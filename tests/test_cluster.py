@@ -12,9 +12,11 @@ import pytest
 from conftest import write_image
 from ready import ROOT, run_script
 
-from unet.cluster import chunks_of
-from unet.files import UserError, read_image, read_table
-from unet.inputs import Input, find_inputs
+from unet.errors import UserError
+from unet.images.reading import read_image
+from unet.prediction.cluster import chunks_of
+from unet.prediction.inputs import Input, find_inputs
+from unet.tables import read_table
 
 pytest.importorskip("ray")
 
@@ -102,9 +104,7 @@ def test_any_name_in_a_store_is_read(phantoms, tmp_path):
         assert sorted(input.name + ".png" for input in inputs) == sorted(names)
         for input in inputs:
             with input.local_file() as copy:
-                np.testing.assert_array_equal(
-                    read_image(copy), read_image(folder / f"{input.name}.png")
-                )
+                np.testing.assert_array_equal(read_image(copy), read_image(folder / f"{input.name}.png"))
     with pytest.raises(UserError, match="quote its special characters"):
         find_inputs((f"file://{tmp_path}/my%20dir/c#d.png",), tmp_path)
     (one,) = find_inputs((f"file://{tmp_path}/my%20dir/t%20u.png",), tmp_path)

@@ -4,12 +4,12 @@ import gc
 
 import pytest
 
-from unet import stopping
+from unet import signals
 from unet.command_line import run
 
 
 def test_garbage_is_collected_in_a_step_if_not_in_what_was_imported(monkeypatch):
-    monkeypatch.setattr(stopping, "SIGNALS", ())  # pytest keeps its own handlers
+    monkeypatch.setattr(signals, "SIGNALS", ())  # pytest keeps its own handlers
     seen = []
     with pytest.raises(SystemExit) as ended:
         run(lambda: seen.extend([gc.isenabled(), gc.get_freeze_count()]))

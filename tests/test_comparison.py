@@ -6,8 +6,8 @@ import shutil
 import pytest
 from ready import run_script
 
-from unet.comparison import answer_of, paired, summarise_pairs
-from unet.files import read_table
+from unet.evaluation.compare import answer_of, paired, summarise_pairs
+from unet.tables import read_table
 
 
 def rows(*differences: tuple[str, float]) -> list[dict]:
@@ -29,9 +29,7 @@ def test_differences_by_hand():
 
 def test_the_answer_is_a_sentence():
     unclear = summarise_pairs(rows(*zip("abcdef", (0.1, -0.1, 0.1, -0.1, 0.1, -0.1), strict=True)))
-    assert answer_of(unclear, "A", "B").startswith(
-        "No difference can be told: the mean Dice of B minus"
-    )
+    assert answer_of(unclear, "A", "B").startswith("No difference can be told: the mean Dice of B minus")
     better = summarise_pairs(rows(*((patient, 0.15) for patient in "abcdef")))
     assert answer_of(better, "A", "B") == (
         "B is better than A: the mean Dice of B minus that of A is +0.150 "

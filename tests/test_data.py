@@ -9,11 +9,13 @@ import pytest
 from conftest import write_image, write_pairs
 from ready import ROOT
 
-from unet.data import allocate, load_slices, training_batches, validation_batches
-from unet.files import UserError
+from unet.data.batches import training_batches, validation_batches
+from unet.data.patients import near_copy_groups, patient_facts
+from unet.data.slices import allocate, load_slices
+from unet.data.split import split_slices, stratified_folds
+from unet.errors import UserError
+from unet.images.preprocessing import to_training_image
 from unet.options import AugmentationConfig, DataOptions
-from unet.preprocessing import to_training_image
-from unet.split import near_copy_groups, patient_facts, split_slices, stratified_folds
 
 
 def problems(folder) -> str:
@@ -73,9 +75,7 @@ def test_past_the_memory_limit_slices_are_kept_on_disk(tmp_path, monkeypatch):
     on_disk = allocate((3, 2, 8, 8), memory_gib=0)
     assert isinstance(on_disk, np.memmap) and not isinstance(allocate((3, 8), 1), np.memmap)
     write_pairs(tmp_path, 4)
-    np.testing.assert_array_equal(
-        load_slices(tmp_path, 16, 0).pixels, load_slices(tmp_path, 16).pixels
-    )
+    np.testing.assert_array_equal(load_slices(tmp_path, 16, 0).pixels, load_slices(tmp_path, 16).pixels)
 
 
 def test_slices_that_neither_memory_nor_disk_holds_are_told(tmp_path, monkeypatch):
@@ -149,9 +149,7 @@ def test_what_spreadsheets_make_of_a_table_is_read_or_told(tmp_path):
     table.write_text("id;patient\n" + "".join(f"{index};p{index}\n" for index in range(12)))
     with pytest.raises(UserError, match="separated by commas, .* not 'id;patient'"):
         split_slices(slices, tmp_path, DataOptions())
-    table.write_text(
-        "id,patient\n" + "".join(f"{index},p{index}\n" for index in range(12)) + ",\n,\n"
-    )
+    table.write_text("id,patient\n" + "".join(f"{index},p{index}\n" for index in range(12)) + ",\n,\n")
     assert len(split_slices(slices, tmp_path, DataOptions()).facts) == 12
 
 
@@ -179,7 +177,7 @@ def test_near_copies_stay_together():
 
 
 def test_published_table_is_whole():
-    with open(ROOT / "data" / "patients.csv", newline="") as file:
+    with open(ROOT / "unet" / "data" / "published.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     counts = {part: sum(row["split"] == part for row in rows) for part in ("train", "val", "test")}
     assert counts == {"train": 2194, "val": 434, "test": 436}
@@ -240,7 +238,7 @@ def test_validation_sees_every_slice_once_in_order(slices):
 
 
 def test_what_training_reads_is_what_prediction_prepares(slices):
-    from unet.files import read_image
+    from unet.images.reading import read_image
 
     native = read_image(slices.pairs[5].image)
     np.testing.assert_array_equal(slices.images[5], to_training_image(native, 32))

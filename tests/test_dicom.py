@@ -13,13 +13,15 @@ import pytest
 from pydicom.data import get_testdata_file
 from ready import run_script
 
-from unet.dicom import encode_segmentation, is_dicom, read_series, series_of
-from unet.files import ImageError, read_table
-from unet.inference import Predictor
-from unet.inputs import Input, find_inputs
-from unet.results import outline_volume
-from unet.saved_run import SavedRun
-from unet.volumes import encode_volume_mask
+from unet.errors import ImageError
+from unet.images.dicom import is_dicom, read_series, series_of
+from unet.images.dicom_seg import encode_segmentation
+from unet.images.nifti import encode_volume_mask
+from unet.network.predictor import Predictor
+from unet.network.saved_run import SavedRun
+from unet.prediction.inputs import Input, find_inputs
+from unet.prediction.outlines import outline_volume
+from unet.tables import read_table
 
 SLICE = Path(get_testdata_file("MR_small.dcm"))
 # Seven slices of one scan, whose names have no suffix.

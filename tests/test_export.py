@@ -7,18 +7,18 @@ import pytest
 from conftest import run_module
 from ready import ROOT
 
-from unet import export
-from unet.files import UserError
-from unet.inference import Predictor
+from unet.data.phantoms import phantom_slice
+from unet.errors import UserError
+from unet.network.predictor import Predictor
+from unet.network.saved_run import SavedRun
 from unet.options import ExportOptions
-from unet.phantoms import phantom_slice
-from unet.saved_run import SavedRun
+from unet.prediction import export
 
 
 @pytest.mark.parametrize("kind", list(export.FORMATS))
 def test_an_exported_network_agrees_with_keras(kind, tmp_path):
     missing = [name for name in export.FORMATS[kind].packages if not find_spec(name)]
-    done = run_module("unet.export", "--format", kind, "--output", tmp_path / "out.xml", cwd=ROOT)
+    done = run_module("unet.prediction.export", "--format", kind, "--output", tmp_path / "out.xml", cwd=ROOT)
     if missing:
         assert done.returncode == 2
         assert f"--format {kind} needs: pip install {' '.join(missing)}" in done.stderr
@@ -29,7 +29,7 @@ def test_an_exported_network_agrees_with_keras(kind, tmp_path):
     expected = Predictor(SavedRun.open(None), precision="float32")([image])[0]
     assert expected.max() > 0.5
     np.testing.assert_allclose(predict(image), expected, atol=0.005)
-    again = run_module("unet.export", "--format", kind, "--output", tmp_path / "out.xml", cwd=ROOT)
+    again = run_module("unet.prediction.export", "--format", kind, "--output", tmp_path / "out.xml", cwd=ROOT)
     assert again.returncode == 2 and "is there already" in again.stderr
 
 

@@ -15,16 +15,11 @@ from conftest import write_image
 from PIL import Image
 from ready import ROOT
 
-from unet.files import (
-    ImageError,
-    decode_grey_png,
-    image_files_below,
-    read_image,
-    read_mask,
-    read_table,
-    write_table,
-    write_whole,
-)
+from unet.errors import ImageError
+from unet.files import write_whole
+from unet.images.folders import image_files_below
+from unet.images.reading import decode_grey_png, read_image, read_mask
+from unet.tables import read_table, write_table
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 TURNED = Image.Exif()
@@ -90,9 +85,7 @@ def unfiltered(*parts: np.ndarray) -> bytes:
 def test_the_fast_reader_sees_what_pillow_sees():
     pixels = np.random.default_rng(0).integers(0, 256, (50, 37), np.uint8)
     flags = cv2.IMWRITE_PNG_FILTER
-    filters = [
-        getattr(cv2, f"IMWRITE_PNG_FILTER_{n}") for n in ("NONE", "SUB", "UP", "AVG", "PAETH")
-    ]
+    filters = [getattr(cv2, f"IMWRITE_PNG_FILTER_{n}") for n in ("NONE", "SUB", "UP", "AVG", "PAETH")]
     files = [cv2.imencode(".png", pixels, (flags, one))[1].tobytes() for one in filters]
     files.append(png(pixels.shape, (b"IDAT", adam7(pixels)), interlaced=True))
     files.append(png(pixels.shape, (b"tRNS", b"\0\x14"), (b"IDAT", unfiltered(pixels))))

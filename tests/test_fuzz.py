@@ -21,11 +21,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from unet.files import ImageError, UserError, read_image
-from unet.model import build_unet
+from unet.errors import ImageError, UserError
+from unet.images.nifti import encode_volume_mask, read_volume
+from unet.images.reading import read_image
+from unet.network.model import build_unet
+from unet.network.saved_run import SavedRun
+from unet.network.weights import load_weights
 from unet.options import ModelConfig
-from unet.saved_run import SavedRun, load_weights
-from unet.volumes import encode_volume_mask, read_volume
 
 SECONDS = 10
 MORE_MIB = 300

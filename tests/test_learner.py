@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from unet.learner import Learner
 from unet.options import ModelConfig, TrainingOptions
+from unet.training.learner import Learner
 
 OPTIONS = TrainingOptions(ema=0.5, model=ModelConfig(width=2, depth=2), weight_decay=0.0)
 
@@ -56,9 +56,7 @@ def test_float16_learns_what_float32_does():
 
 
 def test_a_restored_learner_goes_on_alike():
-    one, other = (
-        Learner(OPTIONS, 4, steps=10, strategy=tf.distribute.get_strategy()) for _ in range(2)
-    )
+    one, other = (Learner(OPTIONS, 4, steps=10, strategy=tf.distribute.get_strategy()) for _ in range(2))
     one.train_step(*batch(0))
     other.restore(one.state())
     for learner in (one, other):

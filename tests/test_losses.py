@@ -5,7 +5,7 @@ import math
 import pytest
 import tensorflow as tf
 
-from unet.losses import binary_cross_entropy, dice_loss, segmentation_loss
+from unet.network.losses import binary_cross_entropy, dice_loss, segmentation_loss
 
 
 def images(*pixels):

@@ -3,16 +3,8 @@
 import numpy as np
 import pytest
 
-from unet.metrics import (
-    MeanDice,
-    MeanIoU,
-    border,
-    count,
-    interval_over_patients,
-    interval_text,
-    score,
-    surface_score,
-)
+from unet.evaluation.intervals import interval_over_patients, interval_text
+from unet.evaluation.metrics import MeanDice, MeanIoU, border, count, score, surface_score
 
 TRUTH = np.array(
     [

@@ -6,15 +6,9 @@ import pytest
 from conftest import run_module
 from ready import ROOT
 
-from unet.files import UserError
-from unet.model import (
-    FusedBatchNormalization,
-    build_unet,
-    check_size,
-    flops,
-    fold_normalization,
-    with_logits,
-)
+from unet.errors import UserError
+from unet.network.model import build_unet, check_size, flops, with_logits
+from unet.network.normalization import FusedBatchNormalization, fold_normalization
 from unet.options import ModelConfig
 
 SMALL = ModelConfig(width=4, max_width=12, depth=3, stem_stride=2)
@@ -38,17 +32,14 @@ def test_output_is_a_probability_of_the_inputs_shape(stem_stride, size):
 def test_a_size_that_does_not_fit_is_told(tmp_path):
     with pytest.raises(UserError, match="--size 100 is not a multiple of 8.*use --size 96"):
         check_size(100, SMALL)
-    done = run_module("unet.model", "--model.depth", 0, cwd=ROOT)
+    done = run_module("unet.network.model", "--model.depth", 0, cwd=ROOT)
     assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("--model.depth 0: ")
 
 
 def test_the_layers_are_told():
-    done = run_module("unet.model", "--model.width", 4, "--model.depth", 3, "--size", 64, cwd=ROOT)
+    done = run_module("unet.network.model", "--model.width", 4, "--model.depth", 3, "--size", 64, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    assert (
-        "bottleneck_convolution_a" in done.stdout
-        and "GFLOP for one image of 64 x 64" in done.stdout
-    )
+    assert "bottleneck_convolution_a" in done.stdout and "GFLOP for one image of 64 x 64" in done.stdout
 
 
 def test_logits_are_what_the_sigmoid_takes():

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from unet.outlining import (
+from unet.network.confidence import confidence
+from unet.network.outlining import (
     PEAKS,
     THRESHOLDS,
     best_rule,
@@ -12,7 +13,6 @@ from unet.outlining import (
     to_mask,
     without_weak_regions,
 )
-from unet.quality import confidence
 
 # Left a region that reaches 0.9, right one that stays at 0.6; they touch nowhere.
 PROBABILITY = np.array(

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from unet.phantoms import PLANES, TUMORS, phantom_slice, write_phantoms
+from unet.data.phantoms import PLANES, TUMORS, phantom_slice, write_phantoms
 
 SIZE = 64
 
@@ -24,9 +24,7 @@ def test_the_same_seed_gives_the_same_pixels():
 
 @pytest.mark.parametrize("size", [64, 97])
 def test_every_slice_has_a_tumor_and_nine_patients_show_all_kinds_and_planes(size):
-    phantoms = [
-        phantom_slice(0, patient, index, 3, size) for patient in range(9) for index in range(3)
-    ]
+    phantoms = [phantom_slice(0, patient, index, 3, size) for patient in range(9) for index in range(3)]
     for phantom in phantoms:
         assert phantom.image.shape == phantom.mask.shape == (size, size)
         assert phantom.image.dtype == phantom.mask.dtype == np.uint8

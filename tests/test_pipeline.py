@@ -16,20 +16,21 @@ import pytest
 from conftest import TINY, write_image, write_pairs
 from ready import ROOT, run_script
 
-from unet.data import load_slices
-from unet.evaluation import gallery_choice
-from unet.files import UserError, read_image
-from unet.inference import Predictor
-from unet.inputs import find_inputs
-from unet.learner import Learner
+from unet.data.slices import load_slices
+from unet.errors import UserError
+from unet.evaluation.evaluate import gallery_choice
+from unet.images.preprocessing import to_native_size, to_network_input
+from unet.images.reading import read_image
+from unet.network.predictor import Predictor
+from unet.network.saved_run import SavedRun
 from unet.options import DataOptions, ModelConfig, PredictionOptions, TrainingOptions
-from unet.overlays import draw_overlay
-from unet.prediction import prepare_output
-from unet.preprocessing import to_native_size, to_network_input
-from unet.results import measure
-from unet.saved_run import SavedRun
-from unet.stopping import Stopped
-from unet.training import train
+from unet.pictures.overlays import draw_overlay
+from unet.prediction.inputs import find_inputs
+from unet.prediction.outlines import measure
+from unet.prediction.output import prepare_output
+from unet.signals import Stopped
+from unet.training.learner import Learner
+from unet.training.train import train
 
 
 def rows_of(path):
@@ -51,9 +52,7 @@ def test_training_leaves_a_whole_run_folder(trained, phantoms):
         assert cv2.imread(str(trained / name)).shape[0] > 200
 
 
-def test_a_fresh_process_predicts_the_masks_of_the_network_in_memory(
-    tmp_path, phantoms, monkeypatch
-):
+def test_a_fresh_process_predicts_the_masks_of_the_network_in_memory(tmp_path, phantoms, monkeypatch):
     monkeypatch.chdir(tmp_path)
     kept = {}
     save = SavedRun.save_model
@@ -71,9 +70,7 @@ def test_a_fresh_process_predicts_the_masks_of_the_network_in_memory(
     # A threshold amid the probabilities, or all masks would be empty after one step.
     run.set_outlining(float(np.median(in_memory)), 0.0)
     files = [pair.image for pair in slices.pairs[:4]]
-    done = run_script(
-        "predict", *files, "--run", run.folder, "--output", "out", "--no-mirror", cwd=tmp_path
-    )
+    done = run_script("predict", *files, "--run", run.folder, "--output", "out", "--no-mirror", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for file, probability in zip(files, in_memory, strict=True):
         mask = read_image(tmp_path / "out/masks" / file.name) > 0
@@ -124,9 +121,7 @@ def test_resuming_with_other_data_is_refused(trained, phantoms, tmp_path):
     shutil.copytree(phantoms, data)
     changed = next((data / "images").iterdir())
     write_image(changed, read_image(changed) // 2)
-    config = (
-        (run / "config.json").read_text().replace(json.dumps(str(phantoms)), json.dumps(str(data)))
-    )
+    config = (run / "config.json").read_text().replace(json.dumps(str(phantoms)), json.dumps(str(data)))
     (run / "config.json").write_text(config)
     done = run_script("train", "--resume", run, cwd=tmp_path)
     assert done.returncode == 2 and f"The slice '{changed.stem}'" in done.stderr
@@ -166,9 +161,7 @@ def test_evaluation_scores_every_validation_slice_at_its_own_size(trained):
     assert done.returncode == 0, done.stderr
     folder = trained / "evaluation-val"
     rows = rows_of(folder / "per_slice.csv")
-    assert [row["id"] for row in rows] == json.loads((trained / "config.json").read_text())[
-        "split"
-    ]["val"]
+    assert [row["id"] for row in rows] == json.loads((trained / "config.json").read_text())["split"]["val"]
     summary = json.loads((folder / "summary.json").read_text())
     mean = np.mean([float(row["dice"]) for row in rows])
     assert summary["scores"]["all"]["dice"]["mean"] == pytest.approx(mean)
@@ -206,9 +199,7 @@ def test_prediction_writes_native_masks_overlays_and_a_row_an_image(trained, pha
     sample = next((phantoms / "images").iterdir())
     shutil.copy(sample, images / "phantom.png")
     (images / "broken.png").write_bytes(b"no image")
-    done = run_script(
-        "predict", images, "--run", trained, "--output", tmp_path / "out", cwd=tmp_path
-    )
+    done = run_script("predict", images, "--run", trained, "--output", tmp_path / "out", cwd=tmp_path)
     assert done.returncode == 3 and "4 of 5 images outlined" in done.stdout, done.stderr
     rows = {row["path"]: row for row in rows_of(tmp_path / "out" / "predictions.csv")}
     assert len(rows) == 5
@@ -222,9 +213,7 @@ def test_prediction_writes_native_masks_overlays_and_a_row_an_image(trained, pha
     assert (int(row["width"]), int(row["height"])) == (64, 64)
     assert int(row["tumor_pixels"]) == np.count_nonzero(mask)
 
-    again = run_script(
-        "predict", images, "--run", trained, "--output", tmp_path / "out", cwd=tmp_path
-    )
+    again = run_script("predict", images, "--run", trained, "--output", tmp_path / "out", cwd=tmp_path)
     assert again.returncode == 2 and "replace them with --overwrite" in again.stderr
 
 
@@ -379,9 +368,7 @@ def test_mistakes_are_one_line_that_names_the_mend(arguments, expected, trained,
 
 
 def test_a_run_is_never_overwritten(trained, phantoms):
-    done = run_script(
-        "train", "--data", phantoms, "--name", "tiny", *TINY, cwd=trained.parent.parent
-    )
+    done = run_script("train", "--data", phantoms, "--name", "tiny", *TINY, cwd=trained.parent.parent)
     assert done.returncode == 2 and "holds a run" in done.stderr
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from unet import preprocessing as steps
+from unet.images import preprocessing as steps
 
 RAMP = np.arange(48, dtype=np.uint8).reshape(6, 8) * 4
 

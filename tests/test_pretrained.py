@@ -11,9 +11,9 @@ from ready import ROOT, run_script
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from render import score_table
 
-from unet.files import read_image
-from unet.metrics import score
-from unet.saved_run import PRETRAINED, SavedRun
+from unet.evaluation.metrics import score
+from unet.images.reading import read_image
+from unet.network.saved_run import PRETRAINED, SavedRun
 
 
 def test_it_is_small_and_tells_nothing_of_the_machine_that_made_it():
@@ -28,7 +28,7 @@ def test_it_is_small_and_tells_nothing_of_the_machine_that_made_it():
 
 
 def test_it_was_trained_on_the_published_training_patients_only():
-    with open(ROOT / "data" / "patients.csv", newline="") as file:
+    with open(ROOT / "unet" / "data" / "published.csv", newline="") as file:
         part = {row["id"]: row["split"] for row in csv.DictReader(file)}
     config = SavedRun.open(None).config
     for name in ("train", "val"):

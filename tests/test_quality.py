@@ -7,12 +7,14 @@ from conftest import write_image
 from ready import run_script
 from sklearn.datasets import load_sample_images
 
-from unet.data import load_slices
-from unet.evaluation import groups_by, how_well_expected
-from unet.files import read_image, read_table
-from unet.preprocessing import to_training_image
-from unet.quality import FEATURES, Quality, appearance, confidence, cross_validated, fit_quality
-from unet.saved_run import SavedRun
+from unet.data.slices import load_slices
+from unet.evaluation.fitting import cross_validated, fit_quality
+from unet.evaluation.summary import groups_by, how_well_expected
+from unet.images.preprocessing import to_training_image
+from unet.images.reading import read_image
+from unet.network.confidence import FEATURES, Quality, appearance, confidence
+from unet.network.saved_run import SavedRun
+from unet.tables import read_table
 
 
 def test_confidence_by_hand():

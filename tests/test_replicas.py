@@ -13,7 +13,7 @@ import tensorflow as tf
 
 two = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
-from unet.learner import Learner
+from unet.training.learner import Learner
 from unet.options import ModelConfig, TrainingOptions
 
 options = TrainingOptions(model=ModelConfig(width=4, depth=3))

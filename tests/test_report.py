@@ -8,9 +8,11 @@ import pytest
 from conftest import write_image
 from ready import run_script
 
-from unet import plots, prediction_report, report
-from unet.report import Report, Sort, Tile
-from unet.results import COLUMNS
+from unet.pictures import evaluation_plots, training_plots
+from unet.pictures import page as pages
+from unet.pictures.page import Report, Sort, Tile
+from unet.prediction import report
+from unet.prediction.outlines import COLUMNS
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
@@ -53,9 +55,9 @@ def visit(browser, tmp_path):
 def tile(number: int, kind: str, dice: float | None) -> Tile:
     image = np.full((40, 60), number % 200, np.uint8)
     image[10:20, 10:30] = 255
-    uri, width, height = report.picture(image)
+    uri, width, height = pages.picture(image)
     mask = (image == 255).astype(np.float32)
-    line = report.outline(mask, 0.5, width)
+    line = pages.outline(mask, 0.5, width)
     told = {"number": str(number)}
     return Tile(str(number), [kind], {"dice": dice}, told, uri, width, height, line, line)
 
@@ -67,7 +69,7 @@ def page_of(tiles: list[Tile], **content) -> str:
         "tiles_title": "Slices", "tiles_lead": "", "tiles": tiles, "sorts": sorts,
         "outlines": {"truth": "truth", "prediction": "network"},
     }  # fmt: skip
-    return report.page(Report(**about | content))
+    return pages.page(Report(**about | content))
 
 
 def labels(page) -> list[str]:
@@ -121,17 +123,15 @@ def test_names_cannot_break_out(visit, tmp_path):
         page_of([made], title=evil, cards=[(evil, evil, evil)], tables=[(evil, [[evil], [evil]])])
     )
     page = visit(path)
-    assert (
-        page.title() == evil and page.locator("#filter option").nth(1).inner_text()[:9] == evil[:9]
-    )
+    assert page.title() == evil and page.locator("#filter option").nth(1).inner_text()[:9] == evil[:9]
 
 
 @pytest.mark.slow  # nothing may run beside it
 def test_a_thousand_slices_open_within_two_seconds(visit, tmp_path):
     random = np.random.default_rng(0)
     noise = random.integers(0, 256, (256, 256)).astype(np.uint8)  # a slice compresses better
-    uri, width, height = report.picture(noise)
-    line = report.outline((noise > 250).astype(np.float32)[:40, :40], 0.5, 40)
+    uri, width, height = pages.picture(noise)
+    line = pages.outline((noise > 250).astype(np.float32)[:40, :40], 0.5, 40)
     tiles = [
         Tile(str(i), ["a"], {"dice": i / 1000}, {}, uri[:-8] + f"{i:04d}AAA=", width, height, line)
         for i in range(1000)
@@ -155,13 +155,13 @@ def test_fits_a_phone(visit, tmp_path):
 
 def test_a_dollar_in_a_name_is_no_formula(tmp_path):
     square = np.zeros((1, 8, 8), np.float32)
-    plots.samples(square, square > 0, square, 0.5, ["a$_$b"], "heading", tmp_path / "samples.png")
+    training_plots.samples(square, square > 0, square, 0.5, ["a$_$b"], "heading", tmp_path / "samples.png")
     assert (tmp_path / "samples.png").stat().st_size > 500
 
 
 def test_plots_are_svg(tmp_path):
     rows = [{"dice": 0.5, "tumor": "a"}, {"dice": 0.7, "tumor": "b"}]
-    svg = plots.dice_distribution(rows, tmp_path / "plot.png")
+    svg = evaluation_plots.dice_distribution(rows, tmp_path / "plot.png")
     text = page_of([], plots=[("Dice & more", svg)])
     assert 'alt="Dice &amp; more" src="data:image/svg+xml;base64,' in text
 
@@ -177,7 +177,7 @@ def test_an_outline_of_an_unfinished_run_is_not_judged(tmp_path):
         ({"tumor_pixels": 0, "review": "nothing outlined"}, ["nothing outlined", "no tumor"]),
     ):
         output = (tmp_path / "a.png", tmp_path / "mask.png", row | told)
-        assert prediction_report.tile_of(0, output, 10**6).groups == groups
+        assert report.tile_of(0, output, 10**6).groups == groups
 
 
 def test_evaluation_and_prediction_have_one(visit, trained, phantoms, tmp_path):

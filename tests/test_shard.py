@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from ready import run_script
 
-from unet.files import UserError, read_table
-from unet.inputs import Input
+from unet.errors import UserError
 from unet.options import PredictionOptions
-from unet.prediction import part_of
+from unet.prediction.inputs import Input
+from unet.prediction.predict import part_of
+from unet.tables import read_table
 
 INPUTS = [Input(f"{number}.png", str(number)) for number in range(7)]
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from unet.stopping import Stopped, stop_at_once
+from unet.signals import Stopped, stop_at_once
 
 
 @pytest.fixture

@@ -6,13 +6,11 @@ import pytest
 from conftest import TINY
 from ready import run_script
 
-from unet.files import read_table
+from unet.tables import read_table
 
 
 def test_scores_and_pictures(phantoms, tmp_path):
-    done = run_script(
-        "train", "--data", phantoms, "--name", "tiny", "--tensorboard", *TINY, cwd=tmp_path
-    )
+    done = run_script("train", "--data", phantoms, "--name", "tiny", "--tensorboard", *TINY, cwd=tmp_path)
     if not find_spec("tensorboard"):
         assert done.returncode == 2
         assert done.stderr == "--tensorboard needs: pip install tensorboard\n"
@@ -32,10 +30,7 @@ def test_scores_and_pictures(phantoms, tmp_path):
         ("validation", "dice", "val_dice"),
         ("train", "learning_rate", "learning_rate"),
     ):
-        told = {
-            event.step: float(make_ndarray(event.tensor_proto))
-            for event in parts[part].Tensors(name)
-        }
+        told = {event.step: float(make_ndarray(event.tensor_proto)) for event in parts[part].Tensors(name)}
         assert told == {int(row["epoch"]): pytest.approx(float(row[column])) for row in rows}
     for name in ("samples", "film_strip"):
         picture = parts["validation"].Tensors(name)[-1].tensor_proto

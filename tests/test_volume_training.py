@@ -6,11 +6,13 @@ import pytest
 from conftest import TINY
 from ready import run_script
 
-from unet import data
-from unet.data import find_pairs, load_slices
-from unet.files import UserError, read_table
-from unet.phantoms import phantom_slice
-from unet.volumes import read_volume
+from unet.data import pairs
+from unet.data.pairs import find_pairs
+from unet.data.phantoms import phantom_slice
+from unet.data.slices import load_slices
+from unet.errors import UserError
+from unet.images.nifti import read_volume
+from unet.tables import read_table
 
 AFFINE = np.diag([1.0, 1, 5, 1])
 
@@ -48,9 +50,9 @@ def test_every_slice_is_a_pair_with_its_mask(volumes):
 def test_each_volume_is_read_once(volumes, monkeypatch):
     read = []
     monkeypatch.setattr(
-        data, "read_volume", lambda path, **rest: (read.append(path), read_volume(path, **rest))[1]
+        pairs, "read_volume", lambda path, **rest: (read.append(path), read_volume(path, **rest))[1]
     )
-    data._read_volumes.cache_clear()
+    pairs._read_volumes.cache_clear()
     load_slices(volumes, 64)
     assert len(read) == len(set(read)) == 14
 
@@ -64,22 +66,15 @@ def test_volumes_train_evaluate_and_predict(volumes, tmp_path):
     rows = read_table(tmp_path / "runs/v/evaluation-val/per_slice.csv")
     patients = {row["patient"] for row in rows}
     assert len(rows) == 3 * len(patients) and all("@" in row["id"] for row in rows)
-    done = run_script(
-        "predict", volumes / "images", "--run", "runs/v", "--output", "out", cwd=tmp_path
-    )
+    done = run_script("predict", volumes / "images", "--run", "runs/v", "--output", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
 def test_a_table_has_one_row_a_volume(volumes, tmp_path):
     table = tmp_path / "patients.csv"
-    rows = [
-        f"p{number},patient{number // 2}," + ("val" if number < 4 else "train")
-        for number in range(14)
-    ]
+    rows = [f"p{number},patient{number // 2}," + ("val" if number < 4 else "train") for number in range(14)]
     table.write_text("id,patient,split\n" + "\n".join(rows) + "\n")
-    done = run_script(
-        "train", "--data", volumes, "--patients", table, "--name", "t", *TINY, cwd=tmp_path
-    )
+    done = run_script("train", "--data", volumes, "--patients", table, "--name", "t", *TINY, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "train 5 patients / 30 slices, val 2 patients / 12 slices" in done.stdout
 

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from ready import run_script
 
-from unet.files import ImageError, read_image, read_table
-from unet.volumes import encode_volume_mask, read_volume
+from unet.errors import ImageError
+from unet.images.nifti import encode_volume_mask, read_volume
+from unet.images.reading import read_image
+from unet.tables import read_table
 
 ZOOMS = (0.5, 0.7, 3.0)
 VOXELS = np.random.default_rng(0).integers(0, 1000, (4, 5, 6)).astype(np.int16)
@@ -29,9 +31,7 @@ def affines():
         yield turn @ np.diag([*ZOOMS, 1])
 
 
-@pytest.mark.parametrize(
-    "affine", affines(), ids=lambda affine: "".join(nibabel.aff2axcodes(affine))
-)
+@pytest.mark.parametrize("affine", affines(), ids=lambda affine: "".join(nibabel.aff2axcodes(affine)))
 def test_a_mask_lies_where_its_voxels_lie(affine, tmp_path):
     nibabel.save(nibabel.Nifti1Image(VOXELS, affine), tmp_path / "scan.nii.gz")
     volume = read_volume(tmp_path / "scan.nii.gz")
@@ -61,9 +61,7 @@ def test_one_volume_in_four_dimensions_and_units_are_kept(tmp_path):
     image.header.set_xyzt_units("mm", "sec")
     nibabel.save(image, tmp_path / "scan.nii")
     volume = read_volume(tmp_path / "scan.nii")
-    mask = nibabel.Nifti1Image.from_bytes(
-        gzip.decompress(encode_volume_mask(volume.slices > 0, volume))
-    )
+    mask = nibabel.Nifti1Image.from_bytes(gzip.decompress(encode_volume_mask(volume.slices > 0, volume)))
     assert mask.shape == (4, 5, 6, 1) and mask.header.get_xyzt_units() == ("mm", "sec")
 
 

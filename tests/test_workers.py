@@ -19,9 +19,10 @@ from ready import ROOT, run_script
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from loopback import worker_configs
 
-from unet.files import UserError, read_table
-from unet.phantoms import write_phantoms
-from unet.workers import place
+from unet.data.phantoms import write_phantoms
+from unet.errors import UserError
+from unet.tables import read_table
+from unet.training.workers import place
 
 
 def start_workers(arguments, *folders):
@@ -114,9 +115,7 @@ def test_where_a_worker_is_killed_the_other_ends_and_both_resume(phantoms, tmp_p
     assert re.search(r"Going on after \d+ steps", told[0])
     through = run_script("train", *arguments[:3], "through", *arguments[4:], cwd=tmp_path)
     assert through.returncode == 0, through.stderr
-    first, second = (
-        read_table(tmp_path / "runs" / name / "history.csv") for name in ("run", "through")
-    )
+    first, second = (read_table(tmp_path / "runs" / name / "history.csv") for name in ("run", "through"))
     assert len(first) == 40
     assert float(first[0]["loss"]) == pytest.approx(float(second[0]["loss"]), abs=1e-3)
 

@@ -9,7 +9,8 @@ import numpy as np
 from conftest import TINY
 from ready import ROOT, run_script
 
-from unet.files import read_image, read_mask, read_table
+from unet.images.reading import read_image, read_mask
+from unet.tables import read_table
 
 
 def test_the_example_arranges_the_lgg_layout(phantoms, tmp_path):

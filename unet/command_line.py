@@ -45,7 +45,7 @@ def check(options: object) -> None:
 
 def check_alone(options: object) -> None:
     """UserError where options but --data stand beside --resume, which takes all others from the run."""
-    from unet.files import UserError
+    from unet.errors import UserError
 
     words = [word.partition("=")[0] for word in sys.argv[1:] if word.startswith("-")]
     beside = [word for word in words if word not in ("--resume", "--data")]
@@ -58,8 +58,8 @@ def check_alone(options: object) -> None:
 
 def run(step: Callable[[], int | None], uses_tensorflow: bool = True) -> None:
     """Do a script's step and end the process with its exit code; faults are told in a line."""
-    from unet.files import UserError
-    from unet.stopping import SIGNALS, Stopped, stop_at_once
+    from unet.errors import UserError
+    from unet.signals import SIGNALS, Stopped, stop_at_once
 
     try:
         for number in SIGNALS:

@@ -11,7 +11,8 @@ from conftest import TINY, write_image, write_pairs
 from PIL import Image
 from ready import run_script
 
-from unet.files import read_mask, read_table, write_table
+from unet.images.reading import read_mask
+from unet.tables import read_table, write_table
 
 
 def train(folder: Path, cwd: Path):
@@ -65,9 +66,7 @@ def no_tumor(folder: Path) -> None:
         (32, "all masks empty", no_tumor, "No mask in 'pairs' has any tumor", 1),
     ],
 )  # fmt: skip
-def test_data_that_must_not_be_trained_on(
-    number, injected, damage, expected, lines, tmp_path, survived
-):
+def test_data_that_must_not_be_trained_on(number, injected, damage, expected, lines, tmp_path, survived):
     write_pairs(tmp_path / "pairs", 12)
     damage(tmp_path / "pairs")
     done = train(Path("pairs"), tmp_path)
@@ -103,7 +102,5 @@ def test_32_empty_masks_of_the_validation_have_defined_scores(trained, tmp_path,
     assert done.returncode == 0, done.stderr
     rows = read_table(tmp_path / "out" / "per_slice.csv")
     # 1 where the prediction is empty as well, else 0
-    assert [float(row["dice"]) for row in rows] == [
-        float(row["predicted_pixels"] == "0") for row in rows
-    ]
+    assert [float(row["dice"]) for row in rows] == [float(row["predicted_pixels"] == "0") for row in rows]
     survived(32, "all masks empty, in evaluation", "Dice 1 where nothing is outlined, else 0")

@@ -17,9 +17,9 @@ import pytest
 from conftest import TINY, write_pairs
 from ready import ROOT, run_script
 
-from unet import download as downloading
-from unet.download import download
-from unet.files import UserError
+from unet.data import download as downloading
+from unet.data.download import download
+from unet.errors import UserError
 
 SECRET = "KGAT_5ecre7-sentinel-0123456789abcdef"
 
@@ -237,7 +237,7 @@ def test_no_network(tmp_path, monkeypatch):
     monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "LOCALHOST")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    command = [sys.executable, "-m", "unet.download"]
+    command = [sys.executable, "-m", "unet.data.download"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2 and "cannot be reached" in done.stderr
     assert len(done.stderr.splitlines()) == 1

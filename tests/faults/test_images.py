@@ -20,7 +20,7 @@ from conftest import write_image
 from PIL import Image
 
 from faults.conftest import run_measured
-from unet.files import read_image
+from unet.images.reading import read_image
 
 GREY = np.random.default_rng(0).integers(0, 256, (48, 64)).astype(np.uint8)
 SQUARE = np.full((48, 64), 20, np.uint8)
@@ -130,11 +130,7 @@ CASES = [
 
 def mask_name(case: Case) -> str:
     """Images that differ only in their suffix keep it."""
-    alike = [
-        other
-        for other in CASES
-        if os.path.splitext(other.name)[0] == os.path.splitext(case.name)[0]
-    ]
+    alike = [other for other in CASES if os.path.splitext(other.name)[0] == os.path.splitext(case.name)[0]]
     return f"{case.name if len(alike) > 1 else os.path.splitext(case.name)[0]}.png"
 
 
@@ -144,9 +140,7 @@ def predicted(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     good = folder / "good" / "good.png"
     write_image(good, GREY)
-    alone = run_measured(
-        "predict", folder / "good", "--run", trained, "--output", "alone", cwd=folder
-    )
+    alone = run_measured("predict", folder / "good", "--run", trained, "--output", "alone", cwd=folder)
     assert alone.returncode == 0, alone.stderr
     hostile = folder / "in"
     (hostile).mkdir()
@@ -156,9 +150,7 @@ def predicted(trained, tmp_path_factory):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(case.make) if isinstance(case.make, bytes) else case.make(path)
     write_image(hostile / "good.png", GREY)
-    done = run_measured(
-        "predict", hostile, "--run", trained, "--output", folder / "out", cwd=folder
-    )
+    done = run_measured("predict", hostile, "--run", trained, "--output", folder / "out", cwd=folder)
     assert "Traceback" not in done.stderr
     with open(folder / "out" / "predictions.csv", newline="", errors="surrogateescape") as file:
         rows = {row["path"]: row for row in csv.DictReader(file)}
@@ -207,9 +199,7 @@ def test_hostile_files_end_with_a_row_each_code_3_and_no_more_memory(predicted, 
 def test_8_16_bit_is_scaled_to_its_brightest_pixel(tmp_path):
     deep = GREY.astype(np.uint16) * 16
     write_image(tmp_path / "a.png", deep)
-    np.testing.assert_array_equal(
-        read_image(tmp_path / "a.png"), np.rint(deep * (255 / deep.max()))
-    )
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.rint(deep * (255 / deep.max())))
 
 
 def test_10_the_mask_of_a_turned_image_lies_as_viewers_show_it(predicted):
@@ -222,9 +212,7 @@ def test_12_constant_images_give_finite_numbers(predicted):
     rows, _, hostile, _, _ = predicted
     for name in ("constant.png", "black.png"):
         row = rows[str(hostile / name)]
-        assert np.isfinite(
-            [float(row[key] or 0) for key in ("tumor_percent", "mean_probability")]
-        ).all()
+        assert np.isfinite([float(row[key] or 0) for key in ("tumor_percent", "mean_probability")]).all()
 
 
 def test_21_unreadable_file(trained, tmp_path, survived):

@@ -101,9 +101,7 @@ def test_48_model_file(damage, expected, trained, phantoms, tmp_path, survived):
     assert done.returncode == 2 and expected in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists() and not list(tmp_path.rglob(MADE))
-    survived(
-        48, f"model file: {damage.__name__.replace('_', ' ')}", f"exit 2: {done.stderr.strip()}"
-    )
+    survived(48, f"model file: {damage.__name__.replace('_', ' ')}", f"exit 2: {done.stderr.strip()}")
 
 
 def test_48_of_a_model_file_with_code_only_weights_are_used(trained, phantoms, tmp_path, survived):

@@ -16,7 +16,7 @@ from conftest import write_image
 from ready import ROOT, run_script
 
 from faults.conftest import run_measured
-from unet.files import read_table
+from unet.tables import read_table
 
 
 def write_images(folder: Path, count: int) -> None:
@@ -76,9 +76,7 @@ def test_39_killed_at_a_random_time(number, trained, many, tmp_path, survived):
         prediction.kill()
     assert prediction.returncode == -9, "it ended before the kill"
     done = len(read_table(table)) // 8 * 8
-    times = {
-        path: path.stat().st_mtime_ns for path in sorted(masks.glob("*.png"))[: max(0, done - 1)]
-    }
+    times = {path: path.stat().st_mtime_ns for path in sorted(masks.glob("*.png"))[: max(0, done - 1)]}
     again = run_script("predict", *arguments, cwd=tmp_path)
     assert again.returncode == 3, again.stderr
     assert contents(tmp_path / "out") == whole
@@ -170,14 +168,10 @@ def test_50_5000_files(trained, tmp_path, survived):
     for count in (100, 5000):
         write_images(tmp_path / str(count), count)
     few, many = (
-        run_measured(
-            "predict", str(count), "--run", trained, "--output", f"out{count}", cwd=tmp_path
-        )
+        run_measured("predict", str(count), "--run", trained, "--output", f"out{count}", cwd=tmp_path)
         for count in (100, 5000)
     )
-    assert (
-        many.returncode == 3 and len(read_table(tmp_path / "out5000" / "predictions.csv")) == 5000
-    )
+    assert many.returncode == 3 and len(read_table(tmp_path / "out5000" / "predictions.csv")) == 5000
     more = many.peak_mib - few.peak_mib
     assert more < 60
     survived(50, "5000 files", f"5000 rows, {more:+.0f} MiB of memory beside 100 files")

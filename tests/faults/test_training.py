@@ -17,15 +17,15 @@ import pytest
 from conftest import TINY
 from ready import ROOT, run_script
 
-from unet.files import read_table
-from unet.saved_run import SavedRun
+from unet.network.saved_run import SavedRun
+from unet.tables import read_table
 
 SIX_EPOCHS = [*TINY, "--epochs", "6", "--model.dropout", "0.2"]
 WRITER = """
 import sys, pathlib
 import numpy as np
-from unet.files import read_table
-from unet.saved_run import SavedRun
+from unet.tables import read_table
+from unet.network.saved_run import SavedRun
 run = SavedRun.open(pathlib.Path(sys.argv[1]))
 for step in range(1_000_000):
     run.save_checkpoint(step, [np.full(1_000_000, step, np.float32)] * 5, {"step": step})

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from faults.conftest import run_measured
-from unet.files import read_table
+from unet.tables import read_table
 
 VOXELS = np.random.default_rng(0).integers(0, 1000, (48, 40, 5)).astype(np.int16)
 AFFINE = np.diag([0.5, 0.5, 5.0, 1.0])

@@ -1,0 +1,65 @@
+"""Imports only go down: a room uses the rooms below it, never one beside or above it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from ready import ROOT
+
+# Rooms by level. Rooms on one level do not import each other. "" is unet/ itself.
+LEVELS = [
+    {""},
+    {"images"},
+    {"data", "network", "pictures"},
+    {"evaluation"},
+    {"training", "prediction"},
+]
+LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+
+
+def imported_names(path: Path) -> set[str]:
+    """Dotted names of all that a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+def room_of(name: str) -> str | None:
+    """The room of a dotted name; None of what is not in unet."""
+    parts = name.split(".")
+    if parts[0] != "unet":
+        return None
+    return parts[1] if len(parts) > 1 and parts[1] in LEVEL_OF else ""
+
+
+def test_every_folder_is_a_room_that_says_what_it_holds():
+    folders = {path.parent for path in (ROOT / "unet").glob("*/*.py")}
+    assert {folder.name for folder in folders} == set(LEVEL_OF) - {""}
+    for folder in folders:
+        tree = ast.parse((folder / "__init__.py").read_text())
+        assert ast.get_docstring(tree) and len(tree.body) == 1
+
+
+@pytest.mark.parametrize("room", sorted(LEVEL_OF))
+def test_imports_go_down(room):
+    for path in (ROOT / "unet" / room).glob("*.py"):
+        for name in imported_names(path):
+            other = room_of(name)
+            if other not in (None, room):
+                assert LEVEL_OF[other] < LEVEL_OF[room], f"{path.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("script", ["train", "evaluate", "predict"])
+def test_scripts_are_thin_and_import_no_other_script(script):
+    path = ROOT / f"{script}.py"
+    assert len(path.read_text().splitlines()) <= 40
+    assert {name.split(".")[0] for name in imported_names(path)} <= {"unet", "sys"}
+
+
+def test_modules_can_be_read_in_one_sitting():
+    for path in (ROOT / "unet").rglob("*.py"):
+        assert len(path.read_text().splitlines()) < 350, path

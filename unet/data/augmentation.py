@@ -1,0 +1,174 @@
+"""Random changes of training slices inside tf.data: a pure function of slice, options and seed.
+
+The operations and ranges are nnU-Net's (Isensee 2021), with stateless random numbers, so that the
+same (seed, epoch, item) gives the same pixels on any machine, in any order, after any restart.
+Images are float32 (size, size, 1), about [0, 1]; masks hold 0 and 1 in the same shape.
+"""
+
+import math
+
+import tensorflow as tf
+
+from unet.options import AugmentationConfig
+
+
+class Draws:
+    """Random numbers that depend on a seed and on how many were drawn before, and on nothing else."""
+
+    def __init__(self, seed: tf.Tensor):
+        """seed: int32 (2,)"""
+        self._seed = seed
+        self._drawn = 0
+
+    def uniform(self, low: float, high: float) -> tf.Tensor:
+        """A float32 in [low, high)."""
+        return tf.random.stateless_uniform((), self._next_seed(), low, high)
+
+    def normal(self, shape: tf.Tensor) -> tf.Tensor:
+        """Standard normal float32 of that shape."""
+        return tf.random.stateless_normal(shape, self._next_seed())
+
+    def happens(self, probability: float) -> tf.Tensor:
+        """True with that probability."""
+        return self.uniform(0.0, 1.0) < probability
+
+    def _next_seed(self) -> tf.Tensor:
+        self._drawn += 1
+        return tf.random.fold_in(self._seed, self._drawn)
+
+
+def augment(
+    image: tf.Tensor, mask: tf.Tensor, config: AugmentationConfig, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """One image and its mask, changed by the same draw; seed is int32 (2,)."""
+    draws = Draws(seed)
+    image, mask = move(image, mask, config, draws)
+    for change, probability in (
+        (add_noise, config.noise),
+        (blur, config.blur),
+        (change_brightness, config.brightness),
+        (change_contrast, config.contrast),
+        (lower_resolution, config.low_resolution),
+        (change_inverted_gamma, config.inverted_gamma),
+        (change_gamma, config.gamma),
+    ):
+        if probability:
+            # Bound now: the loop goes on before the branches are traced for a second time.
+            changed = tf.cond(
+                draws.happens(probability),
+                lambda change=change, image=image: change(image, draws),
+                lambda image=image: image,
+            )
+            image = tf.ensure_shape(changed, image.shape)
+    return image, mask
+
+
+def paste_tumors(images: tf.Tensor, masks: tf.Tensor, chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Of n + 1 slices (n + 1, size, size, 1) all but the first; some also have the tumor of the one before.
+
+    `chosen`, bool (n,), says which. The pasted tumor replaces what was there and fades out over four
+    pixels around it. Heads meet tumors of other patients that way (copy-paste, Ghiasi 2021, arXiv
+    2012.07177).
+    """
+    other_images, other_masks, images, masks = images[:-1], masks[:-1], images[1:], masks[1:]
+    other_masks *= tf.cast(chosen, tf.float32)[:, tf.newaxis, tf.newaxis, tf.newaxis]
+    # Grown by two pixels and then averaged over two: 1 on the whole tumor.
+    share = tf.nn.avg_pool2d(tf.nn.max_pool2d(other_masks, 5, 1, "SAME"), 5, 1, "SAME")
+    return images + share * (other_images - images), tf.maximum(masks, other_masks)
+
+
+def move(
+    image: tf.Tensor, mask: tf.Tensor, config: AugmentationConfig, draws: Draws
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Rotation, scaling, shift and mirroring in one resampling: bilinear image, nearest mask."""
+    moves = draws.happens(config.spatial)
+    angle = draws.uniform(-1.0, 1.0) * math.radians(config.rotation_degrees)
+    # Drawn on a log scale: halving is as likely as doubling.
+    scale = tf.exp(draws.uniform(math.log(config.scale_min), math.log(config.scale_max)))
+    shift = [draws.uniform(-config.shift, config.shift) for _ in range(2)]
+    flip_x = tf.where(draws.happens(config.mirror_left_right), -1.0, 1.0)
+    flip_y = tf.where(draws.happens(config.mirror_up_down), -1.0, 1.0)
+
+    angle = tf.where(moves, angle, 0.0)
+    scale = tf.where(moves, scale, 1.0)
+    shift = [tf.where(moves, part, 0.0) for part in shift]
+    transform = output_to_input(angle, scale, shift, (flip_x, flip_y), image.shape[0])
+    # Nearest: bilinear would invent mask values between tumor and not.
+    return resample(image, transform, "BILINEAR"), resample(mask, transform, "NEAREST")
+
+
+def output_to_input(angle, scale, shift, flips, size: int) -> tf.Tensor:
+    """Projective transform (8,) that takes a pixel of the result to where it comes from.
+
+    angle in radians, scale > 1 magnifies, shift (x, y) in shares of the side, flips (x, y) are 1 or -1.
+    """
+    centre = (size - 1) / 2
+    cosine, sine = tf.cos(angle) / scale, tf.sin(angle) / scale
+    flip_x, flip_y = flips
+    rows = []
+    for (along_x, along_y), offset in (
+        ((cosine * flip_x, sine * flip_y), shift[0] * size),
+        ((-sine * flip_x, cosine * flip_y), shift[1] * size),
+    ):
+        rows += [along_x, along_y, centre + offset - centre * (along_x + along_y)]
+    return tf.stack([*rows, 0.0, 0.0])
+
+
+def resample(pixels: tf.Tensor, transform: tf.Tensor, interpolation: str) -> tf.Tensor:
+    """(size, size, 1) through a projective transform; what comes from outside is 0."""
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=pixels[tf.newaxis],
+        transforms=transform[tf.newaxis],
+        output_shape=pixels.shape[:2],
+        interpolation=interpolation,
+        fill_mode="CONSTANT",
+        fill_value=0.0,
+    )[0]
+
+
+def add_noise(image: tf.Tensor, draws: Draws) -> tf.Tensor:
+    """Gaussian noise of up to a tenth of the image's standard deviation."""
+    strength = draws.uniform(0.0, 0.1) * tf.math.reduce_std(image)
+    return image + strength * draws.normal(tf.shape(image))
+
+
+def blur(image: tf.Tensor, draws: Draws) -> tf.Tensor:
+    """Gaussian blur with sigma 0.5 to 1 pixel."""
+    distance = tf.range(-3.0, 4.0)
+    weights = tf.exp(-0.5 * (distance / draws.uniform(0.5, 1.0)) ** 2)
+    weights = tf.reshape(weights / tf.reduce_sum(weights), (-1, 1, 1, 1))
+    blurred = tf.nn.conv2d(image[tf.newaxis], weights, 1, "SAME")
+    return tf.nn.conv2d(blurred, tf.transpose(weights, (1, 0, 2, 3)), 1, "SAME")[0]
+
+
+def change_brightness(image: tf.Tensor, draws: Draws) -> tf.Tensor:
+    """All pixels times 0.75 to 1.25."""
+    return image * draws.uniform(0.75, 1.25)
+
+
+def change_contrast(image: tf.Tensor, draws: Draws) -> tf.Tensor:
+    """Distance from the mean times 0.75 to 1.25, clipped to the range the image had."""
+    mean = tf.reduce_mean(image)
+    stretched = (image - mean) * draws.uniform(0.75, 1.25) + mean
+    return tf.clip_by_value(stretched, tf.reduce_min(image), tf.reduce_max(image))
+
+
+def lower_resolution(image: tf.Tensor, draws: Draws) -> tf.Tensor:
+    """Sampled down by a factor of 0.5 to 1 (nearest) and up again (bicubic)."""
+    size = tf.cast(tf.shape(image)[:2], tf.float32)
+    small = tf.cast(tf.round(size * draws.uniform(0.5, 1.0)), tf.int32)
+    sampled = tf.image.resize(image, small, "nearest")
+    return tf.image.resize(sampled, tf.shape(image)[:2], "bicubic")
+
+
+def change_gamma(image: tf.Tensor, draws: Draws) -> tf.Tensor:
+    """Grey values to the power of 0.7 to 1.5 over their range; mean and standard deviation stay."""
+    low, high = tf.reduce_min(image), tf.reduce_max(image)
+    curved = tf.math.divide_no_nan(image - low, high - low) ** draws.uniform(0.7, 1.5)
+    deviation = tf.math.divide_no_nan(curved - tf.reduce_mean(curved), tf.math.reduce_std(curved))
+    return deviation * tf.math.reduce_std(image) + tf.reduce_mean(image)
+
+
+def change_inverted_gamma(image: tf.Tensor, draws: Draws) -> tf.Tensor:
+    """change_gamma on the negative, which bends bright pixels where the other bends dark ones."""
+    return -change_gamma(-image, draws)

@@ -1,0 +1,309 @@
+"""Phantoms, the embedded default data set: simulated T1-weighted contrast-enhanced head MRI.
+
+Each slice is painted back to front on one grey canvas, in millimetres from its centre: a head drawn
+from outlines, a tumor, then the scanner with its bends, bias and noise. A patient has one anatomy,
+one contrast, one plane and one tumor; the slices are neighbours. No pixel comes from a real scan.
+"""
+
+import csv
+import math
+import os
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from unet.data.anatomy import (
+    FIELD_OF_VIEW_MM,
+    SECTIONS,
+    SELLA_MM,
+    grid_mm,
+    is_symmetric,
+    outline,
+    shape_distance,
+)
+
+PLANES = ("axial", "coronal", "sagittal")
+GREY_LEVELS = {
+    "air": 3,
+    "sinus": 3,
+    "bone": 10,
+    "csf": 24,
+    "muscle": 62,
+    "grey": 68,
+    "white": 80,
+    "marrow": 95,
+    "mucosa": 115,
+    "vessel": 150,
+    "fat": 160,
+}
+
+
+class Phantom(NamedTuple):
+    """One slice: `image` uint8 (size, size), and `mask` alike with 255 inside the tumor, else 0."""
+
+    image: np.ndarray
+    mask: np.ndarray
+    tumor: str
+    plane: str
+
+
+def write_phantoms(
+    folder: Path, patients: int = 100, slices: int = 3, size: int = 256, seed: int = 0
+) -> None:
+    """Write `images/<id>.png`, `masks/<id>.png` and `patients.csv`: the whole folder or nothing.
+
+    Raises FileExistsError if `folder` exists.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise FileExistsError(f"'{folder}' exists already: remove it or name another folder.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".phantoms-", dir=folder.parent) as scratch:
+        draft = Path(scratch) / folder.name
+        all_patients = tqdm(range(patients), "Simulating patients", disable=None, leave=False)
+        rows = [
+            write_slice(draft, seed, patient, slice_index, slices, size)
+            for patient in all_patients
+            for slice_index in range(slices)
+        ]
+        with open(draft / "patients.csv", "w", newline="") as file:
+            csv.writer(file).writerows([("id", "patient", "tumor", "plane"), *rows])
+        os.replace(draft, folder)
+
+
+def write_slice(folder, seed, patient, slice_index, slices, size):
+    """Write one image and its mask; return the slice's row (id, patient, tumor, plane)."""
+    phantom = phantom_slice(seed, patient, slice_index, slices, size)
+    patient_id = f"phantom_{patient:03d}"
+    slice_id = f"{patient_id}_{slice_index}"
+    for kind, pixels in (("images", phantom.image), ("masks", phantom.mask)):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        # Not cv2.imwrite: it tells of a full disk only by returning False.
+        (folder / kind / f"{slice_id}.png").write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    return slice_id, patient_id, phantom.tumor, phantom.plane
+
+
+def phantom_slice(seed: int, patient: int, slice_index: int, slices: int, size: int) -> Phantom:
+    """Slice `slice_index` of 0 .. slices - 1; the same arguments give the same pixels.
+
+    Tumor kinds and planes take turns: nine patients in a row show every combination.
+    """
+    tumor, plane = list(TUMORS)[patient % 3], PLANES[patient // 3 % 3]
+    position = (2 * slice_index + 1) / slices - 1
+    noise = TurningNoise(np.random.default_rng([seed, patient]), 0.7 * position, size)
+    section = str(
+        noise.rng.choice(
+            [
+                name
+                for name in SECTIONS
+                if name.startswith(plane) and (tumor != "pituitary" or name in SELLA_MM)
+            ]
+        )
+    )
+    canvas = paint_anatomy(section, noise)
+    border_mm = paint_tumor(canvas, section, tumor, position, noise)
+    canvas *= coil_gain(section, size)
+    canvas, border_mm = pose(canvas, border_mm, noise)
+    image = scan(canvas, noise, np.random.default_rng([seed, patient, slice_index]))
+    return Phantom(image, np.uint8(255) * (border_mm < 0), tumor, plane)
+
+
+class TurningNoise:
+    """Smooth random fields that turn slowly into other fields from slice to slice.
+
+    cos(turn) A + sin(turn) B of two random fields has the same variance at every turn, and slices
+    that are d radians apart correlate with cos(d). All slices of a patient draw the same numbers
+    from `rng`, in the same order.
+    """
+
+    def __init__(self, rng: np.random.Generator, turn: float, size: int):
+        self.rng, self.turn, self.size = rng, turn, size
+
+    def __call__(self, rows: int, columns: int | None = None):
+        """Field (size, size) of about zero mean and unit variance, from a random coarse grid."""
+        first, second = self.rng.standard_normal((2, rows, columns or rows), dtype=np.float32)
+        grid = math.cos(self.turn) * first + math.sin(self.turn) * second
+        return cv2.resize(grid, (self.size, self.size), interpolation=cv2.INTER_CUBIC)
+
+
+def paint_anatomy(section, noise):
+    """A head without a tumor, float32 (size, size), in grey levels."""
+    canvas = np.zeros((noise.size, noise.size), np.float32)
+    rough_mm, mottle = 0.8 * noise(26), 0.06 * noise(30) + 0.06 * noise(24, 80)
+    for name, shape in SECTIONS[section].items():
+        distance = shape_distance(section, name, noise.size)
+        if name == "head":
+            paint_head(canvas, section, noise)
+        elif name == "cranium":
+            paint_cranium(canvas, section, noise)
+        elif name == "cerebellum":
+            paint(canvas, cover(distance - 1.5), GREY_LEVELS["csf"])
+            paint_folds(canvas, distance, (10, 14), 130, 24, noise)
+        else:
+            level = GREY_LEVELS[shape.tissue] * (1 + mottle)
+            if shape.tissue == "sinus":
+                level += 80 * cover(np.abs(mottle) - 0.012, 0.02)  # walls between the air cells
+            paint(canvas, cover(distance + rough_mm), level)
+    return canvas
+
+
+def paint_head(canvas, section, noise):
+    """Skin, scalp fat and, deeper and away from the skull, a marbling of fat, muscle and bone."""
+    head = shape_distance(section, "head", noise.size)
+    cranium = shape_distance(section, "cranium", noise.size)
+    marbling = noise(14) + 0.8 * noise(28) + 0.5 * noise(60)
+    if is_symmetric(section):
+        marbling = 0.7 * (marbling + marbling[:, ::-1]) + 0.4 * noise(40)
+    flesh = cover(np.maximum(10 - cranium, head + 5 + 2 * noise(10)), 6)
+    tissue = GREY_LEVELS["fat"] + 12 * noise(40)
+    paint(tissue, flesh, 88 + 62 * np.tanh(1.2 * marbling))
+    paint(tissue, flesh * cover(np.abs(marbling + 0.2) - 0.1, 0.3) * 0.7, GREY_LEVELS["bone"])
+    paint(canvas, cover(head, 2.5), tissue)
+    paint(canvas, 0.6 * cover(np.abs(head + 1) - 0.5), GREY_LEVELS["white"])
+
+
+def paint_cranium(canvas, section, noise):
+    """Skull (marrow between two dark tables), patches of bright dura, CSF, cerebrum and vessels."""
+    cranium = shape_distance(section, "cranium", noise.size)
+    inside, uneven_mm = cover(cranium), noise(7)
+    paint(canvas, cover(cranium - 6.5 - uneven_mm, 2), GREY_LEVELS["bone"])
+    marrow = cover(np.abs(cranium - 4 - 0.5 * uneven_mm) - 1 - 0.6 * uneven_mm)
+    paint(canvas, 0.8 * marrow, GREY_LEVELS["marrow"] * (1 + 0.3 * noise(30)))
+    paint(canvas, inside, GREY_LEVELS["csf"])
+    paint(canvas, cover(np.abs(cranium - 0.4) - 0.5) * cover(0.2 - noise(20), 2), 110)
+    paint_folds(canvas, cranium + 1.8 + noise(14), (0, -15), 80, 18, noise)
+    if is_symmetric(section):
+        x, y = grid_mm(noise.size)
+        fissure = cover(np.abs(x + 0.9 * noise(14)) - 0.4) * cover(34 - np.abs(y), 10)
+        paint(canvas, fissure * inside, GREY_LEVELS["csf"])
+    vessels = cover(np.abs(noise(22)) - 0.04, 0.1) * cover(1.1 - noise(16), 0.3)
+    paint(canvas, 0.7 * vessels * inside, GREY_LEVELS["vessel"])
+
+
+def paint_folds(canvas, distance, centre, gyri, reach_mm, noise):
+    """White matter, and from the surface inward a grey ribbon that follows dark sulci.
+
+    The sulci are the zero lines of a noise that is stretched along the rays from `centre`.
+    """
+    x, y = grid_mm(noise.size)
+    angle = (np.arctan2(x - centre[0], centre[1] - y) / (2 * np.pi) + 0.5) * noise.size
+    rays = cv2.remap(noise(8, gyri), angle, -distance * noise.size / 50, cv2.INTER_LINEAR)
+    # Near the centre the rays would crowd into a star.
+    rays *= np.minimum(np.hypot(x - centre[0], y - centre[1]) / 60, 1)
+    folds = np.abs(rays + 0.8 * noise(22))
+    near_surface = cover(-distance - reach_mm * (1 + 0.4 * noise(9)), 8)
+    sulci = near_surface * cover(folds - 0.06 - 0.22 * cover(-distance - 2, 10), 0.25)
+    ribbon = np.maximum(cover(-distance - 3, 3), near_surface * cover(folds - 0.5, 0.4))
+    tissue = GREY_LEVELS["white"] * (1 + 0.04 * noise(16))
+    paint(tissue, ribbon, GREY_LEVELS["white"] - noise.rng.uniform(10, 24))
+    paint(tissue, 0.85 * sulci, GREY_LEVELS["csf"])
+    paint(canvas, cover(distance), tissue)
+
+
+def paint_tumor(canvas, section, tumor, position, noise):
+    """Paint the tumor and return the signed distance to its border, negative inside, in mm."""
+    paint_kind, radius_range_mm = TUMORS[tumor]
+    radius = noise.rng.uniform(*radius_range_mm)
+    site_x, site_y = tumor_site(section, tumor, radius, noise.rng)
+    stretch = noise.rng.uniform(0.85, 1.15)
+    radius *= math.sqrt(1 - (0.7 * position) ** 2)  # the cross sections of a ball
+    x, y = grid_mm(noise.size)
+    ball = np.hypot((x - site_x) * stretch, (y - site_y) / stretch) - radius
+    return paint_kind(canvas, shape_distance(section, "cranium", noise.size), ball, radius, noise)
+
+
+def tumor_site(section, tumor, radius, rng):
+    """Centre (x, y) in mm: in the sella, against the dura (meningioma) or deep in the brain."""
+    if tumor == "pituitary":
+        return (SELLA_MM[section] + rng.normal(0, 1.5, 2)).tolist()
+    dura = outline(section, "cranium")
+    # Not along the skull base: the drawings crowd there.
+    top, bottom = {"axial": (-99, 99), "axial base": (20, 70)}.get(section, (-99, -10))
+    edge = rng.choice(dura[(top < dura[:, 1]) & (dura[:, 1] < bottom)])
+    inward = (0, -10) - edge
+    length = np.hypot(*inward)
+    depth = 0.7 * radius if tumor == "meningioma" else rng.uniform(0.4, 0.7) * length
+    return (edge + depth * inward / length).tolist()
+
+
+def paint_meningioma(canvas, cranium, ball, radius, noise):
+    """A bright even ball on the dura, with a dark rim, a bright dural tail and some oedema."""
+    border = np.maximum(ball + 0.1 * radius * noise(9), cranium)
+    oedema = cover(border - noise.rng.uniform(0, 9) + 5 * noise(12), 8)
+    paint(canvas, 0.35 * oedema * cover(cranium), 40)
+    paint(canvas, 0.5 * cover(border - 1.5) * cover(cranium), 40)
+    paint(canvas, cover(np.abs(cranium) - 1) * cover(ball - 10, 8), 125)
+    paint(canvas, cover(border), noise.rng.uniform(105, 135) + 7 * noise(24) + 5 * noise(60))
+    return border
+
+
+def paint_glioma(canvas, cranium, ball, radius, noise):
+    """A ragged, soft, enhancing ring around a dark core, amid oedema that is no part of it."""
+    border = np.maximum(ball + radius * (0.17 * noise(12) + 0.08 * noise(24)), cranium + 2)
+    oedema = np.maximum(ball - noise.rng.uniform(0, 12) + 5 * noise(12), cranium + 3)
+    paint(canvas, 0.4 * cover(oedema, 8), 45)
+    ring = noise.rng.uniform(90, 145) + 18 * noise(16) + 12 * noise(40)
+    paint(canvas, cover(border + 1, 4), ring)
+    core = border + radius * (noise.rng.uniform(0.2, 0.5) + 0.25 * noise(16) + 0.12 * noise(40))
+    paint(canvas, cover(core, 4), noise.rng.uniform(35, 65) + 8 * noise(16))
+    return border
+
+
+def paint_pituitary(canvas, cranium, ball, radius, noise):
+    """A small lobed mass in the sella, little brighter than the brain, in a bright thin rim."""
+    border = ball + 0.12 * radius * noise(14)
+    paint(canvas, 0.6 * cover(border - 1.5), 130)
+    paint(canvas, cover(border), noise.rng.uniform(88, 118) + 7 * noise(30) + 5 * noise(60))
+    return border
+
+
+TUMORS = {  # how to paint it, and the range of its radius in mm
+    "meningioma": (paint_meningioma, (11, 24)),
+    "glioma": (paint_glioma, (11, 26)),
+    "pituitary": (paint_pituitary, (10, 15)),
+}
+
+
+def coil_gain(section, size):
+    """Surface coils hear the scalp louder than the middle of the head."""
+    return np.exp(0.25 * np.exp(np.minimum(shape_distance(section, "head", size), 0) / 12))
+
+
+def pose(canvas, border_mm, noise):
+    """Turn, scale, shift and bend the head, and the tumor's border with it."""
+    x, y = grid_mm(noise.size)
+    angle = math.radians(noise.rng.normal(0, 4))
+    zoom = noise.rng.uniform(0.9, 1.12) * (1 + 0.03 * math.sin(noise.turn))
+    cosine, sine = math.cos(angle) / zoom, math.sin(angle) / zoom
+    shift_x, shift_y = noise.rng.uniform(-7, 7, 2).tolist()
+    from_x = cosine * x + sine * y + shift_x + 3.5 * noise(4) + 0.7 * noise(16)
+    from_y = cosine * y - sine * x + shift_y + 3.5 * noise(4) + 0.7 * noise(16)
+    maps = [(mm / FIELD_OF_VIEW_MM + 0.5) * noise.size - 0.5 for mm in (from_x, from_y)]
+    # Replicate: a neck goes on below the drawing.
+    return (
+        cv2.remap(canvas, *maps, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE),
+        cv2.remap(border_mm, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
+    )
+
+
+def scan(canvas, noise, slice_rng):
+    """The patient's contrast and bias field and the slice's Rician noise; uint8 (size, size)."""
+    contrast, gain = noise.rng.uniform(0.85, 1.15), noise.rng.uniform(0.8, 1.1)
+    signal = 255 * gain * np.exp(0.16 * noise(2)) * np.maximum(canvas / 255, 0) ** contrast
+    deviation = noise.rng.uniform(1.5, 4)
+    real, imaginary = deviation * slice_rng.standard_normal((2, *canvas.shape), np.float32)
+    return np.clip(np.hypot(signal + real, imaginary), 0, 255).astype(np.uint8)
+
+
+def cover(distance_mm, softness_mm=1.5):
+    """The part of each pixel inside a signed distance, in [0, 1]; 0.5 on the border."""
+    return np.clip(0.5 - distance_mm / softness_mm, 0, 1)
+
+
+def paint(canvas, opacity, level):
+    """Lay a grey level over the canvas, in place."""
+    canvas += opacity * (level - canvas)

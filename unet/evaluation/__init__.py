@@ -1,0 +1,1 @@
+"""Scores: metrics, intervals over patients, tables and reports."""

@@ -1,0 +1,1 @@
+"""Files in and out: images, NIfTI and DICOM, and preprocessing."""

@@ -1,0 +1,224 @@
+"""The pictures of a run and of an evaluation, as PNG files."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from unet.pictures.style import (
+    NEUTRAL,
+    PREDICTION,
+    TRAINING,
+    TRUTH,
+    legend_of_contours,
+    outline,
+    save,
+    save_both,
+    show,
+)
+
+TYPE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#F0E442")
+
+
+def by_tumor(rows: list[dict]) -> dict[str, tuple[list[dict], str]]:
+    """Rows and a colour for each tumor type, in alphabetical order; one group where none is known."""
+    names = sorted({row.get("tumor") or "tumor" for row in rows})
+    return {
+        name: (
+            [row for row in rows if (row.get("tumor") or "tumor") == name],
+            TYPE_COLORS[index % len(TYPE_COLORS)],
+        )
+        for index, name in enumerate(names)
+    }
+
+
+def dice_distribution(rows: list[dict], path: Path) -> str:
+    """Histogram of Dice over slices, stacked by tumor type, with mean and median."""
+    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    groups = by_tumor(rows)
+    axes.hist(
+        [[row["dice"] for row in group] for group, _ in groups.values()], bins=np.linspace(0, 1, 21),
+        stacked=True, color=[color for _, color in groups.values()], label=list(groups),
+        edgecolor="white", linewidth=0.5,
+    )  # fmt: skip
+    dice = [row["dice"] for row in rows]
+    for value, style, name in ((np.mean(dice), "-", "mean"), (np.median(dice), ":", "median")):
+        axes.axvline(value, color="black", linestyle=style, linewidth=1, label=f"{name} {value:.3f}")
+    axes.set(title=f"Dice of {len(rows)} slices", xlabel="Dice", ylabel="slices", xlim=(0, 1))
+    axes.legend(loc="upper left")
+    return save_both(figure, path)
+
+
+def dice_by_type(rows: list[dict], scores: dict[str, dict], path: Path) -> str:
+    """Every slice as a dot, with the mean and its interval over patients, a column a tumor type."""
+    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    jitter = np.random.default_rng(0)
+    groups = by_tumor(rows)
+    for position, (name, (group, color)) in enumerate(groups.items()):
+        x = position + jitter.uniform(-0.28, 0.12, len(group))
+        axes.plot(x, [row["dice"] for row in group], ".", color=color, alpha=0.35, markersize=4)
+        if name not in scores and len(groups) > 1:
+            continue  # of slices whose type is not known no mean was taken
+        score = scores.get(name, scores["all"])["dice"]
+        mean = score["mean"]
+        low, high = score["interval"] or (mean, mean)
+        axes.errorbar(position + 0.26, mean, [[mean - low], [high - mean]], fmt="o", color="black", capsize=4)
+        axes.text(position + 0.33, mean, f"{mean:.3f}", va="center")
+    labels = [f"{name}\n{len(group)} slices" for name, (group, _) in groups.items()]
+    axes.set_xticks(range(len(groups)), labels)
+    axes.set(
+        title="Dice by tumor type (mean, 95 % interval over patients)", ylabel="Dice",
+        ylim=(-0.02, 1.02), xlim=(-0.5, len(groups) - 0.3),
+    )  # fmt: skip
+    axes.grid(axis="x", visible=False)
+    return save_both(figure, path)
+
+
+def dice_by_size(rows: list[dict], path: Path) -> str:
+    """Dice over tumor size, a dot a slice; slices without tumor are left out."""
+    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    for name, (group, color) in by_tumor(rows).items():
+        shown = [row for row in group if row["truth_pixels"]]
+        axes.plot(
+            [row["tumor_percent"] for row in shown], [row["dice"] for row in shown],
+            ".", color=color, alpha=0.6, label=name,
+        )  # fmt: skip
+    axes.set(
+        title="Dice by tumor size", xlabel="tumor, % of the image (log scale)", ylabel="Dice",
+        xscale="log", ylim=(-0.02, 1.02),
+    )  # fmt: skip
+    for axis_format in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis_format(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    figure.legend(loc="outside right upper")
+    return save_both(figure, path)
+
+
+def expected_dice(rows: list[dict], told: dict, path: Path) -> str:
+    """True Dice over the Dice expected without the truth, a dot a slice."""
+    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    axes.plot((0, 1), (0, 1), color=NEUTRAL, linewidth=0.8)
+    for name, (group, color) in by_tumor(rows).items():
+        outlined = [row for row in group if row["expected_dice"] != ""]
+        expected, dice = ([row[key] for row in outlined] for key in ("expected_dice", "dice"))
+        axes.plot(expected, dice, ".", color=color, alpha=0.5, label=name)
+    correlation = told["spearman"]
+    label = "" if correlation is None else f" (rank correlation {correlation:.2f})"
+    axes.set(
+        title=f"Expected and true Dice{label}", xlabel="Dice expected without the truth",
+        ylabel="true Dice", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02),
+    )  # fmt: skip
+    figure.legend(loc="outside right upper")
+    return save_both(figure, path)
+
+
+def threshold_curve(thresholds: np.ndarray, dice: list[float], chosen: float, path: Path) -> str:
+    """Mean Dice over the probability from which a pixel counts as tumor."""
+    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    axes.plot(thresholds, dice, "o-", color=TRAINING, markersize=3)
+    axes.axvline(chosen, color=NEUTRAL, linestyle=":", label=f"used: {chosen:g}")
+    axes.set(title="Mean Dice by threshold", xlabel="probability threshold", ylabel="Dice")
+    axes.set_xlim(0, 1)
+    axes.legend()
+    return save_both(figure, path)
+
+
+def calibration(
+    reliability: tuple[np.ndarray, np.ndarray, np.ndarray],
+    errors: dict[str, float],
+    precision_recall: tuple[np.ndarray, np.ndarray, np.ndarray],
+    chosen: float,
+    path: Path,
+) -> str:
+    """Reliability diagram over the pixels of its bins, and precision over recall, the threshold marked."""
+    mean, share, pixels = reliability
+    thresholds, precision, recall = precision_recall
+    figure, grid = plt.subplots(2, 2, figsize=(9.5, 4.6), layout="constrained", height_ratios=(3.2, 1))
+    (diagram, unused), (counts, unused_too) = grid
+    unused.remove(), unused_too.remove()
+    diagram.plot((0, 1), (0, 1), color=NEUTRAL, linewidth=0.8, label="perfect")
+    diagram.plot(mean, share, "o-", color=TRAINING, markersize=3, label="network")
+    told = "\n".join(f"{name}: {error:.3f}" for name, error in errors.items())
+    diagram.text(0.98, 0.04, f"expected calibration error\n{told}", ha="right", fontsize=8)
+    diagram.set(title="Reliability of the probability", ylabel="share that is tumor", xlim=(0, 1))
+    diagram.legend(loc="upper left")
+    width = 1 / len(pixels)
+    centres = (np.arange(len(pixels)) + 0.5) * width
+    counts.bar(centres, np.maximum(pixels, 0.5), 0.9 * width, color=NEUTRAL)
+    counts.set(yscale="log", xlabel="probability", ylabel="pixels", xlim=(0, 1))
+    counts.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    counts.yaxis.set_minor_formatter(NullFormatter())
+    curve = figure.add_subplot(grid[0, 1].get_gridspec()[:, 1])
+    place = np.searchsorted(thresholds, chosen - 1e-9)
+    curve.plot(recall[1:], precision[1:], color=TRAINING)
+    label = f"threshold {chosen:.2g}"
+    curve.plot(recall[place], precision[place], "o", color=PREDICTION, label=label)
+    curve.set(title="Precision and recall of all pixels", xlim=(0, 1.01), ylim=(0, 1.01))
+    curve.set(xlabel="recall", ylabel="precision")
+    curve.legend(loc="lower left")
+    return save_both(figure, path)
+
+
+def comparison(rows: list[dict], groups: dict[str, dict], names: tuple[str, str], path: Path) -> str:
+    """Dice of run B over that of run A, a dot a slice; beside it the mean differences with intervals."""
+    figure, (slices, means) = plt.subplots(
+        1, 2, figsize=(10, 4.2), layout="constrained", width_ratios=(1, 1.2)
+    )
+    for name, (group, color) in by_tumor(rows).items():
+        a, b = ([row[key] for row in group] for key in ("dice_a", "dice_b"))
+        slices.plot(a, b, ".", color=color, alpha=0.6, label=name)
+    slices.plot((0, 1), (0, 1), color=NEUTRAL, linewidth=0.8)
+    slices.set(title="Dice of each slice", xlabel=names[0], ylabel=names[1], aspect="equal")
+    slices.legend(loc="upper left", bbox_to_anchor=(0, 0.98))
+    for place, (_, group) in enumerate(groups.items()):
+        mean = group["difference"]
+        low, high = group["interval"] or (mean, mean)
+        means.errorbar(mean, -place, xerr=[[mean - low], [high - mean]], fmt="o", color="black", capsize=4)
+        means.text(mean, -place + 0.14, f"{mean:+.3f}", ha="center", va="bottom")
+    means.axvline(0, color=NEUTRAL, linewidth=0.8)
+    labels = [f"{name}\n{group['slices']} slices" for name, group in groups.items()]
+    means.set_yticks([-place for place in range(len(groups))], labels)
+    means.set(
+        title="Mean difference (95 % interval over patients)", ylim=(0.6 - len(groups), 0.6),
+        xlabel=f"Dice of {names[1]} minus {names[0]}",
+    )  # fmt: skip
+    means.grid(axis="y", visible=False)
+    return save_both(figure, path)
+
+
+def changes(tiles: dict[str, list[tuple]], names: tuple[str, str], path: Path) -> None:
+    """Rows of named tiles (image, truth, mask of A, mask of B, caption) with three contours."""
+    columns = max(len(row) for row in tiles.values())
+    figure, grid = plt.subplots(
+        len(tiles), columns, figsize=(2.7 * columns, 3.2 * len(tiles)),
+        layout="constrained", squeeze=False,
+    )  # fmt: skip
+    for row, (name, group) in zip(grid, tiles.items(), strict=True):
+        for axes, (image, *masks, caption) in zip(row, group, strict=False):
+            show(axes, image, f"{name}: {caption}")
+            for mask, color in zip(masks, (TRUTH, TRAINING, PREDICTION), strict=True):
+                outline(axes, mask, color)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    lines = [plt.Line2D([], [], color=color) for color in (TRUTH, TRAINING, PREDICTION)]
+    figure.legend(lines, ("truth", *names), loc="outside lower center", ncols=3)
+    save(figure, path)
+
+
+def gallery(tiles: dict[str, list[tuple]], threshold: float, path: Path) -> None:
+    """Rows of named tiles (image, truth, probability, caption) with both contours."""
+    columns = max(len(row) for row in tiles.values())
+    figure, grid = plt.subplots(
+        len(tiles), columns, figsize=(2.7 * columns, 3.1 * len(tiles)),
+        layout="constrained", squeeze=False,
+    )  # fmt: skip
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for row, (name, group) in zip(grid, tiles.items(), strict=True):
+        for axes, (image, truth, probability, caption) in zip(row, group, strict=False):
+            show(axes, image, f"{name}: {caption}")
+            outline(axes, truth, TRUTH)
+            outline(axes, probability, PREDICTION, threshold)
+    legend_of_contours(figure)
+    save(figure, path)

@@ -1,0 +1,65 @@
+"""The pictures of a run and of an evaluation, as PNG files."""
+
+import io
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from unet.files import write_whole
+
+matplotlib.use("Agg")
+plt.rcParams.update(
+    {
+        "figure.dpi": 120,
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.alpha": 0.25,
+        "legend.frameon": False,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "text.parse_math": False,  # a file's name may hold a dollar
+    }
+)
+# Okabe and Ito's colours: all kinds of colour blindness can tell them apart.
+TRUTH, PREDICTION, TRAINING, NEUTRAL = "#009E73", "#E69F00", "#0072B2", "#666666"
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all, and close it."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", bbox_inches="tight", facecolor="white")
+    plt.close(figure)
+    write_whole(path, content.getvalue())
+
+
+def save_both(figure: Figure, path: Path) -> str:
+    """As save; returns the figure as SVG too, for a page."""
+    content = io.StringIO()
+    figure.savefig(content, format="svg", bbox_inches="tight", facecolor="white")
+    save(figure, path)
+    return content.getvalue()
+
+
+def show(axes: Axes, image: np.ndarray, title: str = "") -> None:
+    """An image without axes."""
+    axes.imshow(image, cmap="gray", vmin=0, interpolation="bilinear")
+    axes.set_axis_off()
+    axes.set_title(title, fontsize=8, fontweight="normal", loc="center")
+
+
+def outline(axes: Axes, mask: np.ndarray, color: str, level: float = 0.5) -> None:
+    """The border of a mask or of a probability, if it has one."""
+    values = mask.astype(np.float32)
+    if values.min() < level <= values.max():
+        axes.contour(values, levels=[level], colors=[color], linewidths=1.2)
+
+
+def legend_of_contours(figure: Figure) -> None:
+    lines = [plt.Line2D([], [], color=color) for color in (TRUTH, PREDICTION)]
+    figure.legend(lines, ("truth", "prediction"), loc="outside lower center", ncols=2)

@@ -1,0 +1,1 @@
+"""Prediction: from files to masks, overlays and a table."""

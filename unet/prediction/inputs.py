@@ -1,0 +1,206 @@
+"""What predict.py is given: images, volumes and DICOM series, here or in an object store."""
+
+import contextlib
+import glob
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from unet.errors import ImageError, UserError
+from unet.images.dicom import DICOM_SUFFIXES, is_dicom, series_of
+from unet.images.folders import image_files_below, without_suffix
+from unet.images.nifti import VOLUME_SUFFIXES, is_volume
+from unet.images.reading import IMAGE_SUFFIXES
+
+# What a folder of predictions has, and nothing else.
+TABLE, SETTINGS = "predictions.csv", "prediction.json"
+SUFFIXES = IMAGE_SUFFIXES + VOLUME_SUFFIXES
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file, or the files of a DICOM series, and the name of what is written for it."""
+
+    path: str  # absolute, or a URI; of a series its first file
+    name: str  # relative and without suffix
+    series: tuple[Path, ...] = ()  # DICOM files in order
+
+    @property
+    def is_volume(self) -> bool:
+        return bool(self.series) or is_volume(Path(without_query(self.path)))
+
+    @contextlib.contextmanager
+    def local_file(self) -> Iterator[Path]:
+        """Its file on this machine; of a URI a copy that vanishes. ImageErrors name what was given."""
+        if "://" not in self.path:
+            yield Path(self.path)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / unquote(without_query(self.path)).rpartition("/")[2]
+            try:
+                store, path = open_store(self.path)
+                with store.open_input_stream(path) as source, open(copy, "wb") as file:
+                    while part := source.read(2**24):
+                        file.write(part)
+            except (OSError, UserError) as error:
+                raise ImageError(f"Cannot read '{self.path}': {error}.") from error
+            try:
+                yield copy
+            except ImageError as error:
+                raise ImageError(str(error).replace(str(copy), self.path)) from error
+
+
+def find_inputs(arguments: tuple[str, ...], output: Path) -> list[Input]:
+    """Every image that the arguments name, once, then every volume; UserError for one that names none.
+
+    What lies in the output folder, or in one of an earlier prediction, is no input. Results keep the files'
+    folders below the deepest folder that all arguments share; files that differ only in their suffix keep
+    it in the name, and so does a.png.png beside them.
+    """
+    if not arguments:
+        raise UserError("No images are named: give files, folders or quoted globs before the options.")
+    remote = ["://" in argument for argument in arguments]
+    if any(remote) and not all(remote):
+        raise UserError("Paths on this machine and URIs do not go together: give one kind.")
+    if any(remote):
+        paths, root = find_remote(arguments)
+        series: dict[str, list[Path]] = {}
+        names = {path: unquote(without_query(path).removeprefix(root)) for path in paths}
+    else:
+        paths, root = find_here(arguments, output)
+        series = find_series(paths)
+        others = {str(path) for files in series.values() for path in files[1:]}
+        names = {path: os.path.relpath(path, root) for path in paths if path not in others}
+    stems = {path: without_suffix(name) for path, name in names.items()}
+    count = Counter(stems.values())
+    whole = set(names.values())
+    inputs = [
+        Input(
+            path,
+            stem if count[stem] == 1 and stem not in whole else names[path],
+            tuple(series.get(path, ())),
+        )
+        for path, stem in stems.items()
+    ]
+    return sorted(inputs, key=lambda input: input.is_volume)
+
+
+def find_here(arguments: tuple[str, ...], output: Path) -> tuple[list[str], str]:
+    """Absolute paths of files, folders and globs, and the folder that all share."""
+    paths: dict[str, None] = {}  # a set that keeps its order
+    roots = []
+    for argument in arguments:
+        if os.path.isdir(argument):
+            found = image_files_below(Path(argument), SUFFIXES, also=is_dicom)
+            roots.append(os.path.abspath(argument))
+        else:
+            found = [Path(argument)] if os.path.lexists(argument) else []
+            found = found or files_of_glob(argument)
+            roots += [os.path.dirname(os.path.abspath(path)) for path in found]
+        if not found:
+            raise UserError(f"'{argument}' names no image: give a file, a folder or a quoted glob.")
+        found = without_results(found, argument)
+        paths |= dict.fromkeys(os.path.abspath(path) for path in found)
+    results = os.path.join(os.path.abspath(output), "")
+    try:
+        root = os.path.commonpath(roots)
+    except ValueError as error:
+        raise UserError("The images lie on several drives: give those of one at a time.") from error
+    kept = [path for path in paths if not path.startswith(results)]
+    if not kept:
+        raise UserError(f"All images lie in --output '{output}': choose another --output.")
+    return kept, root
+
+
+def without_results(files: list[Path], argument: str) -> list[Path]:
+    """The files that an argument names but for those in folders of earlier predictions: it is told.
+
+    Where it names one file, or a folder of such results, that is what was meant.
+    """
+    if files == [Path(argument)]:
+        return files
+    folders = {file.parent for file in files}
+    above = {parent for folder in folders for parent in (folder, *folder.parents)}
+    above -= {Path(argument), *Path(argument).parents}
+    results = {folder for folder in above if all((folder / name).exists() for name in (TABLE, SETTINGS))}
+    for folder in sorted(results):
+        print(f"Leaving out what an earlier prediction wrote to '{folder}'.")
+    inside = {folder for folder in folders if results.intersection((folder, *folder.parents))}
+    return [file for file in files if file.parent not in inside]
+
+
+def files_of_glob(pattern: str) -> list[Path]:
+    """The files that a glob names, and the images in the folders that it names."""
+    files: dict[Path, None] = {}  # a set that keeps its order
+    for path in map(Path, sorted(glob.glob(pattern, recursive=True))):
+        found = image_files_below(path, SUFFIXES, also=is_dicom) if path.is_dir() else [path]
+        files |= dict.fromkeys(found)
+    return list(files)
+
+
+def find_series(paths: list[str]) -> dict[str, list[Path]]:
+    """DICOM files among the paths, by the first of each series."""
+    dicom = [Path(path) for path in paths if is_dicom(Path(path))]
+    return {str(files[0]): files for files in series_of(dicom)}
+
+
+def find_remote(arguments: tuple[str, ...]) -> tuple[list[str], str]:
+    """URIs of files at and below URIs, and what all begin with, up to a slash."""
+    uris: dict[str, None] = {}
+    folders = []
+    for argument in arguments:
+        store, path = open_store(argument)
+        from pyarrow.fs import FileSelector, FileType
+
+        address = without_query(argument).rstrip("/")
+        query = argument[len(without_query(argument)) :]
+        path = path.rstrip("/")
+        # The address ends with the path, some of whose characters it may quote.
+        ends = range(len(address) + 1)
+        before = next((address[:end] for end in ends if unquote(address[end:]) == path), None)
+        if before is None:
+            raise UserError(f"Cannot read '{argument}': quote its special characters, # as %23.")
+        try:
+            info = store.get_file_info(path)
+            found = [info]
+            if info.type == FileType.Directory:
+                found = store.get_file_info(FileSelector(path, recursive=True))
+        except OSError as error:
+            raise UserError(f"Cannot read '{argument}': {error}.") from error
+        files = [file.path for file in found if file.type == FileType.File]
+        dicom = [file for file in files if file.lower().endswith(DICOM_SUFFIXES)]
+        if dicom:
+            raise UserError(
+                f"'{argument}' names DICOM ('{dicom[0]}'), which is read on this machine only: copy it here."
+            )
+        if any(".." in file.split("/") for file in files):
+            raise UserError(f"'{argument}' holds names with '..', which point elsewhere: refused.")
+        images = [file for file in files if file == path or file.lower().endswith(SUFFIXES)]
+        if not images:
+            raise UserError(f"'{argument}' names no image: give the URI of a file or a folder.")
+        is_folder = info.type == FileType.Directory
+        folders.append(before + quote(path if is_folder else path.rpartition("/")[0]))
+        uris |= dict.fromkeys(sorted(before + quote(file) + query for file in images))
+    root = os.path.commonprefix([folder.removesuffix("/") + "/" for folder in folders])
+    return list(uris), root[: root.rindex("/") + 1]
+
+
+def open_store(uri: str):
+    """pyarrow's file system of a URI (s3://, gs://, hdfs://, file://) and the path in it."""
+    try:
+        from pyarrow.fs import FileSystem
+    except ImportError as error:
+        raise UserError(f"'{uri}' needs pyarrow: pip install -r requirements-ray.txt.") from error
+    try:
+        return FileSystem.from_uri(uri)
+    except (OSError, ValueError) as error:
+        raise UserError(f"Cannot open '{uri}': {str(error).splitlines()[0]}.") from error
+
+
+def without_query(uri: str) -> str:
+    """A URI without its options; a path as it is."""
+    return uri.partition("?")[0] if "://" in uri else uri

@@ -1,0 +1,1 @@
+"""Training: the loop, what it learns with, and what it writes."""
