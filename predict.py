@@ -1,24 +1,20 @@
-"""Outline tumors in MRI slices: masks, overlays and a table of measurements.
+"""Outline tumors in MRI slices and scans: masks, overlays and a table of measurements.
 
 Usage:
 
-    python predict.py IMAGES... --run runs/NAME --output FOLDER
+    python predict.py IMAGES... --output FOLDER                    with the network that comes with the project
+    python predict.py IMAGES... --output FOLDER --run runs/NAME
 """
 
-from unet.command_line import parse, run
+from unet.command_line import run
 from unet.options import PredictionOptions
 
 
-def main() -> None:
-    options = parse(PredictionOptions, __doc__)
+def step(options: PredictionOptions) -> int:
+    from unet.prediction.predict import predict
 
-    def step() -> int:
-        from unet.prediction.predict import predict
-
-        return predict(options)
-
-    run(step)
+    return predict(options)
 
 
 if __name__ == "__main__":
-    main()
+    run(PredictionOptions, __doc__, step)

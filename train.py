@@ -1,29 +1,24 @@
-"""Train a U-Net to outline brain tumors; everything about the run is kept in runs/NAME/.
+"""Train a U-Net to outline brain tumors. Everything about the run is saved in runs/NAME/.
 
 Usage:
 
     python train.py --data phantom          simulated slices: a first look in minutes
-    python train.py --data DIR              DIR holds images/ and masks/
+    python train.py --data DIR              DIR contains images/ and masks/
     python train.py --data DIR --quick      the recipe for half an hour
 """
 
 import sys
 
-from unet.command_line import check_alone, parse, run
+from unet.command_line import check_resume_is_alone, run
 from unet.options import QUICK, TrainingOptions
 
 
-def main() -> None:
-    options = parse(TrainingOptions, __doc__, QUICK if "--quick" in sys.argv else None)
+def step(options: TrainingOptions) -> None:
+    check_resume_is_alone(options)
+    from unet.training.train import train
 
-    def step() -> None:
-        check_alone(options)
-        from unet.training.train import train
-
-        train(options)
-
-    run(step)
+    train(options)
 
 
 if __name__ == "__main__":
-    main()
+    run(TrainingOptions, __doc__, step, default=QUICK if "--quick" in sys.argv else None)

@@ -24,7 +24,7 @@ from timing import link_images
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 from unet.files import write_json  # noqa: E402
-from unet.images.folders import image_files_below  # noqa: E402
+from unet.images.folders import find_files  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "cluster.json"
 FEW, MANY = 100, 900
@@ -63,7 +63,7 @@ def measure() -> dict:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_phantoms(folder / "phantoms", patients=30, slices=2, size=512)
-        images = image_files_below(folder / "phantoms" / "images")
+        images = find_files(folder / "phantoms" / "images")
         for count in (FEW, MANY):
             link_images(images, count, folder / str(count))
         predict(folder / str(FEW), folder / "warm-up", [[]])

@@ -74,7 +74,7 @@ def table_by_slice(folder: Path) -> Path:
 def gather(folds: list[Path], by_slice: Path) -> dict:
     """Every slice's score over the five folds, its interval over patients, and the split by slice beside."""
     from unet.evaluation.intervals import interval_over_patients
-    from unet.evaluation.summary import SUMMARISED, all_and_by_tumor, summarise_group
+    from unet.evaluation.summary import SUMMARISED, all_and_by_tumor, summarize_group
 
     rows = []
     for run in folds:
@@ -91,7 +91,7 @@ def gather(folds: list[Path], by_slice: Path) -> dict:
     leaky = read_table(by_slice / "evaluation-val" / "per_slice.csv")
     optimism = np.array([float(row["dice"]) - by_patient[row["id"]]["dice"] for row in leaky])
     patients = np.array([by_patient[row["id"]]["patient"] for row in leaky])
-    scores = {name: summarise_group(group) for name, group in all_and_by_tumor(rows).items()}
+    scores = {name: summarize_group(group) for name, group in all_and_by_tumor(rows).items()}
     return {
         "date": f"{datetime.now():%Y-%m-%d}",
         "machine": config["machine"],

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 from unet.data.phantoms import write_phantoms  # noqa: E402
 from unet.files import write_json  # noqa: E402
-from unet.images.folders import image_files_below  # noqa: E402
+from unet.images.folders import find_files  # noqa: E402
 from unet.machine import installed_versions, machine_description  # noqa: E402
 from unet.network.predictor import AT_ONCE  # noqa: E402
 from unet.tables import read_table  # noqa: E402
@@ -82,7 +82,7 @@ def measure_point(point: dict[str, int], temporary: Path) -> dict[str, float]:
     second_epoch = read_table(temporary / "runs" / name / "timing.csv")[1]
     output = temporary / f"output-{name}"
     count = max(point["slices"], PREDICTED * point["batch"])
-    images = link_images(image_files_below(folder / "images"), count, temporary / f"images-{name}")
+    images = link_images(find_files(folder / "images"), count, temporary / f"images-{name}")
     prediction_memory = run(
         temporary, "predict.py", images, "--run", f"runs/{name}", "--output", output,
         "--batch-size", point["batch"],

@@ -30,7 +30,7 @@ from timing import link_images, peak_gib, times_of
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 from unet.files import write_json  # noqa: E402
-from unet.images.folders import image_files_below  # noqa: E402
+from unet.images.folders import find_files  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class PredictionBenchmark:
 
 def measure(options: PredictionBenchmark) -> dict:
     """All figures; the network alone and the author's loop in this process, predict.py in its own."""
-    images = image_files_below(options.folder)
+    images = find_files(options.folder)
     author = author_loop(images[: options.author])
     speed_alone = network_alone(images, options.run)
     rounds = []

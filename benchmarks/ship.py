@@ -27,7 +27,7 @@ from unet.data.pairs import find_pairs, read_slice  # noqa: E402
 from unet.data.patients import is_published, published_facts  # noqa: E402
 from unet.evaluation import metrics  # noqa: E402
 from unet.evaluation.evaluate import evaluate  # noqa: E402
-from unet.evaluation.fitting import fit_quality  # noqa: E402
+from unet.evaluation.fitting import fit_confidence_model  # noqa: E402
 from unet.evaluation.scoring import score_pairs  # noqa: E402
 from unet.files import write_json, write_whole  # noqa: E402
 from unet.images.preprocessing import to_training_image  # noqa: E402
@@ -115,7 +115,7 @@ def fit_its_quality(run: SavedRun, folder: Path) -> None:
             for id in run.config.split["train"]
         ]
     )
-    run.save_quality(fit_quality(*np.array(scores).T, training))
+    run.save_quality(fit_confidence_model(*np.array(scores).T, training))
 
 
 def save_in_16_bits(run: SavedRun, model: keras.Model) -> None:

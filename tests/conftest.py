@@ -1,4 +1,4 @@
-"""Small data sets that tests share, and how they run the scripts."""
+"""Small data sets and a trained run that tests share."""
 
 import os
 import subprocess
@@ -18,10 +18,9 @@ from unet.data.phantoms import write_phantoms
 settings.register_profile("default", max_examples=400)
 settings.register_profile("fuzz", max_examples=20_000)
 settings.load_profile("default")
-# The smallest training that goes through every step.
+# The smallest training that includes every step.
 TINY = (
-    "--size 64 --epochs 2 --batch-size 8 --precision float32 --model.width 8 --model.depth 3 "
-    "--model.stem-stride 2"
+    "--size 64 --epochs 2 --batch-size 8 --precision float32 --model.width 8 --model.depth 3 --model.stem-stride 2"
 ).split()
 
 
@@ -32,12 +31,13 @@ def run_module(module: str, *arguments: object, cwd: Path) -> subprocess.Complet
 
 
 def write_image(path: Path, pixels: np.ndarray) -> None:
+    """Write pixels in the format that the file's suffix names."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(cv2.imencode(path.suffix, pixels)[1].tobytes())
 
 
 def write_pairs(folder: Path, count: int, size: tuple[int, int] = (20, 24)) -> None:
-    """`count` random images 0.png, 1.png ... with a square of tumor each."""
+    """Write `count` random images 0.png, 1.png ... and their masks, each with a square of tumor."""
     random = np.random.default_rng(0)
     for index in range(count):
         mask = np.zeros(size, np.uint8)
@@ -49,7 +49,7 @@ def write_pairs(folder: Path, count: int, size: tuple[int, int] = (20, 24)) -> N
 
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory) -> Path:
-    """18 simulated patients, two slices each, at 64 pixels."""
+    """Data folder of 18 simulated patients with two slices each, at 64 pixels."""
     folder = tmp_path_factory.mktemp("data") / "phantoms"
     write_phantoms(folder, patients=18, slices=2, size=64)
     return folder
@@ -57,7 +57,7 @@ def phantoms(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(phantoms, tmp_path_factory) -> Path:
-    """The folder of a run that train.py made of the phantoms."""
+    """Folder of a run that train.py made from the phantoms."""
     cwd = tmp_path_factory.mktemp("work")
     done = run_script("train", "--data", phantoms, "--name", "tiny", *TINY, cwd=cwd)
     assert done.returncode == 0, done.stderr

@@ -1,51 +1,51 @@
 """Is B better than A? Hand-worked differences, and the script on phantoms."""
 
-import json
 import shutil
 
 import pytest
 from ready import run_script
 
-from unet.evaluation.compare import answer_of, paired, summarise_pairs
-from unet.tables import read_table
+from unet.evaluation.compare import answer_in_words, pair_rows, summarize_differences
+from unet.network.saved_run import SavedRun
+from unet.tables import read_table, write_table
 
 
 def rows(*differences: tuple[str, float]) -> list[dict]:
     return [
-        paired({"id": str(i), "patient": patient, "dice": 0.5}, {"dice": 0.5 + difference})
+        pair_rows({"id": str(i), "patient": patient, "dice": 0.5}, {"dice": 0.5 + difference})
         for i, (patient, difference) in enumerate(differences)
     ]
 
 
 def test_differences_by_hand():
-    group = summarise_pairs(rows(("a", 0.1), ("a", 0.3), ("b", -0.1), ("b", 0.004)))
+    group = summarize_differences(rows(("a", 0.1), ("a", 0.3), ("b", -0.1), ("b", 0.004)))
     assert (group["slices"], group["patients"]) == (4, 2)
     assert group["dice_a"] == 0.5 and group["dice_b"] == pytest.approx(0.576)
     assert group["difference"] == pytest.approx(0.076)  # (0.1 + 0.3 - 0.1 + 0.004) / 4
-    # Two patients: their means are 0.2 and -0.048, and more is not known.
+    # Two patients with means 0.2 and -0.048: nothing more is known.
     assert group["interval"] == pytest.approx((-0.048, 0.2))
     assert (group["a_better"], group["b_better"]) == (1, 2)  # 0.004 counts as equal
 
 
 def test_the_answer_is_a_sentence():
-    unclear = summarise_pairs(rows(*zip("abcdef", (0.1, -0.1, 0.1, -0.1, 0.1, -0.1), strict=True)))
-    assert answer_of(unclear, "A", "B").startswith("No difference can be told: the mean Dice of B minus")
-    better = summarise_pairs(rows(*((patient, 0.15) for patient in "abcdef")))
-    assert answer_of(better, "A", "B") == (
+    unclear = summarize_differences(rows(*zip("abcdef", (0.1, -0.1, 0.1, -0.1, 0.1, -0.1), strict=True)))
+    assert answer_in_words(unclear, "A", "B").startswith("No clear difference: the mean Dice of B minus")
+    better = summarize_differences(rows(*((patient, 0.15) for patient in "abcdef")))
+    assert answer_in_words(better, "A", "B") == (
         "B is better than A: the mean Dice of B minus that of A is +0.150 "
-        "(95 % interval over patients, 6, of these two trainings: +0.150 to +0.150)."
+        "(95 % interval over patients, 6 of them, for these two trainings: +0.150 to +0.150)."
     )
-    worse = summarise_pairs(rows(*((patient, -0.15) for patient in "abcdef")))
-    assert answer_of(worse, "A", "B").startswith(
+    worse = summarize_differences(rows(*((patient, -0.15) for patient in "abcdef")))
+    assert answer_in_words(worse, "A", "B").startswith(
         "A is better than B: the mean Dice of B minus that of A is -0.150"
     )
 
 
-def test_few_patients_answer_nothing():
+def test_too_few_patients_give_no_answer():
     for patients in ("aaaaaaa", "abcdeee"):
-        group = summarise_pairs(rows(*((patient, 0.1) for patient in patients)))
-        assert answer_of(group, "A", "B").startswith(
-            f"No difference can be told from fewer than 6 patients, and here are {len(set(patients))}:"
+        group = summarize_differences(rows(*((patient, 0.1) for patient in patients)))
+        assert answer_in_words(group, "A", "B").startswith(
+            f"Too few patients to tell: {len(set(patients))}, but at least 6 are needed."
         )
 
 
@@ -53,10 +53,9 @@ def test_two_runs_are_compared_on_the_same_slices(trained, tmp_path):
     shutil.copytree(trained, tmp_path / "other")
     done = run_script("evaluate", trained, "other", "--output", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "No difference can be told" in done.stdout
+    assert "Too few patients to tell" in done.stdout
     table = read_table(tmp_path / "out" / "per_slice.csv")
-    config = json.loads((trained / "config.json").read_text())
-    assert [row["id"] for row in table] == config["split"]["val"]
+    assert [row["id"] for row in table] == SavedRun.open(trained).slices.split["val"]
     assert all(row["dice_a"] == row["dice_b"] for row in table)
     for name in ("comparison.png", "changes.png", "comparison.json", "report.html"):
         assert (tmp_path / "out" / name).stat().st_size > 500
@@ -65,12 +64,9 @@ def test_two_runs_are_compared_on_the_same_slices(trained, tmp_path):
 def test_a_run_that_was_trained_on_the_slices_is_refused(trained, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(trained, other)
-    config = json.loads((other / "config.json").read_text())
-    config["split"]["train"], config["split"]["val"] = (
-        config["split"]["val"],
-        config["split"]["train"],
-    )
-    (other / "config.json").write_text(json.dumps(config))
+    swap = {"train": "val", "val": "train", "test": "test"}
+    rows = [row | {"used_for": swap[row["used_for"]]} for row in read_table(other / "slices.csv")]
+    write_table(other / "slices.csv", rows)
     done = run_script("evaluate", trained, "other", cwd=tmp_path)
     assert done.returncode == 2 and "'other' was trained on" in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""Folders of pairs: what is refused, how it is split, what tf.data makes of it."""
+"""Data folders: what is refused, how slices are split, and the batches that tf.data makes."""
 
 import csv
 import shutil
@@ -9,7 +9,7 @@ import pytest
 from conftest import write_image, write_pairs
 from ready import ROOT
 
-from unet.data.batches import training_batches, validation_batches
+from unet.data.batches import BatchPlan, training_batches, validation_batches
 from unet.data.patients import near_copy_groups, patient_facts
 from unet.data.slices import allocate, load_slices
 from unet.data.split import split_slices, stratified_folds
@@ -46,7 +46,7 @@ def test_everything_wrong_is_listed_at_once(tmp_path):
         "No mask for 'images/0.png': expected 'masks/0.png'.",
         "No image for 'masks/1.png': expected 'images/1.png'.",
         "'images/4.png' is not a readable image: it is empty, damaged or not an image.",
-        "'masks/2.png' is 6 x 5 pixels but its image is 24 x 20: a mask has its image's size.",
+        "'masks/2.png' has 6 x 5 pixels but its image has 24 x 20: they must have the same size.",
         "'masks/3.png' holds 256 grey values: a mask is 0 and one other, saved as PNG.",
     ]
 
@@ -63,14 +63,14 @@ def test_copies_missing_folders_and_empty_ones(tmp_path):
     assert "has no folder images/" in problems(tmp_path)
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
-    assert "holds no image files" in problems(tmp_path)
+    assert "contains no image files" in problems(tmp_path)
     write_pairs(tmp_path, 3)
     for kind in ("images", "masks"):
         shutil.copy(tmp_path / kind / "0.png", tmp_path / kind / "7.png")
-    assert "7.png' is a copy of" in problems(tmp_path)
+    assert "7.png' is an exact copy of" in problems(tmp_path)
 
 
-def test_past_the_memory_limit_slices_are_kept_on_disk(tmp_path, monkeypatch):
+def test_slices_beyond_the_memory_limit_are_kept_on_disk(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     on_disk = allocate((3, 2, 8, 8), memory_gib=0)
     assert isinstance(on_disk, np.memmap) and not isinstance(allocate((3, 8), 1), np.memmap)
@@ -78,25 +78,25 @@ def test_past_the_memory_limit_slices_are_kept_on_disk(tmp_path, monkeypatch):
     np.testing.assert_array_equal(load_slices(tmp_path, 16, 0).pixels, load_slices(tmp_path, 16).pixels)
 
 
-def test_slices_that_neither_memory_nor_disk_holds_are_told(tmp_path, monkeypatch):
+def test_slices_that_fit_neither_memory_nor_disk_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="take 931.3 GiB, more than --memory-gib 4, and the disk"):
+    with pytest.raises(UserError, match="need 931.3 GiB, more than --memory-gib 4, and the disk"):
         allocate((10**12,), 4)
 
 
 # ---------------------------------------------------------------------------- split
 
 
-def patients_of(split, part):
-    return {split.facts[id]["patient"] for id in getattr(split, part)}
+def patients_of(split, name):
+    return {split.facts[id]["patient"] for id in split.ids[name]}
 
 
 def test_phantoms_are_split_by_patient_with_every_tumor_type_everywhere(phantoms):
     split = split_slices(load_slices(phantoms, 16), phantoms, DataOptions())
     parts = [patients_of(split, part) for part in ("train", "val", "test")]
     assert len(set.union(*parts)) == sum(map(len, parts)) == 18
-    for part in (split.train, split.val):
-        assert len({split.facts[id]["tumor"] for id in part}) == 3
+    for name in ("train", "val"):
+        assert len({split.facts[id]["tumor"] for id in split.ids[name]}) == 3
 
 
 def test_five_folds_validate_every_patient_once_and_never_a_test_patient(phantoms):
@@ -116,55 +116,55 @@ def write_table(path, rows):
         csv.writer(file).writerows([("id", "patient", "split"), *rows])
 
 
-def test_the_tables_split_is_taken_and_a_patient_in_two_parts_refused(tmp_path):
+def test_the_split_of_the_table_is_used_and_a_patient_in_two_splits_refused(tmp_path):
     write_pairs(tmp_path, 4)
     slices = load_slices(tmp_path, 16)
     table = tmp_path / "table.csv"
     options = DataOptions(patients=table)
     write_table(table, [(0, "a", "train"), (1, "a", "train"), (2, "b", "val"), (3, "c", "test")])
     split = split_slices(slices, tmp_path, options)
-    assert (split.train, split.val, split.test) == (["0", "1"], ["2"], ["3"])
+    assert split.ids == {"train": ["0", "1"], "val": ["2"], "test": ["3"]}
     write_table(table, [(0, "a", "train"), (1, "a", "val"), (2, "b", "val"), (3, "c", "test")])
     with pytest.raises(UserError, match="patient 'a' in train and val"):
         split_slices(slices, tmp_path, options)
     write_table(table, [(0, "a", "train"), (1, "a", ""), (2, "b", "val"), (3, "c", "test")])
-    with pytest.raises(UserError, match="some slices but not of 1"):
+    with pytest.raises(UserError, match="some slices but not of 1 others"):
         split_slices(slices, tmp_path, options)
     write_table(table, [(0, "a", "train")])
     with pytest.raises(UserError, match="no row for the image '1'"):
         split_slices(slices, tmp_path, options)
 
 
-def test_a_fold_takes_no_patient_whose_part_is_not_known(tmp_path):
+def test_folds_refuse_an_unknown_split(tmp_path):
     write_pairs(tmp_path, 12)
     rows = [(index, f"p{index}", "Test" if index < 3 else "train") for index in range(12)]
     write_table(tmp_path / "patients.csv", rows)
-    with pytest.raises(UserError, match="has the split 'Test': use train, val and test"):
+    with pytest.raises(UserError, match="has the unknown split 'Test': use train, val or test"):
         split_slices(load_slices(tmp_path, 16), tmp_path, DataOptions(fold=0))
 
 
-def test_what_spreadsheets_make_of_a_table_is_read_or_told(tmp_path):
+def test_tables_from_spreadsheets_are_read_or_refused(tmp_path):
     write_pairs(tmp_path, 12)
     slices, table = load_slices(tmp_path, 16), tmp_path / "patients.csv"
     table.write_text("id;patient\n" + "".join(f"{index};p{index}\n" for index in range(12)))
-    with pytest.raises(UserError, match="separated by commas, .* not 'id;patient'"):
+    with pytest.raises(UserError, match="comma-separated CSV .* not 'id;patient'"):
         split_slices(slices, tmp_path, DataOptions())
     table.write_text("id,patient\n" + "".join(f"{index},p{index}\n" for index in range(12)) + ",\n,\n")
     assert len(split_slices(slices, tmp_path, DataOptions()).facts) == 12
 
 
-def test_tumor_types_too_rare_to_spread_are_split_all_the_same(tmp_path):
+def test_tumor_types_too_rare_to_stratify_are_split_anyway(tmp_path):
     write_pairs(tmp_path, 12)
     facts = {f"{index}": {"patient": f"p{index}", "tumor": "abc"[index % 3]} for index in range(12)}
     folds = stratified_folds(list(facts), facts, 7)
     assert sorted(sum(folds, [])) == sorted(facts) and min(map(len, folds)) > 0
 
 
-def test_numbers_that_the_published_table_knows_are_not_taken_for_its_slices(tmp_path, capsys):
-    # 0.png, 1.png ... are names that any set may use: the tumors' sizes tell.
+def test_ids_of_the_published_table_alone_do_not_make_its_slices(tmp_path, capsys):
+    # 0.png, 1.png ... are names that any data set may use. The tumor sizes differ.
     write_pairs(tmp_path, 11)
     facts, origin = patient_facts(load_slices(tmp_path, 16), tmp_path, DataOptions())
-    assert "near-copies" in origin and "No patients are known" in capsys.readouterr().out
+    assert "similar slices" in origin and "are unknown" in capsys.readouterr().out
     assert len({row["patient"] for row in facts.values()}) == 11
 
 
@@ -176,7 +176,7 @@ def test_near_copies_stay_together():
     assert groups[0] == groups[2] != groups[1]
 
 
-def test_published_table_is_whole():
+def test_the_published_table_is_complete():
     with open(ROOT / "unet" / "data" / "published.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     counts = {part: sum(row["split"] == part for row in rows) for part in ("train", "val", "test")}
@@ -192,7 +192,7 @@ def slices(phantoms):
 
 
 def batches_of(slices, epochs, seed=1):
-    dataset = training_batches(slices, np.arange(20), 8, epochs, seed, AugmentationConfig())
+    dataset = training_batches(slices, np.arange(20), BatchPlan(8, epochs, seed))
     return [images.numpy() for images, _ in dataset]
 
 
@@ -210,24 +210,24 @@ def test_parts_of_batches_are_those_of_the_whole(slices, first_step):
     config = replace(AugmentationConfig(), copy_paste=0.5)
 
     def batches(part=None):
-        return training_batches(slices, np.arange(20), 8, range(2), 1, config, first_step, part)
+        plan = BatchPlan(8, range(2), 1, config, first_step, part)
+        return training_batches(slices, np.arange(20), plan)
 
     parts = [batches(part) for part in (range(0, 4), range(4, 8))]
     together = [
-        [np.concatenate(pair) for pair in zip(first, second, strict=True)]
-        for first, second in zip(*parts, strict=True)
+        [np.concatenate(pair) for pair in zip(first, second, strict=True)] for first, second in zip(*parts, strict=True)
     ]
     whole = list(batches())
     assert len(whole) == 4 - first_step
     np.testing.assert_array_equal(np.array(together), np.array(whole))
 
 
-def test_an_epoch_holds_no_slice_twice(slices):
+def test_an_epoch_contains_no_slice_twice(slices):
     still = replace(
         AugmentationConfig(), spatial=0, mirror_left_right=0, noise=0, blur=0, brightness=0,
         contrast=0, low_resolution=0, gamma=0, inverted_gamma=0, copy_paste=0,
     )  # fmt: skip
-    dataset = training_batches(slices, np.arange(20), 5, range(1), 0, still)
+    dataset = training_batches(slices, np.arange(20), BatchPlan(5, range(1), augmentation=still))
     seen = np.concatenate([images for images, _ in dataset])
     assert len(np.unique(seen.reshape(20, -1).round(5), axis=0)) == 20
 
@@ -240,5 +240,5 @@ def test_validation_sees_every_slice_once_in_order(slices):
 def test_what_training_reads_is_what_prediction_prepares(slices):
     from unet.images.reading import read_image
 
-    native = read_image(slices.pairs[5].image)
+    native = read_image(slices.pairs[5].image_path)
     np.testing.assert_array_equal(slices.images[5], to_training_image(native, 32))

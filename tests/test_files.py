@@ -17,7 +17,7 @@ from ready import ROOT
 
 from unet.errors import ImageError
 from unet.files import write_whole
-from unet.images.folders import image_files_below
+from unet.images.folders import find_files
 from unet.images.reading import decode_grey_png, read_image, read_mask
 from unet.tables import read_table, write_table
 
@@ -175,7 +175,7 @@ def test_grey_mask_is_refused(tmp_path):
 def test_images_are_found_below_in_order(tmp_path):
     for name in ("b.PNG", "a/x.jpeg", "a/notes.txt"):
         write_whole(tmp_path / name, b"")
-    assert image_files_below(tmp_path) == [tmp_path / "a/x.jpeg", tmp_path / "b.PNG"]
+    assert find_files(tmp_path) == [tmp_path / "a/x.jpeg", tmp_path / "b.PNG"]
 
 
 def test_others_may_read_what_the_user_lets_them(tmp_path):

@@ -18,16 +18,17 @@ from ready import ROOT, run_script
 
 from unet.data.slices import load_slices
 from unet.errors import UserError
-from unet.evaluation.evaluate import gallery_choice
+from unet.evaluation.evaluate import choose_gallery
 from unet.images.preprocessing import to_native_size, to_network_input
 from unet.images.reading import read_image
+from unet.network.outlining import OutlineRule
 from unet.network.predictor import Predictor
 from unet.network.saved_run import SavedRun
-from unet.options import DataOptions, ModelConfig, PredictionOptions, TrainingOptions
+from unet.options import DataOptions, ModelConfig, TrainingOptions
 from unet.pictures.overlays import draw_overlay
 from unet.prediction.inputs import find_inputs
-from unet.prediction.outlines import measure
-from unet.prediction.output import prepare_output
+from unet.prediction.outlines import PredictionRow, measure
+from unet.prediction.output import OutputFolder, rows_as_csv
 from unet.signals import Stopped
 from unet.training.learner import Learner
 from unet.training.train import train
@@ -38,26 +39,30 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def test_training_leaves_a_whole_run_folder(trained, phantoms):
+def test_training_writes_a_complete_run_folder(trained, phantoms):
     config = json.loads((trained / "config.json").read_text())
-    assert config["format_version"] == 1 and config["options"]["model"]["width"] == 8
-    assert set(config["split"]) == {"train", "val", "test"} and config["versions"]["keras"]
+    assert config["format_version"] == 2 and config["options"]["model"]["width"] == 8
+    assert config["versions"]["keras"]
+    slices = rows_of(trained / "slices.csv")
+    assert {row["used_for"] for row in slices} == {"train", "val", "test"}
+    assert {row["id"] for row in slices} == {path.stem for path in (phantoms / "images").iterdir()}
+    assert all(row["fingerprint"] and row["patient"] for row in slices)
     history = rows_of(trained / "history.csv")
     assert [row["epoch"] for row in history] == ["1", "2"]
-    reached = json.loads((trained / "metrics.json").read_text())
-    assert reached["val_slices"] == len(config["split"]["val"])
-    assert 0 <= reached["val_dice"] <= 1 and reached["best_epoch"] in (1, 2)
-    assert config["threshold"] in [pytest.approx(place / 20) for place in range(1, 20)]
+    metrics = json.loads((trained / "metrics.json").read_text())
+    assert metrics["val_slices"] == sum(row["used_for"] == "val" for row in slices)
+    assert 0 <= metrics["val_dice"] <= 1 and metrics["best_epoch"] in (1, 2)
+    assert config["outline_rule"]["threshold"] in [pytest.approx(place / 20) for place in range(1, 20)]
     for name in ("curves.png", "samples.png", "film_strip.png"):
         assert cv2.imread(str(trained / name)).shape[0] > 200
 
 
 def test_a_fresh_process_predicts_the_masks_of_the_network_in_memory(tmp_path, phantoms, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    kept = {}
-    save = SavedRun.save_model
+    saved = {}
+    save = SavedRun.save_network
     monkeypatch.setattr(
-        SavedRun, "save_model", lambda run, model: (kept.update(model=model), save(run, model))
+        SavedRun, "save_network", lambda run, network: (saved.update(network=network), save(run, network))
     )
     options = TrainingOptions(
         data=DataOptions(str(phantoms)), name="one", size=32, epochs=1, batch_size=8,
@@ -65,16 +70,18 @@ def test_a_fresh_process_predicts_the_masks_of_the_network_in_memory(tmp_path, p
     )  # fmt: skip
     run = train(options)
     slices = load_slices(phantoms, 32)
-    squares = kept["model"](to_network_input(slices.images[:4]), training=False).numpy()[..., 0]
+    squares = saved["network"](to_network_input(slices.images[:4]), training=False).numpy()[..., 0]
     in_memory = [to_native_size(square, 64, 64) for square in squares]
-    # A threshold amid the probabilities, or all masks would be empty after one step.
-    run.set_outlining(float(np.median(in_memory)), 0.0)
-    files = [pair.image for pair in slices.pairs[:4]]
+    # A threshold in the middle of the probabilities, or all masks would be empty after one step.
+    run.update_config(outline_rule=OutlineRule(float(np.median(in_memory)), 0.0))
+    files = [pair.image_path for pair in slices.pairs[:4]]
     done = run_script("predict", *files, "--run", run.folder, "--output", "out", "--no-mirror", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for file, probability in zip(files, in_memory, strict=True):
         mask = read_image(tmp_path / "out/masks" / file.name) > 0
-        np.testing.assert_array_equal(mask, probability >= run.config.threshold)
+        # Normalization is folded into the convolutions when the network is loaded, which changes the last digits.
+        is_near = np.abs(probability - run.config.outline_rule.threshold) < 1e-6
+        np.testing.assert_array_equal(mask[~is_near], (probability >= run.config.outline_rule.threshold)[~is_near])
 
 
 def test_resuming_gives_what_an_uninterrupted_run_gives(trained, phantoms, tmp_path):
@@ -83,19 +90,17 @@ def test_resuming_gives_what_an_uninterrupted_run_gives(trained, phantoms, tmp_p
     # As after a kill in the second epoch.
     (run / "checkpoint-000000006.npz").unlink()
     done = run_script("train", "--resume", run, cwd=tmp_path)
-    assert done.returncode == 0 and "Going on after 0 steps of epoch 2" in done.stdout, done.stderr
+    assert done.returncode == 0 and "Resuming after 0 steps of epoch 2" in done.stdout, done.stderr
     with (
         np.load(run / "checkpoint-000000006.npz") as resumed,
         np.load(trained / "checkpoint-000000006.npz") as whole,
     ):
         for name in whole.files:
-            if name != "told":  # which holds times
+            if name != "state":  # which contains times
                 np.testing.assert_array_equal(resumed[name], whole[name])
 
 
-def test_a_run_stopped_within_an_epoch_has_the_history_of_an_undisturbed_one(
-    trained, phantoms, tmp_path, monkeypatch
-):
+def test_a_run_stopped_within_an_epoch_has_the_history_of_an_undisturbed_one(trained, phantoms, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     step = Learner.train_step
 
@@ -110,7 +115,7 @@ def test_a_run_stopped_within_an_epoch_has_the_history_of_an_undisturbed_one(
         train(options)
     monkeypatch.undo()
     done = run_script("train", "--resume", "runs/stopped", cwd=tmp_path)
-    assert "Going on after 2 steps of epoch 2" in done.stdout, done.stderr
+    assert "Resuming after 2 steps of epoch 2" in done.stdout, done.stderr
     for name in ("history.csv", "metrics.json"):
         assert (tmp_path / "runs/stopped" / name).read_text() == (trained / name).read_text()
 
@@ -127,13 +132,13 @@ def test_resuming_with_other_data_is_refused(trained, phantoms, tmp_path):
     assert done.returncode == 2 and f"The slice '{changed.stem}'" in done.stderr
 
 
-def test_a_training_whose_data_have_moved_goes_on(trained, phantoms, tmp_path):
+def test_a_training_resumes_if_its_data_have_moved(trained, phantoms, tmp_path):
     run, data = tmp_path / "run", tmp_path / "data"
     shutil.copytree(trained, run)
     (run / "checkpoint-000000006.npz").unlink()
-    SavedRun.open(run).set_data_folder(tmp_path / "gone")
+    SavedRun.open(run).update_config(data_folder=str(tmp_path / "gone"))
     done = run_script("train", "--resume", run, cwd=tmp_path)
-    assert done.returncode == 2 and "gone' is not there: name it with --data" in done.stderr
+    assert done.returncode == 2 and "gone' does not exist: say where it is with --data" in done.stderr
     shutil.copytree(phantoms, data)
     done = run_script("train", "--resume", run, "--data", data, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -148,9 +153,7 @@ def test_results_of_other_slices_are_not_overwritten(trained, phantoms, tmp_path
     for name, code in (("a", 0), ("a", 0), ("b", 2)):
         done = run_script(*arguments, f"{name}/data", cwd=tmp_path)
         assert done.returncode == code, done.stderr
-    assert done.stderr == (
-        f"'out' holds results of other data ({tmp_path}/a/data): choose another --output.\n"
-    )
+    assert done.stderr == (f"'out' contains results for other data ({tmp_path}/a/data): choose another --output.\n")
     (tmp_path / "file").write_text("")
     done = run_script("evaluate", trained, "--output", "file", cwd=tmp_path)
     assert done.returncode == 2 and "Cannot write to 'file'" in done.stderr
@@ -161,7 +164,7 @@ def test_evaluation_scores_every_validation_slice_at_its_own_size(trained):
     assert done.returncode == 0, done.stderr
     folder = trained / "evaluation-val"
     rows = rows_of(folder / "per_slice.csv")
-    assert [row["id"] for row in rows] == json.loads((trained / "config.json").read_text())["split"]["val"]
+    assert [row["id"] for row in rows] == SavedRun.open(trained).slices.split["val"]
     summary = json.loads((folder / "summary.json").read_text())
     mean = np.mean([float(row["dice"]) for row in rows])
     assert summary["scores"]["all"]["dice"]["mean"] == pytest.approx(mean)
@@ -174,7 +177,7 @@ def test_evaluation_scores_every_validation_slice_at_its_own_size(trained):
         "gallery",
         "calibration",
     }
-    # None where fewer than two patients have an outline.
+    # Missing if fewer than two patients have an outline.
     plots |= {"expected_dice"} if summary["expected_dice"] else set()
     assert plots == {path.stem for path in folder.glob("*.png")}
 
@@ -183,16 +186,16 @@ def test_the_gallery_shows_different_patients():
     dice = [0.9, 0.8, 0.7, 0.1, 0.2, 0.6]
     rows = [{"dice": d, "patient": p} for d, p in zip(dice, "aabbcc", strict=True)]
     # By Dice: a0 a1 b2 c5 c4 b3; the middle one is b2.
-    assert gallery_choice(rows, 3) == {"best": [0, 2, 5], "median": [2, 5, 1], "worst": [3, 4, 1]}
+    assert choose_gallery(rows, 3) == {"best": [0, 2, 5], "median": [2, 5, 1], "worst": [3, 4, 1]}
 
 
-def test_evaluation_says_when_slices_were_trained_on(trained, phantoms):
+def test_evaluation_warns_if_slices_were_trained_on(trained, phantoms):
     done = run_script("evaluate", trained, "--data", phantoms, "--output", "whole", cwd=trained)
     assert done.returncode == 0, done.stderr
-    assert "were trained on" in done.stdout and "used to choose" in done.stdout
+    assert "were used to train the network" in done.stdout and "were used to choose the network" in done.stdout
 
 
-def test_prediction_writes_native_masks_overlays_and_a_row_an_image(trained, phantoms, tmp_path):
+def test_prediction_writes_masks_overlays_and_one_row_per_image(trained, phantoms, tmp_path):
     images = tmp_path / "in"
     for name, size in (("a/x.png", (70, 50)), ("b/x.png", (33, 129)), ("b/x.jpg", (64, 64))):
         write_image(images / name, np.full(size, 100, np.uint8))
@@ -214,20 +217,18 @@ def test_prediction_writes_native_masks_overlays_and_a_row_an_image(trained, pha
     assert int(row["tumor_pixels"]) == np.count_nonzero(mask)
 
     again = run_script("predict", images, "--run", trained, "--output", tmp_path / "out", cwd=tmp_path)
-    assert again.returncode == 2 and "replace them with --overwrite" in again.stderr
+    assert again.returncode == 2 and "or replace them with --overwrite" in again.stderr
 
 
 def test_measures_of_a_mask_by_hand():
     mask = np.zeros((4, 5), bool)
     mask[1, 1:4] = mask[2, 2] = True
-    assert measure(mask, np.full((4, 5), 0.75)) == {
-        "tumor_pixels": 4, "tumor_percent": 20.0,
-        "left": 1, "top": 1, "right": 3, "bottom": 2, "mean_probability": 0.75,
-    }  # fmt: skip
-    assert measure(np.zeros((4, 5), bool), np.zeros((4, 5))) == {
-        "tumor_pixels": 0,
-        "tumor_percent": 0,
-    }
+    assert measure(PredictionRow("x.png"), mask, np.full((4, 5), 0.75)) == PredictionRow(
+        "x.png", width=5, height=4, tumor_pixels=4, tumor_percent=20.0,
+        left=1, top=1, right=3, bottom=2, mean_probability=0.75,
+    )  # fmt: skip
+    empty = measure(PredictionRow("x.png"), np.zeros((4, 5), bool), np.zeros((4, 5)))
+    assert empty == PredictionRow("x.png", width=5, height=4, tumor_pixels=0, tumor_percent=0.0)
 
 
 def test_the_contour_lies_on_the_border():
@@ -253,7 +254,7 @@ def test_inputs_are_found_once_and_named_apart(tmp_path):
     assert {input.name for input in named} == {"x.png.png", "x.png", "x.jpg", "c/y"}
 
 
-def test_results_are_no_inputs_and_masks_of_a_data_set_are_safe(phantoms, tmp_path, capsys):
+def test_results_are_not_inputs_and_the_masks_of_a_data_set_are_safe(phantoms, tmp_path, capsys):
     write_image(tmp_path / "x.png", np.zeros((2, 2), np.uint8))
     write_image(tmp_path / "out/overlays/x.png", np.zeros((2, 2), np.uint8))
     assert [input.name for input in find_inputs((str(tmp_path),), tmp_path / "out")] == ["x"]
@@ -267,20 +268,30 @@ def test_results_are_no_inputs_and_masks_of_a_data_set_are_safe(phantoms, tmp_pa
     assert f"earlier prediction wrote to '{tmp_path}/in/earlier'" in capsys.readouterr().out
     with pytest.raises(UserError, match="All images lie in --output"):
         find_inputs((str(tmp_path / "out"),), tmp_path / "out")
-    with pytest.raises(UserError, match="holds masks of something else"):
-        prepare_output(PredictionOptions(("x",), phantoms, overwrite=True), {}, [])
+    with pytest.raises(UserError, match="contains 'masks', which no prediction wrote"):
+        OutputFolder(phantoms, {}, []).prepare(resume=False, overwrite=True)
     assert any((phantoms / "masks").iterdir())
 
 
-def test_a_prediction_whose_settings_are_damaged_is_told(tmp_path):
+def test_damaged_settings_of_a_prediction_are_reported(tmp_path):
     (tmp_path / "prediction.json").write_text("{")
     with pytest.raises(UserError, match="is damaged: start again with --overwrite"):
-        prepare_output(PredictionOptions(("x",), tmp_path, resume=True), {}, [])
-    with pytest.raises(UserError, match="give one of them"):
-        prepare_output(PredictionOptions(("x",), tmp_path, resume=True, overwrite=True), {}, [])
+        OutputFolder(tmp_path, {}, []).prepare(resume=True, overwrite=False)
+    with pytest.raises(UserError, match="give only one of them"):
+        OutputFolder(tmp_path, {}, []).prepare(resume=True, overwrite=True)
 
 
-def test_a_prediction_does_not_go_on_with_images_that_have_changed(trained, phantoms, tmp_path):
+def test_a_damaged_table_of_a_prediction_is_reported(tmp_path):
+    (tmp_path / "prediction.json").write_text("{}")
+    row = PredictionRow("x.png", width=5, height=4, expected_dice=0.5)
+    OutputFolder(tmp_path, {}, []).folder.joinpath("predictions.csv").write_text(rows_as_csv([row], header=True))
+    assert OutputFolder(tmp_path, {}, []).read_rows() == [row]
+    (tmp_path / "predictions.csv").write_text(rows_as_csv([row], header=True).replace("0.5", "half"))
+    with pytest.raises(UserError, match="predictions.csv' is damaged: start again with --overwrite"):
+        OutputFolder(tmp_path, {}, []).read_rows()
+
+
+def test_a_prediction_does_not_resume_if_images_have_changed(trained, phantoms, tmp_path):
     for path in sorted((phantoms / "images").iterdir())[:3]:
         shutil.copy(path, tmp_path / path.name)
     arguments = ["predict", *sorted(tmp_path.glob("*.png")), "--run", trained, "--output", "out"]
@@ -288,7 +299,7 @@ def test_a_prediction_does_not_go_on_with_images_that_have_changed(trained, phan
     assert run_script(*arguments, "--resume", cwd=tmp_path).returncode == 0
     shutil.copy(phantoms / "images" / path.name, arguments[1])
     done = run_script(*arguments, "--resume", cwd=tmp_path)
-    assert done.returncode == 2 and "images have changed since 'out' was begun" in done.stderr
+    assert done.returncode == 2 and "Images have changed or been added since 'out' was started" in done.stderr
 
 
 def test_images_that_the_network_would_see_black_are_refused(trained):
@@ -321,11 +332,11 @@ def test_help_answers_at_once_without_tensorflow(script, tmp_path):
     seconds = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        # Not by run_script: that begins with the libraries imported.
+        # Not with run_script, which starts with the libraries imported.
         command = [sys.executable, ROOT / f"{script}.py", "--help"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        # The processor's time: other tests may run beside this one.
+        # Processor time, as other tests may run at the same time.
         seconds.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
     assert done.returncode == 0 and "usage" in done.stdout
     assert min(seconds) < 0.5
@@ -342,8 +353,8 @@ def test_colors_are_for_terminals_that_want_them(streams, tmp_path):
             stderr=errors if "file" in streams else seen,
         )
         errors.seek(0)
-        told = errors.read() if "file" in streams else os.read(terminal, 10_000)
-    assert b"--epochs" in told and (b"\x1b" in told) == (streams == "terminal")
+        text = errors.read() if "file" in streams else os.read(terminal, 10_000)
+    assert b"--epochs" in text and (b"\x1b" in text) == (streams == "terminal")
 
 
 def faults():
@@ -352,14 +363,14 @@ def faults():
     bad_size = ["train", "--data", "pairs", "--size", "100"], "use --size 128"
     no_image = ["predict", "none", "--run", "RUN", "--output", "out"], "'none' names no image"
     nothing = ["predict", "--run", "RUN", "--output", "out"], "No images are named"
-    two_minds = ["train", "--resume", "RUN", "--epochs", "9"], "leave out '--epochs'"
-    # Even where it is the default: the run may have another.
-    same_mind = ["train", "--resume", "RUN", "--seed=0"], "leave out '--seed'"
-    return [no_run, no_data, bad_size, no_image, nothing, two_minds, same_mind]
+    with_epochs = ["train", "--resume", "RUN", "--epochs", "9"], "remove '--epochs'"
+    # Even if it is the default: the run may have another.
+    with_seed = ["train", "--resume", "RUN", "--seed=0"], "remove '--seed'"
+    return [no_run, no_data, bad_size, no_image, nothing, with_epochs, with_seed]
 
 
 @pytest.mark.parametrize(("arguments", "expected"), faults())
-def test_mistakes_are_one_line_that_names_the_mend(arguments, expected, trained, tmp_path):
+def test_mistakes_are_one_line_with_the_remedy(arguments, expected, trained, tmp_path):
     write_pairs(tmp_path / "pairs", 8)
     arguments = [str(trained) if word == "RUN" else word for word in arguments]
     done = run_script(*arguments, cwd=tmp_path)
@@ -369,7 +380,7 @@ def test_mistakes_are_one_line_that_names_the_mend(arguments, expected, trained,
 
 def test_a_run_is_never_overwritten(trained, phantoms):
     done = run_script("train", "--data", phantoms, "--name", "tiny", *TINY, cwd=trained.parent.parent)
-    assert done.returncode == 2 and "holds a run" in done.stderr
+    assert done.returncode == 2 and "already contains a run" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -378,7 +389,7 @@ def test_a_run_is_never_overwritten(trained, phantoms):
         (lambda run: (run / "config.json").write_text("{"), "config.json' is not valid"),
         (
             lambda run: (run / "model.keras").write_bytes(b"PK\x03\x04"),
-            "model.keras' does not hold",
+            "model.keras' does not contain",
         ),
         (lambda run: (run / "model.keras").unlink(), "model.keras' is missing"),
     ],

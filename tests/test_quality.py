@@ -8,7 +8,7 @@ from ready import run_script
 from sklearn.datasets import load_sample_images
 
 from unet.data.slices import load_slices
-from unet.evaluation.fitting import cross_validated, fit_quality
+from unet.evaluation.fitting import cross_validated_dice, fit_confidence_model
 from unet.evaluation.summary import groups_by, how_well_expected
 from unet.images.preprocessing import to_training_image
 from unet.images.reading import read_image
@@ -27,7 +27,7 @@ def test_confidence_by_hand():
 
 def test_expected_dice_rises_and_meets_the_centres_of_its_steps():
     sure, dice = np.array([0.0, 0.2, 0.4, 0.6, 0.8]), np.array([0.0, 0.5, 0.3, 0.9, 0.9])
-    quality = fit_quality(sure, dice, np.zeros((3, 8, 8), np.uint8))
+    quality = fit_confidence_model(sure, dice, np.zeros((3, 8, 8), np.uint8))
     # 0.5 and 0.3 are in the wrong order: both become 0.4, at 0.3. Two are 0.9, at 0.7. No outline, no point.
     assert quality.confidence == pytest.approx([0.3, 0.7])
     assert quality.expected_dice == pytest.approx([0.4, 0.9])
@@ -40,19 +40,19 @@ def test_slices_without_tumor_do_not_change_what_outlines_are_expected_to_be():
     sure = random.uniform(0.2, 0.9, 200)
     dice = np.clip(sure + random.normal(0, 0.1, 200), 0, 1)
     squares = np.zeros((3, 8, 8), np.uint8)
-    alone = fit_quality(sure, dice, squares)
+    alone = fit_confidence_model(sure, dice, squares)
     # Rightly left empty: Dice 1 without confidence.
-    mixed = fit_quality(np.append(sure, np.zeros(200)), np.append(dice, np.ones(200)), squares)
+    mixed = fit_confidence_model(np.append(sure, np.zeros(200)), np.append(dice, np.ones(200)), squares)
     assert mixed == alone and alone.expect(0.3) < 0.5
-    nothing = fit_quality(np.zeros(4), np.ones(4), squares)
+    nothing = fit_confidence_model(np.zeros(4), np.ones(4), squares)
     assert nothing.expect(0.5) == 0
 
 
 def test_a_patient_is_judged_by_others():
     sure, patients = np.array([0.1, 0.9, 0.1, 0.9]), np.array(["a", "a", "b", "b"])
-    expected = cross_validated(sure, np.array([0.0, 1.0, 0.5, 0.7]), patients)
+    expected = cross_validated_dice(sure, np.array([0.0, 1.0, 0.5, 0.7]), patients)
     assert expected == pytest.approx([0.5, 0.7, 0.0, 1.0])
-    assert np.isnan(cross_validated(sure, sure, np.array(["a"] * 4))).all()
+    assert np.isnan(cross_validated_dice(sure, sure, np.array(["a"] * 4))).all()
 
 
 def test_quality_of_another_shape_is_refused():
@@ -124,7 +124,7 @@ def test_inverted_slices_are_unlike_those_of_training(phantoms):
     slices = load_slices(phantoms, 64)
     half = len(slices.images) // 2
     scores = np.linspace(0, 1, 10)
-    quality = fit_quality(scores, scores, slices.images[:half])
+    quality = fit_confidence_model(scores, scores, slices.images[:half])
     others = [read_image(pair.image) for pair in slices.pairs[half:]]
     assert np.mean(unlike(quality, [255 - image for image in others], 64)) == 1
     assert np.mean(unlike(quality, others, 64)) < 0.5  # fitted on few

@@ -1,4 +1,4 @@
-"""The code is checked and formatted by ruff, with the settings of pyproject.toml."""
+"""ruff finds no problem in the code and would not reformat it, with the settings of pyproject.toml."""
 
 import subprocess
 import sys
@@ -8,11 +8,8 @@ from ready import ROOT
 
 
 @pytest.mark.parametrize("command", [["check"], ["format", "--check"]])
-def test_ruff_has_nothing_to_say(command):
+def test_ruff_reports_nothing(command):
     done = subprocess.run(
-        [sys.executable, "-m", "ruff", *command, "--no-cache", "."],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
+        [sys.executable, "-m", "ruff", *command, "--no-cache", "."], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout

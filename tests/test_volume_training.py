@@ -42,17 +42,15 @@ def test_every_slice_is_a_pair_with_its_mask(volumes):
     assert len(slices.ids) == 42 and slices.ids[:3] == ["p0@0", "p0@1", "p0@2"]
     for index in range(3):
         phantom = phantom_slice(0, 0, index, 3, 64)
-        # Standing as viewers show it: as the phantom was drawn.
+        # Oriented as viewers show it, which is how the phantom was drawn.
         np.testing.assert_array_equal(slices.masks[index], phantom.mask // 255)
         assert np.corrcoef(slices.images[index].ravel(), phantom.image.ravel())[0, 1] > 0.99
 
 
 def test_each_volume_is_read_once(volumes, monkeypatch):
     read = []
-    monkeypatch.setattr(
-        pairs, "read_volume", lambda path, **rest: (read.append(path), read_volume(path, **rest))[1]
-    )
-    pairs._read_volumes.cache_clear()
+    monkeypatch.setattr(pairs, "read_volume", lambda path, **rest: (read.append(path), read_volume(path, **rest))[1])
+    pairs._read_volume_and_masks.cache_clear()
     load_slices(volumes, 64)
     assert len(read) == len(set(read)) == 14
 
@@ -60,7 +58,7 @@ def test_each_volume_is_read_once(volumes, monkeypatch):
 def test_volumes_train_evaluate_and_predict(volumes, tmp_path):
     done = run_script("train", "--data", volumes, "--name", "v", *TINY, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "every volume counts as a patient" in done.stdout
+    assert "each volume counts as one patient" in done.stdout
     done = run_script("evaluate", "runs/v", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = read_table(tmp_path / "runs/v/evaluation-val/per_slice.csv")
@@ -70,7 +68,7 @@ def test_volumes_train_evaluate_and_predict(volumes, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_table_has_one_row_a_volume(volumes, tmp_path):
+def test_a_table_has_one_row_per_volume(volumes, tmp_path):
     table = tmp_path / "patients.csv"
     rows = [f"p{number},patient{number // 2}," + ("val" if number < 4 else "train") for number in range(14)]
     table.write_text("id,patient,split\n" + "\n".join(rows) + "\n")
@@ -85,7 +83,7 @@ def problems_of(folder) -> str:
     return str(caught.value)
 
 
-def test_what_does_not_fit_is_told(tmp_path):
+def test_masks_that_do_not_fit_are_refused(tmp_path):
     voxels = np.random.default_rng(0).integers(0, 99, (8, 9, 4)).astype(np.int16)
     mask = (voxels > 90).astype(np.uint8)
     write_volume(tmp_path / "images/a.nii", voxels)
@@ -96,7 +94,7 @@ def test_what_does_not_fit_is_told(tmp_path):
     write_volume(tmp_path / "masks/a.nii.gz", mask)
     write_volume(tmp_path / "images/b.nii", voxels)
     write_volume(tmp_path / "masks/b.nii", mask)
-    assert "b.nii' is a copy of" in problems_of(tmp_path)
+    assert "b.nii' is an exact copy of" in problems_of(tmp_path)
     (tmp_path / "images/b.nii").write_bytes(b"no volume")
     assert "b.nii' is not a" in problems_of(tmp_path)
     (tmp_path / "images/b.nii").unlink()

@@ -1,7 +1,7 @@
-"""What the scripts share: options from the command line, one-line errors, exit codes.
+"""What the scripts share: options from the command line, one-line error messages and exit codes.
 
-Exit codes: 0 all done; 2 cannot start or go on; 3 finished, but inputs were skipped; 130 and 143 stopped by
-Ctrl-C and SIGTERM.
+Exit codes: 0 all done; 2 cannot start or continue; 3 finished, but some inputs were skipped; 130 and 143 stopped by
+Ctrl-C and SIGTERM; 141 the reader of the output has gone.
 """
 
 import contextlib
@@ -15,79 +15,119 @@ from dataclasses import asdict
 
 import tyro
 
+# Groups whose options appear without the group's name.
+UNGROUPED = ("data", "reading")
 
-def parse(options: type, description: str, default: object = None):
-    """The options of a script, those not given as in `default`.
 
-    --help and mistakes end the process here, before TensorFlow is imported.
+def run(
+    options_type: type,
+    description: str,
+    step: Callable[[object], int | None],
+    default: object = None,
+    uses_tensorflow: bool = True,
+) -> None:
+    """Run a script: parse its options, do its step, and end the process with an exit code.
+
+    Args:
+        options_type: Dataclass of the script's options.
+        description: Text for --help.
+        step: What the script does with its options. It may return an exit code.
+        default: Options to use where the user gives none. None uses those of options_type.
+        uses_tensorflow: Whether to import TensorFlow before the step.
     """
+    try:
+        try:
+            options = parse(options_type, description, default)
+            sys.exit(run_step(lambda: step(options), uses_tensorflow))
+        finally:
+            # Here, and not when Python exits: then it would print the error.
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not silence_closed_outputs():
+            raise
+        sys.exit(128 + 13)  # as if ended by SIGPIPE
+    finally:
+        # Otherwise Python would look for garbage in all of TensorFlow at the end, which takes nearly a second.
+        gc.freeze()
+
+
+def silence_closed_outputs() -> bool:
+    """Redirect standard output and standard error to nowhere if their reader has gone; whether any has."""
+    is_closed = False
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            is_closed = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return is_closed
+
+
+def parse(options_type: type, description: str, default: object):
+    """The options on the command line. --help and invalid options end the process, without importing TensorFlow."""
     if os.environ.get("NO_COLOR") or not sys.stderr.isatty():
-        # Tyro looks at standard output only, and mistakes go to the other.
+        # Tyro checks standard output only, but prints errors to standard error.
         tyro._experimental_options["ansi_codes"] = False
-    parsed = tyro.cli(options, description=description, default=default)
-    check(parsed)
-    return parsed
+    options = tyro.cli(options_type, description=description, default=default)
+    check_ranges(options)
+    return options
 
 
-def check(options: object) -> None:
-    """End the process with a line where an option is out of its range."""
+def check_ranges(options: object) -> None:
+    """End the process with one line if an option is out of its range."""
     from pydantic import TypeAdapter, ValidationError
 
     try:
         TypeAdapter(type(options)).validate_python(asdict(options))
     except ValidationError as error:
         first = error.errors()[0]
-        # --data's own options stand beside the others.
-        name = ".".join(part for part in first["loc"] if part != "data").replace("_", "-")
+        name = ".".join(part for part in first["loc"] if part not in UNGROUPED).replace("_", "-")
         print(f"--{name} {first['input']}: {first['msg']}.", file=sys.stderr)
         sys.exit(2)
 
 
-def check_alone(options: object) -> None:
-    """UserError where options but --data stand beside --resume, which takes all others from the run."""
+def check_resume_is_alone(options: object) -> None:
+    """UserError if --resume is given with options other than --data: they would have no effect."""
     from unet.errors import UserError
 
-    words = [word.partition("=")[0] for word in sys.argv[1:] if word.startswith("-")]
-    beside = [word for word in words if word not in ("--resume", "--data")]
-    if options.resume and beside:
+    names = [word.partition("=")[0] for word in sys.argv[1:] if word.startswith("-")]
+    others = [name for name in names if name not in ("--resume", "--data")]
+    if options.resume and others:
         raise UserError(
-            f"--resume takes all options but --data from the run: leave out '{beside[0]}', or start a new "
-            "run with it."
+            f"--resume takes all options except --data from the run: remove '{others[0]}', or start a new run with it."
         )
 
 
-def run(step: Callable[[], int | None], uses_tensorflow: bool = True) -> None:
-    """Do a script's step and end the process with its exit code; faults are told in a line."""
+def run_step(step: Callable[[], int | None], uses_tensorflow: bool) -> int:
+    """Do a script's step; returns its exit code. Errors that the user can fix are printed in one line."""
     from unet.errors import UserError
     from unet.signals import SIGNALS, Stopped, stop_at_once
 
     try:
         for number in SIGNALS:
             signal.signal(number, stop_at_once)
-        # Names of files may hold what no terminal can show.
+        # File names may contain what the terminal cannot show.
         sys.stdout.reconfigure(errors="backslashreplace")
         if uses_tensorflow:
             import_tensorflow_quietly()
-        sys.exit(step() or 0)
+        return step() or 0
     except UserError as error:
         print(error, file=sys.stderr)
-        sys.exit(2)
+        return 2
     except Stopped as stopped:
         print(f"Stopped by {stopped}.", file=sys.stderr)
-        sys.exit(stopped.exit_code)
-    finally:
-        # Python's end would look for garbage in all there is: with TensorFlow that is nearly a second.
-        gc.freeze()
+        return stopped.exit_code
 
 
 def import_tensorflow_quietly() -> None:
-    # What is imported stays: to look for garbage in it again and again would take nearly a second too.
+    """Import TensorFlow and Keras without their start-up messages, and keep them out of garbage collection."""
+    # Looking for garbage among the imported objects again and again would take nearly a second.
     gc.disable()
     with start_up_messages_hidden():
         import keras  # noqa: F401
         import tensorflow
 
-        # Looking for GPUs where there are none is loud too.
+        # Prints messages too, if there are no GPUs.
         tensorflow.config.list_physical_devices()
     gc.freeze()
     gc.enable()
@@ -95,9 +135,9 @@ def import_tensorflow_quietly() -> None:
 
 @contextlib.contextmanager
 def start_up_messages_hidden() -> Iterator[None]:
-    """Keep what TensorFlow's libraries say at their start off the terminal, unless the start fails.
+    """Keep what libraries write to standard error off the terminal, unless there is an exception.
 
-    No log level reaches these messages (TensorFlow 2.21): they are written before levels are read.
+    No log level suppresses these messages (TensorFlow 2.21): they are written before levels are read.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     terminal = os.dup(2)

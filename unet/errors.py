@@ -1,16 +1,16 @@
-"""The one reader of image files and the one writer of results: whole or not at all."""
+"""Errors that the user can fix."""
 
 
 class UserError(Exception):
-    """A fault that the user can mend; its text is one line that names the file or option and the mend."""
+    """An error that the user can fix. Its text is one line that names the file or option and the remedy."""
 
 
 class ImageError(UserError):
-    """An image file that cannot be used; its text says why."""
+    """An image file that cannot be used. Its text says why."""
 
 
 def raise_problems(problems: list[str]) -> None:
-    """UserError with the first ten problems and their count, if there are any."""
+    """UserError with the first ten problems and the number of others, if there are any."""
     if problems:
         more = f"\n... and {len(problems) - 10} more" if len(problems) > 10 else ""
         raise UserError("\n".join(problems[:10]) + more)

@@ -1,4 +1,4 @@
-"""The one reader of image files and the one writer of results: whole or not at all."""
+"""Files written whole or not at all, JSON, and a lock for folders."""
 
 import contextlib
 import errno
@@ -14,20 +14,26 @@ from pydantic import TypeAdapter, ValidationError
 
 from unet.errors import UserError
 
-# How the names of files begin that are not whole yet.
-WRITING = ".writing-"
+# Names of unfinished files start with this.
+TEMPORARY = ".writing-"
 
 
 def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
-    """Write a file so that its final name never holds half of it; durable: not even after a power cut.
+    """Write a file so that it is never half-written under its final name.
 
-    Raises UserError, naming the file, where the disk is full or may not be written to.
+    Args:
+        path: The file. Its folder is created.
+        content: Bytes, or text to encode as UTF-8.
+        durable: Also survive a power cut.
+
+    Raises:
+        UserError: If the disk is full or not writable. The old file, if any, is unchanged.
     """
     if isinstance(content, str):
         content = to_bytes(content)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(WRITING + secrets.token_hex(8))
+        temporary = path.with_name(TEMPORARY + secrets.token_hex(8))
         file = open(temporary, "xb")
         try:
             with file:
@@ -40,11 +46,11 @@ def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
             os.unlink(temporary)
             raise
     except OSError as error:
-        raise UserError(f"Cannot write '{path}': {error.strerror}. What was there stays.") from error
+        raise UserError(f"Cannot write '{path}': {error.strerror}. The old file is unchanged.") from error
 
 
 def append_whole(path: Path, content: str) -> None:
-    """Add to the end of a file, all of it or nothing; UserError, naming the file, where that fails."""
+    """Append to a file, all of the content or nothing; UserError if the disk is full or not writable."""
     try:
         with open(path, "ab", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
@@ -55,11 +61,11 @@ def append_whole(path: Path, content: str) -> None:
                 file.truncate(end)
                 raise
     except OSError as error:
-        raise UserError(f"Cannot add to '{path}': {error.strerror}. What was there stays.") from error
+        raise UserError(f"Cannot append to '{path}': {error.strerror}. The old content is unchanged.") from error
 
 
 def to_bytes(text: str) -> bytes:
-    """UTF-8; names of files that are not come out as the bytes that they are."""
+    """Text as UTF-8. File names that are not UTF-8 become their original bytes."""
     return text.encode(errors="surrogateescape")
 
 
@@ -69,7 +75,7 @@ def write_json(path: Path, content: object) -> None:
 
 
 def read_json(path: Path, kind: TypeAdapter) -> object:
-    """A JSON file, checked; UserError names the field that does not fit."""
+    """Content of a JSON file, validated as `kind`; UserError names the invalid field."""
     try:
         return kind.validate_json(path.read_bytes())
     except ValidationError as error:
@@ -80,21 +86,23 @@ def read_json(path: Path, kind: TypeAdapter) -> object:
 
 @contextlib.contextmanager
 def only_process_in(folder: Path) -> Iterator[None]:
-    """A context in which no other process works in this folder; UserError where one does already.
+    """A context in which no other process works in this folder, which is created if necessary.
 
-    The system frees the lock when a process ends, however it ends; what a killed one left half-written is
-    removed. Makes the folder.
+    The system releases the lock however the process ends. Unfinished files of a killed process are removed.
+
+    Raises:
+        UserError: If another process works in the folder, or it is not writable.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout as error:
         raise UserError(
-            f"Another process works in '{folder}': wait for it, stop it, or choose another folder."
+            f"Another process is working in '{folder}': wait for it, stop it, or choose another folder."
         ) from error
     except OSError as error:
         raise UserError(f"Cannot write to '{folder}': {error.strerror}.") from error
     with lock:
-        for path in list(folder.rglob(f"{WRITING}*")):
+        for path in list(folder.rglob(f"{TEMPORARY}*")):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         yield

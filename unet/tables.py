@@ -1,4 +1,4 @@
-"""The one reader of image files and the one writer of results: whole or not at all."""
+"""CSV tables: reading, and writing whole or not at all."""
 
 import csv
 import io
@@ -7,13 +7,16 @@ from pathlib import Path
 
 from unet.files import write_whole
 
+# What the patients table says about each slice id: at least "patient", maybe "tumor", "split" and others.
+Facts = dict[str, dict[str, str]]
+
 
 def table_text(columns: Iterable[str], rows: list[dict], header: bool = True) -> str:
-    """Rows as CSV."""
+    """Rows as CSV text."""
     text = io.StringIO()
-    # Python 3.11 does not quote names with this one, at which a line would end.
-    returns = any("\r" in str(value) for row in rows for value in row.values())
-    quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+    # Python 3.11 does not quote a carriage return, where readers would end the line.
+    has_returns = any("\r" in str(value) for row in rows for value in row.values())
+    quoting = csv.QUOTE_NONNUMERIC if has_returns else csv.QUOTE_MINIMAL
     writer = csv.DictWriter(text, columns, lineterminator="\n", quoting=quoting)
     if header:
         writer.writeheader()
@@ -22,12 +25,12 @@ def table_text(columns: Iterable[str], rows: list[dict], header: bool = True) ->
 
 
 def write_table(path: Path, rows: list[dict]) -> None:
-    """Write rows with equal keys as CSV with a header, whole or not at all."""
+    """Write rows that all have the same keys as CSV with a header, whole or not at all."""
     write_whole(path, table_text(rows[0], rows))
 
 
 def read_table(path: Path, errors: str = "strict") -> list[dict[str, str]]:
-    """Rows of a CSV with a header; `errors` is what str.decode takes."""
-    # Spreadsheets begin a file with a mark of UTF-8; sig drops it.
+    """Rows of a CSV with a header; `errors` as for str.decode."""
+    # utf-8-sig drops the byte order mark that spreadsheets write.
     with open(path, newline="", encoding="utf-8-sig", errors=errors) as file:
         return list(csv.DictReader(file))

@@ -1,0 +1,1 @@
+"""Tests that inject faults for real: damaged files, killed processes, full disks."""

@@ -1,6 +1,6 @@
-"""Keeps what happened to each fault.
+"""Records what happened after each fault, and provides processes and disks to inject faults into.
 
-`python -m pytest tests/faults -m "" --write-table` writes it into tests/README.md.
+`python -m pytest tests/faults -m "" --write-table` writes the record into tests/README.md.
 """
 
 import os
@@ -21,17 +21,17 @@ SURVIVED: defaultdict[int, Counter] = defaultdict(Counter)
 
 
 def pytest_addoption(parser):
-    parser.addoption("--write-table", action="store_true", help="write tests/README.md's table")
+    parser.addoption("--write-table", action="store_true", help="write the table in tests/README.md")
 
 
 @pytest.fixture
 def survived(request):
-    """survived(number, injected, happened): a test's last words, said only where it passes."""
+    """survived(number, injected, happened) records a fault. It counts only if the test passes."""
 
     def record(number: int, injected: str, happened: str) -> None:
-        # Of files in temporary folders only the names.
+        # Temporary folders have random names, so only file names are kept.
         happened = re.sub(r"'/[^']*/([^/']+)'", r"'\1'", happened)
-        # A property of the test, as these reach the process that reports from those that run tests.
+        # A property of the test: pytest-xdist sends these from its workers to the process that reports.
         request.node.user_properties.append(("fault", (number, injected, happened)))
 
     return record
@@ -41,8 +41,8 @@ def pytest_runtest_logreport(report):
     if report.when == "call" and report.passed:
         for name, value in report.user_properties:
             if name == "fault":
-                number, *told = value
-                SURVIVED[number][tuple(told)] += 1
+                number, injected, happened = value
+                SURVIVED[number][injected, happened] += 1
 
 
 def pytest_sessionfinish(session):
@@ -69,21 +69,21 @@ def pytest_sessionfinish(session):
 
 @dataclass(frozen=True)
 class Finished:
-    """How a process ended."""
+    """Exit code, output and memory use of a process that has ended."""
 
     returncode: int
     stdout: str
     stderr: str
-    peak_mib: float  # of resident memory
+    peak_mib: float  # largest resident memory
 
 
-# root may read and write everything but for these two capabilities.
-BOUND = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+# Without these two capabilities, file permissions apply to root as well.
+OBEY_PERMISSIONS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
 
 
 def run_measured(script: str, *arguments: object, cwd: Path) -> Finished:
-    """Run a script as a user does whom file permissions bind, and measure its memory."""
-    command = [*BOUND, sys.executable, ROOT / f"{script}.py", *map(str, arguments)]
+    """Run a script as a user without root's rights, and measure its memory."""
+    command = [*OBEY_PERMISSIONS, sys.executable, ROOT / f"{script}.py", *map(str, arguments)]
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, cwd=cwd, stdout=out, stderr=errors)
         _, status, usage = os.wait4(process.pid, 0)
@@ -94,7 +94,7 @@ def run_measured(script: str, *arguments: object, cwd: Path) -> Finished:
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """small_disk(bytes) mounts a new disk of that size and returns its folder."""
+    """small_disk(size) mounts an empty disk of `size` bytes and returns its folder."""
     disk = tmp_path / "disk"
 
     def mount(size: int) -> Path:

@@ -1,4 +1,4 @@
-"""Faults 28 to 32: what may be wrong with the slices that a training gets."""
+"""Faults 28 to 32: what may be wrong with the slices of a training."""
 
 import os
 import shutil
@@ -19,37 +19,37 @@ def train(folder: Path, cwd: Path):
     return run_script("train", "--data", folder, "--name", "run", *TINY, cwd=cwd)
 
 
-def without_masks(folder: Path) -> None:
+def delete_masks(folder: Path) -> None:
     for path in (folder / "masks").iterdir():
         path.unlink()
 
 
-def without_images(folder: Path) -> None:
+def delete_images(folder: Path) -> None:
     for index in range(3):
         (folder / "images" / f"{index}.png").unlink()
 
 
-def resized_mask(folder: Path) -> None:
+def shrink_mask(folder: Path) -> None:
     write_image(folder / "masks" / "3.png", np.full((10, 12), 255, np.uint8))
 
 
-def jpeg_mask(folder: Path) -> None:
+def save_mask_as_jpeg(folder: Path) -> None:
     mask = cv2.imread(str(folder / "masks" / "3.png"), cv2.IMREAD_GRAYSCALE)
     (folder / "masks" / "3.png").unlink()
     write_image(folder / "masks" / "3.jpg", mask)
 
 
-def image_twice(folder: Path) -> None:
+def copy_pair(folder: Path) -> None:
     for kind in ("images", "masks"):
         shutil.copy(folder / kind / "3.png", folder / kind / "99.png")
 
 
-def patient_in_two_splits(folder: Path) -> None:
+def put_patient_in_two_splits(folder: Path) -> None:
     rows = [{"id": i, "patient": i // 2, "split": "val" if i == 3 else "train"} for i in range(12)]
     write_table(folder / "patients.csv", rows)
 
 
-def no_tumor(folder: Path) -> None:
+def empty_masks(folder: Path) -> None:
     for path in (folder / "masks").iterdir():
         write_image(path, np.zeros((20, 24), np.uint8))
 
@@ -57,16 +57,16 @@ def no_tumor(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "injected", "damage", "expected", "lines"),
     [
-        (28, "all 12 masks deleted", without_masks, "and 2 more", 11),
-        (28, "3 of 12 images deleted", without_images, "expected 'images/0.png'", 3),
-        (29, "a mask of half its image's size", resized_mask, "'pairs/masks/3.png' is 12 x 10 pixels but", 1),
-        (30, "a mask saved as JPEG", jpeg_mask, "a mask is 0 and one other, saved as PNG", 1),
-        (31, "an image twice", image_twice, "99.png' is a copy of 'pairs/images/3.png': delete one", 1),
-        (31, "a patient in two splits", patient_in_two_splits, "patient '1' in train and val", 1),
-        (32, "all masks empty", no_tumor, "No mask in 'pairs' has any tumor", 1),
+        (28, "all 12 masks deleted", delete_masks, "and 2 more", 11),
+        (28, "3 of 12 images deleted", delete_images, "expected 'images/0.png'", 3),
+        (29, "a mask half the size of its image", shrink_mask, "'pairs/masks/3.png' has 12 x 10 pixels but", 1),
+        (30, "a mask saved as JPEG", save_mask_as_jpeg, "a mask is 0 and one other, saved as PNG", 1),
+        (31, "an image copied", copy_pair, "99.png' is an exact copy of 'pairs/images/3.png': delete one", 1),
+        (31, "a patient in two splits", put_patient_in_two_splits, "patient '1' in train and val", 1),
+        (32, "all masks empty", empty_masks, "No mask in 'pairs' contains a tumor", 1),
     ],
-)  # fmt: skip
-def test_data_that_must_not_be_trained_on(number, injected, damage, expected, lines, tmp_path, survived):
+)
+def test_training_refuses_bad_data(number, injected, damage, expected, lines, tmp_path, survived):
     write_pairs(tmp_path / "pairs", 12)
     damage(tmp_path / "pairs")
     done = train(Path("pairs"), tmp_path)
@@ -76,31 +76,31 @@ def test_data_that_must_not_be_trained_on(number, injected, damage, expected, li
     survived(number, injected, f"exit 2: {done.stderr.splitlines()[-1]}")
 
 
-def test_15_training_on_a_name_that_is_not_utf_8(tmp_path, survived):
+def test_15_training_refuses_a_name_that_is_not_utf_8(tmp_path, survived):
     write_pairs(tmp_path / "pairs", 12)
     for kind in ("images", "masks"):
         folder = tmp_path / "pairs" / kind
         (folder / "3.png").rename(folder / os.fsdecode(b"\xff.png"))
     done = train(Path("pairs"), tmp_path)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 2
-    assert "The name of b'pairs/images/\\xff.png' is not UTF-8: rename it." in done.stderr
-    survived(15, "the same, in training", f"exit 2: {done.stderr.splitlines()[0]}")
+    assert "The file name b'pairs/images/\\xff.png' is not UTF-8: rename it." in done.stderr
+    survived(15, "name that is not UTF-8, in training", f"exit 2: {done.stderr.splitlines()[0]}")
 
 
 @pytest.mark.parametrize("tumor", [1, 255])
-def test_30_masks_of_0_and_one_other_value(tumor, tmp_path, survived):
+def test_30_mask_of_0_and_one_other_value(tumor, tmp_path, survived):
     path = tmp_path / "mask.png"
     Image.fromarray(np.array([[0, tumor], [tumor, 0]], np.uint8)).save(path)
     assert read_mask(path).tolist() == [[False, True], [True, False]]
-    survived(30, f"a mask of 0 and {tumor}", "the other value is tumor")
+    survived(30, f"a mask of 0 and {tumor}", f"{tumor} is tumor")
 
 
-def test_32_empty_masks_of_the_validation_have_defined_scores(trained, tmp_path, survived):
+def test_32_slices_without_tumor_have_a_dice_in_evaluation(trained, tmp_path, survived):
     write_pairs(tmp_path / "pairs", 4)
-    no_tumor(tmp_path / "pairs")
+    empty_masks(tmp_path / "pairs")
     done = run_script("evaluate", trained, "--data", "pairs", "--output", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = read_table(tmp_path / "out" / "per_slice.csv")
-    # 1 where the prediction is empty as well, else 0
+    # 1 if the prediction is empty too, else 0.
     assert [float(row["dice"]) for row in rows] == [float(row["predicted_pixels"] == "0") for row in rows]
-    survived(32, "all masks empty, in evaluation", "Dice 1 where nothing is outlined, else 0")
+    survived(32, "all masks empty, in evaluation", "Dice 1 if nothing is outlined, else 0")

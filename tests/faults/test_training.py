@@ -18,29 +18,31 @@ from conftest import TINY
 from ready import ROOT, run_script
 
 from unet.network.saved_run import SavedRun
-from unet.tables import read_table
+from unet.tables import read_table, write_table
+from unet.training.checkpoints import load_checkpoint
 
-SIX_EPOCHS = [*TINY, "--epochs", "6", "--model.dropout", "0.2"]
+SIX_EPOCHS = [*TINY, "--epochs", "6"]
 WRITER = """
 import sys, pathlib
 import numpy as np
-from unet.tables import read_table
 from unet.network.saved_run import SavedRun
+from unet.training.checkpoints import save_checkpoint
 run = SavedRun.open(pathlib.Path(sys.argv[1]))
 for step in range(1_000_000):
-    run.save_checkpoint(step, [np.full(1_000_000, step, np.float32)] * 5, {"step": step})
+    save_checkpoint(run, step, [np.full(1_000_000, step, np.float32)] * 5, {"step": step})
     print(step, flush=True)
 """
-LAST = "checkpoint-000000018.npz"  # 24 slices in batches of 8, six times
+LAST = "checkpoint-000000018.npz"  # 24 slices in batches of 8 are 3 steps per epoch
 
 
 def start(*arguments: object, cwd) -> subprocess.Popen:
+    """Start train.py without waiting for it."""
     command = [sys.executable, "-u", ROOT / "train.py", *map(str, arguments)]
     return subprocess.Popen(command, cwd=cwd, stdout=-1, stderr=-1, text=True)
 
 
 def wait_for_epoch(training: subprocess.Popen) -> None:
-    """Read what a training prints until an epoch is done."""
+    """Read the output of a training until it has finished an epoch."""
     for line in training.stdout:
         if line.startswith("epoch"):
             return
@@ -48,37 +50,37 @@ def wait_for_epoch(training: subprocess.Popen) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(phantoms, tmp_path_factory):
-    """A run of six epochs that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("whole")
+def undisturbed(phantoms, tmp_path_factory):
+    """The folder of a run of six epochs without any fault."""
+    folder = tmp_path_factory.mktemp("undisturbed")
     done = run_script("train", "--data", phantoms, "--name", "run", *SIX_EPOCHS, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / "runs" / "run"
 
 
-def assert_same_result(run, whole) -> None:
-    """Weights, optimizer, averages, dropout's seed state and history are equal to the bit."""
-    with np.load(run / LAST) as one, np.load(whole / LAST) as other:
+def assert_same_result(run, undisturbed) -> None:
+    """Weights, their averages, the optimizer, the history and the scores are equal, bit by bit."""
+    with np.load(run / LAST) as one, np.load(undisturbed / LAST) as other:
         assert one.files == other.files
         for name in other.files:
-            if name != "told":  # which holds times
+            if name != "state":  # it includes times
                 np.testing.assert_array_equal(one[name], other[name])
     for name in ("history.csv", "metrics.json"):
-        assert (run / name).read_text() == (whole / name).read_text()
+        assert (run / name).read_text() == (undisturbed / name).read_text()
 
 
-def test_determinism_the_same_seed_gives_the_same_run(phantoms, whole, tmp_path):
-    """And config.json records what may change it."""
+def test_same_seed_gives_the_same_run(phantoms, undisturbed, tmp_path):
+    """config.json also records what may change the result."""
     done = run_script("train", "--data", phantoms, "--name", "run", *SIX_EPOCHS, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert_same_result(tmp_path / "runs" / "run", whole)
-    config = json.loads((whole / "config.json").read_text())
+    assert_same_result(tmp_path / "runs" / "run", undisturbed)
+    config = json.loads((undisturbed / "config.json").read_text())
     assert config["versions"]["tensorflow"] and config["machine"]
     assert config["environment"]["cores"] and config["environment"]["TF_ENABLE_ONEDNN_OPTS"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_38_signal_in_training(number, code, phantoms, whole, tmp_path, survived):
+def test_38_signal_during_training(number, code, phantoms, undisturbed, tmp_path, survived):
     with start("--data", phantoms, "--name", "run", *SIX_EPOCHS, cwd=tmp_path) as training:
         wait_for_epoch(training)
         training.send_signal(number)
@@ -90,19 +92,17 @@ def test_38_signal_in_training(number, code, phantoms, whole, tmp_path, survived
     assert list(run.glob("checkpoint-*.npz")) and not (run / LAST).exists()
     done = run_script("train", "--resume", "runs/run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert_same_result(run, whole)
-    survived(38, number.name, f"exit {code} with a checkpoint; resumed to the same bits")
+    assert_same_result(run, undisturbed)
+    survived(38, number.name, f"exit {code} with a checkpoint; same result after --resume, bit by bit")
 
 
-@pytest.mark.parametrize(
-    "number", [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, 20))]
-)
-def test_34_killed_at_a_random_time(number, phantoms, whole, tmp_path, survived):
-    """Two kills: one at any time after the first epoch, one while it goes on."""
+@pytest.mark.parametrize("number", [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, 20))])
+def test_34_killed_at_a_random_time(number, phantoms, undisturbed, tmp_path, survived):
+    """Two kills: one at any time after the first epoch, one while the training resumes."""
     draw = random.Random(number)
     run = tmp_path / "runs" / "run"
-    # What five epochs take at least here.
-    seconds = sum(float(row["seconds"]) for row in read_table(whole / "timing.csv")[1:])
+    # Five epochs take at least this long on this machine.
+    seconds = sum(float(row["seconds"]) for row in read_table(undisturbed / "timing.csv")[1:])
     arguments = ["--data", phantoms, "--name", "run", *SIX_EPOCHS]
     for longest in (seconds, 6):
         with start(*arguments, cwd=tmp_path) as training:
@@ -114,68 +114,65 @@ def test_34_killed_at_a_random_time(number, phantoms, whole, tmp_path, survived)
         arguments = ["--resume", "runs/run"]
     done = run_script("train", "--resume", "runs/run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert_same_result(run, whole)
-    survived(34, "kill -9 at two random times, then --resume", "weights equal to the bit")
+    assert_same_result(run, undisturbed)
+    survived(34, "kill -9 at two random times, then --resume", "same weights, bit by bit")
 
 
-def test_35_killed_while_a_checkpoint_is_written(whole, tmp_path, survived):
-    """A process that writes nothing but checkpoints, of 20 MB each, is killed again and again."""
+def test_35_killed_while_writing_a_checkpoint(undisturbed, tmp_path, survived):
+    """A process that only writes checkpoints, of 20 MB each, is killed ten times."""
     run = tmp_path / "run"
-    shutil.copytree(whole, run, ignore=shutil.ignore_patterns("checkpoint-*"))
+    shutil.copytree(undisturbed, run, ignore=shutil.ignore_patterns("checkpoint-*"))
     for number in range(10):
         with subprocess.Popen([sys.executable, "-c", WRITER, run], cwd=ROOT, stdout=-1) as writer:
-            writer.stdout.readline()  # the first is written
+            writer.stdout.readline()  # wait for the first checkpoint
             time.sleep(random.Random(number).uniform(0, 0.3))
             writer.kill()
-        arrays, progress = SavedRun.open(run).load_checkpoint()
+        arrays, progress = load_checkpoint(SavedRun.open(run))
         assert len(arrays) == 5 and all((array == progress["step"]).all() for array in arrays)
-    survived(35, "kill -9 while checkpoints are written, 10 times", "a whole one loads each time")
+    survived(35, "kill -9 while writing checkpoints, 10 times", "a complete checkpoint loads each time")
 
 
-def test_36_newest_checkpoint_damaged(whole, tmp_path, survived):
+def test_36_newest_checkpoint_damaged(undisturbed, tmp_path, survived):
     run = tmp_path / "runs" / "run"
-    shutil.copytree(whole, run)
+    shutil.copytree(undisturbed, run)
     newest = run / LAST
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     done = run_script("train", "--resume", run, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert f"'{newest}' is damaged" in done.stdout and "Going on after" in done.stdout
+    assert f"'{newest}' is damaged" in done.stdout and "Resuming after" in done.stdout
     assert (run / f"{LAST}.damaged").exists()
-    assert_same_result(run, whole)
-    survived(
-        36,
-        "newest checkpoint cut in half",
-        "said, and resumed from the one before to the same bits",
-    )
+    assert_same_result(run, undisturbed)
+    happened = "prints that it is damaged and resumes from the one before: same result, bit by bit"
+    survived(36, "newest checkpoint cut in half", happened)
 
 
-def test_36_every_checkpoint_damaged(whole, tmp_path, survived):
+def test_36_all_checkpoints_damaged(undisturbed, tmp_path, survived):
     run = tmp_path / "runs" / "run"
-    shutil.copytree(whole, run)
+    shutil.copytree(undisturbed, run)
     for path in run.glob("checkpoint-*.npz"):
         path.write_bytes(b"")
     network = (run / "model.keras").read_bytes()
     for _ in range(2):
         done = run_script("train", "--resume", run, cwd=tmp_path)
         assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-        assert "no checkpoint that can be read: start a new run" in done.stderr
+        assert "no readable checkpoint: start a new run" in done.stderr
     assert (run / "model.keras").read_bytes() == network
-    told = done.stderr.strip().replace(f"{tmp_path}/", "")
-    survived(36, "every checkpoint emptied", f"exit 2: {told}")
+    message = done.stderr.strip().replace(f"{tmp_path}/", "")
+    survived(36, "all checkpoints emptied", f"exit 2: {message}")
 
 
 def change_batch_size(run, data) -> str:
     config = json.loads((run / "config.json").read_text())
     config["options"]["batch_size"] = 4
     (run / "config.json").write_text(json.dumps(config))
-    return "has another options.batch_size than"
+    return "has a different options.batch_size than"
 
 
 def change_split(run, data) -> str:
-    config = json.loads((run / "config.json").read_text())
-    config["split"]["train"].append(config["split"]["val"].pop())
-    (run / "config.json").write_text(json.dumps(config))
-    return "has another split than"
+    rows = read_table(run / "slices.csv")
+    next(row for row in rows if row["used_for"] == "val")["used_for"] = "train"
+    write_table(run / "slices.csv", rows)
+    return "has a different slices than"
 
 
 def change_image(run, data) -> str:
@@ -187,9 +184,9 @@ def change_image(run, data) -> str:
 
 
 @pytest.mark.parametrize("change", [change_batch_size, change_split, change_image])
-def test_37_resume_with_another_config_or_data(change, phantoms, whole, tmp_path, survived):
+def test_37_resume_with_changed_config_or_data(change, phantoms, undisturbed, tmp_path, survived):
     run, data = tmp_path / "run", tmp_path / "data"
-    shutil.copytree(whole, run)
+    shutil.copytree(undisturbed, run)
     shutil.copytree(phantoms, data)
     config = json.loads((run / "config.json").read_text()) | {"data_folder": str(data)}
     (run / "config.json").write_text(json.dumps(config))
@@ -197,55 +194,55 @@ def test_37_resume_with_another_config_or_data(change, phantoms, whole, tmp_path
     done = run_script("train", "--resume", run, cwd=tmp_path)
     assert done.returncode == 2 and expected in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    told = done.stderr.strip().replace(f"{tmp_path}/", "")
-    survived(37, f"{change.__name__.replace('_', ' ')}, then --resume", f"exit 2: {told}")
+    message = done.stderr.strip().replace(f"{tmp_path}/", "")
+    survived(37, f"{change.__name__.replace('_', ' ')}, then --resume", f"exit 2: {message}")
 
 
-def test_44_two_trainings_into_one_folder(phantoms, whole, tmp_path, survived):
+def test_44_two_trainings_in_one_folder(phantoms, tmp_path, survived):
     long = [*TINY, "--epochs", "1000"]
     with start("--data", phantoms, "--name", "run", *long, cwd=tmp_path) as training:
         wait_for_epoch(training)
         second = run_script("train", "--resume", "runs/run", cwd=tmp_path)
         training.kill()
     assert second.returncode == 2
-    assert "Another process works in 'runs/run'" in second.stderr
-    # The lock of the killed one is stale.
+    assert "Another process is working in 'runs/run'" in second.stderr
+    # The killed training has left its lock file, which must not block the next one.
     with start("--resume", "runs/run", cwd=tmp_path) as training:
         wait_for_epoch(training)
         training.kill()
-    told = second.stderr.strip()
-    survived(44, "two trainings into one folder, the first killed", f"the second: exit 2: {told}")
+    message = second.stderr.strip()
+    survived(44, "two trainings in one folder, the first one killed", f"the second: exit 2: {message}")
 
 
-def test_40_disk_full_at_a_checkpoint(whole, small_disk, tmp_path, survived):
-    disk = small_disk(sum(path.stat().st_size for path in whole.glob("*")))
+def test_40_disk_full_at_a_checkpoint(undisturbed, small_disk, tmp_path, survived):
+    disk = small_disk(sum(path.stat().st_size for path in undisturbed.glob("*")))
     run = disk / "run"
-    shutil.copytree(whole, run, ignore=shutil.ignore_patterns(LAST))
+    shutil.copytree(undisturbed, run, ignore=shutil.ignore_patterns(LAST))
     before = {path.name: path.read_bytes() for path in run.glob("checkpoint-*.npz")}
     (disk / "filler").write_bytes(b"0" * (shutil.disk_usage(disk).free - 10_000))
     done = run_script("train", "--resume", run, cwd=tmp_path)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-    assert "GiB free; the checkpoints need" in done.stderr
+    assert "GiB free, but the checkpoints need" in done.stderr
     assert before == {path.name: path.read_bytes() for path in run.glob("checkpoint-*.npz")}
-    survived(40, "10 kB free before training", "exit 2, naming free and needed space; files intact")
+    survived(40, "10 kB free before training", "exit 2 with free and needed space; files unchanged")
 
 
 def test_40_disk_full_while_training(phantoms, small_disk, tmp_path, survived):
-    """The disk fills up after training began, so only the write itself can tell."""
+    """The disk fills up after the training has started, so only writing itself can fail."""
     disk = small_disk(20 * 2**20)
     long = ["--data", phantoms, "--name", "run", *TINY, "--epochs", "1000"]
     with start(*long, cwd=disk) as training:
-        for _ in range(2):  # after the second epoch the first has its checkpoint
+        for _ in range(2):  # the checkpoint of the first epoch is written before the second epoch ends
             wait_for_epoch(training)
-        with contextlib.suppress(OSError):  # the training writes as well
+        with contextlib.suppress(OSError):  # the training takes some of the free space
             (disk / "filler").write_bytes(b"0" * shutil.disk_usage(disk).free)
         _, errors = training.communicate(timeout=120)
-    assert training.returncode == 2 and "No space left on device. What was there stays." in errors
+    assert training.returncode == 2 and "No space left on device. The old file is unchanged." in errors
     assert len(errors.splitlines()) == 1 and not list(disk.rglob(".writing-*"))
     run = SavedRun.open(disk / "runs" / "run")
-    assert run.load_checkpoint() and run.load_model()
-    told = re.sub("'.*'", "'...'", errors.strip())
-    survived(40, "disk full while training", f"exit 2: {told} Checkpoint and network load")
+    assert load_checkpoint(run) and run.load_network()
+    message = re.sub("'.*'", "'...'", errors.strip())
+    survived(40, "disk full while training", f"exit 2: {message} Checkpoint and network load")
 
 
 def test_45_out_of_memory(phantoms, tmp_path, survived):
@@ -253,18 +250,17 @@ def test_45_out_of_memory(phantoms, tmp_path, survived):
     done = run_script("train", "--data", phantoms, "--name", "run", *arguments, cwd=tmp_path)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert "a --batch-size below 24 or a --size below 4096" in done.stderr
-    told = re.sub(r"[\d.]+ are free", "... are free", done.stderr.strip())
-    survived(45, "24 slices of 4096 x 4096 in a batch", f"exit 2: {told}")
+    message = re.sub(r"[\d.]+ GiB are free", "... GiB are free", done.stderr.strip())
+    survived(45, "24 slices of 4096 x 4096 in a batch", f"exit 2: {message}")
 
 
 def test_33_loss_becomes_nan(phantoms, tmp_path, survived):
-    # A learning rate that throws the weights out of all bounds, without a cut of the gradient's norm
-    # that could save it: Adam's steps have the size of the learning rate.
+    # Clipping the gradient does not help: the steps of Adam are as large as the learning rate.
     done = run_script(
         "train", "--data", phantoms, "--name", "run", *TINY, "--learning-rate", "1e38", cwd=tmp_path
     )
     assert done.returncode == 2
-    assert "start anew with a lower --learning-rate" in done.stderr
+    assert "start a new run with a lower --learning-rate" in done.stderr
     history = tmp_path / "runs" / "run" / "history.csv"
     if history.exists():
         with open(history, newline="") as file:

@@ -43,7 +43,7 @@ def shape_distance(section, name, size):
     half_width_mm = SECTIONS[section][name].half_width_mm
     # Drawn at twice the size and to 1/16 pixel, so that the borders have no stairs.
     pixels_per_mm = 2 * size / FIELD_OF_VIEW_MM
-    points = np.round((outline(section, name) + FIELD_OF_VIEW_MM / 2) * pixels_per_mm * 16)
+    points = np.round((outline_mm(section, name) + FIELD_OF_VIEW_MM / 2) * pixels_per_mm * 16)
     drawn = np.zeros((2 * size, 2 * size), np.uint8)
     if half_width_mm:
         cv2.polylines(drawn, [points.astype(np.int32)], False, 1, shift=4)
@@ -51,14 +51,12 @@ def shape_distance(section, name, size):
         cv2.fillPoly(drawn, [points.astype(np.int32)], 1, shift=4)
     if is_symmetric(section):
         drawn |= drawn[:, ::-1]
-    outside, inside = (
-        cv2.distanceTransform(part, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for part in (1 - drawn, drawn)
-    )
+    outside, inside = (cv2.distanceTransform(part, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for part in (1 - drawn, drawn))
     signed = cv2.resize(outside - inside, (size, size), interpolation=cv2.INTER_AREA)
     return np.float32(signed / pixels_per_mm - half_width_mm)
 
 
-def outline(section, name):
+def outline_mm(section, name):
     """A shape's points joined by a Catmull-Rom curve, (n, 2), in mm."""
     shape = SECTIONS[section][name]
     points = np.array([pair.split(",") for pair in shape.points.split()], float)
@@ -103,16 +101,12 @@ SAGITTAL = {
     "clivus": Shape("marrow", "-12,14 2,12 14,34 10,46 -8,34"),
     "sphenoid sinus": Shape("sinus", "-34,4 -16,6 -13,16 -22,28 -38,26 -42,12"),
     "cingulate sulcus": Shape("csf", "-46,-12 -54,-38 -30,-62 4,-67 40,-60 56,-44", 1),
-    "callosum": Shape(
-        "white", "-40,-20 -43,-38 -26,-51 2,-55 32,-49 48,-30 42,-22 32,-32 6,-42 -20,-40 -32,-28"
-    ),
+    "callosum": Shape("white", "-40,-20 -43,-38 -26,-51 2,-55 32,-49 48,-30 42,-22 32,-32 6,-42 -20,-40 -32,-28"),
     "ventricle": Shape("csf", "-31,-26 -23,-38 4,-43 28,-35 37,-23 20,-29 4,-32 -14,-26 -25,-20"),
     "chiasmatic cistern": Shape("csf", "6,4 4,-6 -8,-1 -20,-2", 3),
     "tectal cistern": Shape("csf", "30,-18 29,-6 26,4", 2.5),
     "cerebellum": Shape("cerebellum", "30,0 48,-8 76,2 74,20 56,36 38,39 28,28 25,14"),
-    "stem": Shape(
-        "white", "4,-18 18,-16 24,2 25,22 25,46 28,80 33,140 21,140 18,80 16,54 11,40 3,28 1,12 6,2"
-    ),
+    "stem": Shape("white", "4,-18 18,-16 24,2 25,22 25,46 28,80 33,140 21,140 18,80 16,54 11,40 3,28 1,12 6,2"),
     "fourth ventricle": Shape("csf", "25,6 29,15 26,28", 1.8),
     "straight sinus": Shape("vessel", "32,-24 42,-17 62,-6 82,4", 0.9),
 }

@@ -77,9 +77,7 @@ def paste_tumors(images: tf.Tensor, masks: tf.Tensor, chosen: tf.Tensor) -> tupl
     return images + share * (other_images - images), tf.maximum(masks, other_masks)
 
 
-def move(
-    image: tf.Tensor, mask: tf.Tensor, config: AugmentationConfig, draws: Draws
-) -> tuple[tf.Tensor, tf.Tensor]:
+def move(image: tf.Tensor, mask: tf.Tensor, config: AugmentationConfig, draws: Draws) -> tuple[tf.Tensor, tf.Tensor]:
     """Rotation, scaling, shift and mirroring in one resampling: bilinear image, nearest mask."""
     moves = draws.happens(config.spatial)
     angle = draws.uniform(-1.0, 1.0) * math.radians(config.rotation_degrees)

@@ -17,15 +17,15 @@ import tempfile
 import time
 import zipfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import tyro
 from tqdm import tqdm
 
+from unet.command_line import run
 from unet.errors import UserError
 from unet.files import only_process_in, write_json
-from unet.images.folders import image_files_below
+from unet.images.folders import find_files
+from unet.options import DownloadOptions
 
 DATASET = "nikhilroxtomar/brain-tumor-segmentation"
 FOLDER = Path("data") / DATASET.partition("/")[2]
@@ -41,17 +41,7 @@ OTHER_WAYS = (
 )
 
 
-@dataclass(frozen=True)
-class DownloadOptions:
-    """Download the published data set from Kaggle."""
-
-    keep_zip: bool = False
-    """Keep the archive, as data/brain-tumor-segmentation.zip."""
-
-
-def download(
-    folder: Path = FOLDER, pairs: int = PAIRS, sha256: str | None = SHA256, keep_zip: bool = False
-) -> None:
+def download(folder: Path = FOLDER, pairs: int = PAIRS, sha256: str | None = SHA256, keep_zip: bool = False) -> None:
     """Fetch, check and unpack the data set into `folder`, whole or not at all; nothing if it is there.
 
     Raises UserError, naming the mend, where the server, the archive or the disk do not allow it.
@@ -170,17 +160,13 @@ def find_set(unpacked: Path, pairs: int) -> Path:
     """The folder of an unpacked archive with images/ and masks/; UserError if it is not the whole set."""
     for images in sorted(unpacked.rglob("images")):
         root = images.parent
-        ids = {path.stem for path in image_files_below(images)}
-        if len(ids) == pairs and ids == {path.stem for path in image_files_below(root / "masks")}:
+        ids = {path.stem for path in find_files(images)}
+        if len(ids) == pairs and ids == {path.stem for path in find_files(root / "masks")}:
             return root
     raise UserError(
-        f"The archive does not hold {pairs} images and as many masks of equal names: the set on Kaggle "
-        "has changed."
+        f"The archive does not hold {pairs} images and as many masks of equal names: the set on Kaggle has changed."
     )
 
 
 if __name__ == "__main__":
-    from unet.command_line import run
-
-    options = tyro.cli(DownloadOptions, description=__doc__)
-    run(lambda: download(keep_zip=options.keep_zip), uses_tensorflow=False)
+    run(DownloadOptions, __doc__, lambda options: download(keep_zip=options.keep_zip), uses_tensorflow=False)

@@ -1,8 +1,4 @@
-"""A folder of images and masks -> checked pixels in memory -> batches by tf.data.
-
-The folder holds images/ and masks/ with equal names (Kaggle's layout); sizes may differ between pairs.
-Files are images, or NIfTI volumes, of which every slice is a pair.
-"""
+"""The folder that --data names: downloaded or simulated first if necessary."""
 
 from pathlib import Path
 
@@ -12,7 +8,13 @@ from unet.errors import UserError
 
 
 def data_folder(data: str) -> Path:
-    """The folder that --data names; the default is downloaded, 'phantom' made, where it is not there yet."""
+    """The data folder that --data names.
+
+    The default data set is downloaded if it is missing, and 'phantom' is simulated.
+
+    Raises:
+        UserError: If there is no such folder, or it cannot be downloaded or written.
+    """
     if data == "phantom":
         folder = Path("data/phantom")
         try:
@@ -26,7 +28,7 @@ def data_folder(data: str) -> Path:
         download()
     if not folder.is_dir():
         raise UserError(
-            f"No data in '{folder}': put images/ and masks/ there (README, 'The real data'), "
-            "name another folder with --data, or try --data phantom."
+            f"The data folder '{folder}' does not exist: create it with images/ and masks/, name another one "
+            "with --data, or try --data phantom."
         )
     return folder

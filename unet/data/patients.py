@@ -1,4 +1,4 @@
-"""Which slices train, validate and test: whole patients, always, so that scores hold for new ones."""
+"""Whose slice is which: the patients table, the published one, or groups of slices that look alike."""
 
 import csv
 import functools
@@ -13,67 +13,65 @@ from unet.data.slices import Slices
 from unet.errors import UserError, raise_problems
 from unet.images.preprocessing import resize_into_square
 from unet.options import DataOptions
-from unet.tables import read_table
+from unet.tables import Facts, read_table
 
-PUBLISHED_PATIENTS = Path(__file__).with_name("published.csv")
-# 512 pixels of 0.49 mm (data/README.md), whatever size its images now have.
+PUBLISHED_TABLE = Path(__file__).with_name("published.csv")
+# 512 pixels of 0.49 mm (data/README.md), at any resolution.
 PUBLISHED_FIELD_OF_VIEW_MM = 512 * 0.49
-# How groups of slices that look alike are called where no patients are known.
-LIKE = "like "
-# Two slices count as near-copies from this correlation of their thumbnails on. Much lower, and chains
-# of alike slices join most patients of the real set into one group.
+# If no patients are known, each group of similar slices counts as a patient with a name that starts like this.
+GROUP_PREFIX = "like "
+# Slices are near-copies if their thumbnails have this correlation or more. At much lower values, chains of
+# similar slices join most patients of the real data set into one group.
 NEAR_COPY = 0.94
 
 
-def patient_facts(
-    slices: Slices, folder: Path, options: DataOptions
-) -> tuple[dict[str, dict[str, str]], str]:
-    """The table row of each id, with at least its patient, and where that was found.
+def patient_facts(slices: Slices, folder: Path, options: DataOptions) -> tuple[Facts, str]:
+    """What is known about each slice, at least its patient, and where that comes from.
 
-    In a table the slices of a volume have one row, of the volume.
+    Facts come from options.patients, else patients.csv in the folder, else the published table if it describes
+    these slices. Otherwise each volume, or each group of similar slices, counts as a patient. In a table, a
+    volume has one row for all its slices.
     """
     names = {pair.id: pair.name for pair in slices.pairs}
-    named = options.patients or (folder / "patients.csv")
-    if options.patients or named.exists():
-        table = read_patients(named)
+    path = options.patients or (folder / "patients.csv")
+    unknown = f"The patients in '{folder}' are unknown (no patients.csv there, no --patients): "
+    if options.patients or path.exists():
+        table = read_patients(path)
         missing = [name for name in dict.fromkeys(names.values()) if name not in table]
-        raise_problems([f"'{named}' has no row for the image '{name}': add one." for name in missing])
-        return {id: table[name] for id, name in names.items()}, f"'{named}'"
-    if slices.pairs[0].index is not None:
-        print(
-            f"No patients are known for '{folder}' (no patients.csv there, no --patients): every volume "
-            "counts as a patient."
-        )
-        return {id: {"patient": name} for id, name in names.items()}, "a patient a volume"
+        raise_problems([f"'{path}' has no row for the image '{name}': add one." for name in missing])
+        return {id: table[name] for id, name in names.items()}, f"'{path}'"
+    if slices.pairs[0].slice_index is not None:
+        print(f"{unknown}each volume counts as one patient.")
+        return {id: {"patient": name} for id, name in names.items()}, "one patient per volume"
     table = published_facts()
     if describes(table, slices):
-        return {id: table[id] for id in slices.ids}, "data/patients.csv"
+        return {id: table[id] for id in slices.ids}, "the published table"
     groups = near_copy_groups(slices.images)
-    # Named after their pixels, so that a group of one folder is never taken for one of another.
-    names = {group: f"{LIKE}{digest}" for group, digest in zip(groups, slices.digests, strict=True)}
-    facts = {id: {"patient": names[group]} for id, group in zip(slices.ids, groups, strict=True)}
+    # Named after their pixels, so that groups from two folders never have the same name.
+    names = [f"{GROUP_PREFIX}{fingerprint}" for fingerprint in slices.fingerprints]
+    patients = dict(zip(groups, names, strict=True))
+    facts = {id: {"patient": patients[group]} for id, group in zip(slices.ids, groups, strict=True)}
     print(
-        f"No patients are known for '{folder}' (no patients.csv there, no --patients): its slices "
-        f"are split as {len(names)} groups of near-copies. Slices of one patient that look different "
-        "may be on both sides of the split, so scores will be too high for new patients."
+        f"{unknown}the slices are split as {len(patients)} groups that look alike. Slices of one patient that "
+        "look different may be on both sides of the split, so the scores will be too high for new patients."
     )
-    return facts, f"{len(names)} groups of near-copies"
+    return facts, f"{len(patients)} groups of similar slices"
 
 
-def patients_known(facts: dict[str, dict[str, str]]) -> bool:
-    """Whether slices have patients, and not only groups that look alike."""
-    return not any(row["patient"].startswith(LIKE) for row in facts.values())
+def are_patients_known(facts: Facts) -> bool:
+    """Whether the slices have real patients, not just groups that look alike."""
+    return not any(row["patient"].startswith(GROUP_PREFIX) for row in facts.values())
 
 
-def intervals_over(facts: dict[str, dict[str, str]]) -> str:
-    """What an interval over "patients" is."""
-    if patients_known(facts):
+def interval_basis(facts: Facts) -> str:
+    """What intervals "over patients" are computed over, in words."""
+    if are_patients_known(facts):
         return "over patients"
-    return "over groups of slices that look alike, too narrow as patients are not known"
+    return "over groups of similar slices, too narrow because the patients are unknown"
 
 
-def read_patients(path: Path) -> dict[str, dict[str, str]]:
-    """Rows of a patients table by id; UserError where there is none or it lacks id or patient."""
+def read_patients(path: Path) -> Facts:
+    """Rows of a patients table by id; UserError if it cannot be read, is ragged, or has no id or patient."""
     try:
         rows = read_table(path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -82,51 +80,53 @@ def read_patients(path: Path) -> dict[str, dict[str, str]]:
     if not rows or not {"id", "patient"} <= rows[0].keys():
         found = f", not {', '.join(map(repr, rows[0]))}" if rows else ""
         raise UserError(
-            f"'{path}' must be a CSV, separated by commas, with columns id and patient (and tumor, split)"
-            f"{found}."
+            f"'{path}' must be a comma-separated CSV with columns id and patient (and optionally tumor and "
+            f"split){found}."
         )
-    # csv puts surplus cells under None, and None into missing ones.
+    # csv collects extra cells under None, and fills missing ones with None.
     ragged = [row["id"] for row in rows if None in row or None in row.values()]
-    raise_problems([f"'{path}' has more or fewer cells than columns at id '{id}'." for id in ragged])
+    raise_problems([f"'{path}' has more or fewer cells than columns at id '{id}': fix it." for id in ragged])
     repeated = [id for id, count in Counter(row["id"] for row in rows).items() if count > 1]
     raise_problems([f"'{path}' has several rows for id '{id}': keep one." for id in repeated])
     return {row.pop("id"): row for row in rows}
 
 
 def is_published(id: str, facts: dict[str, str]) -> bool:
-    """Whether a slice is one of the published set: the published table has the same facts of it."""
-    published = published_facts().get(id, {})
-    return "pid" in facts and facts["pid"] == published.get("pid")
+    """Whether a slice belongs to the published set: the published table has the same patient id for it."""
+    return "pid" in facts and facts["pid"] == published_facts().get(id, {}).get("pid")
 
 
 @functools.cache
-def published_facts() -> dict[str, dict[str, str]]:
-    return read_patients(PUBLISHED_PATIENTS)
+def published_facts() -> Facts:
+    """The published table: patient, tumor, split and tumor size of each slice."""
+    return read_patients(PUBLISHED_TABLE)
 
 
-def describes(table: dict[str, dict[str, str]], slices: Slices) -> bool:
-    """Whether the published table is about these slices: ids are plain numbers that any set may use,
-    so the tumors' sizes must agree as well."""
+def describes(table: Facts, slices: Slices) -> bool:
+    """Whether the published table describes these slices.
+
+    Its ids are plain numbers that any data set may use, so the tumor sizes must agree as well.
+    """
     if not all(id in table for id in slices.ids):
         return False
     known = [bool(table[id]["tumor_percent"]) for id in slices.ids]
     expected = [float(table[id]["tumor_percent"] or 0) for id in slices.ids]
-    close = same_tumor_size(slices.tumor_percent, np.array(expected))
+    close = is_same_tumor_size(slices.tumor_percent, np.array(expected))
     return any(known) and bool(np.all(close[known]))
 
 
-def same_tumor_size(percent: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Whether tumors, in percent of their images, are the same but for scaling of the masks."""
+def is_same_tumor_size(percent: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Whether tumor sizes, in percent of the image, are equal up to the effect of rescaling the mask."""
     # Scaling a mask from 512 to 256 pixels moves its border by a fraction of a pixel.
     return np.isclose(percent, expected, rtol=0.1, atol=0.05)
 
 
 def near_copy_groups(images: np.ndarray) -> np.ndarray:
-    """Group number of each slice (n,): slices that resemble each other, directly or through others."""
+    """Group number (n,) of images uint8 (n, size, size). Near-copies, also indirect ones, share a group."""
     thumbnails = np.stack([resize_into_square(image, 32) for image in images]).astype(np.float32)
     thumbnails = thumbnails.reshape(len(images), -1)
     thumbnails -= thumbnails.mean(axis=1, keepdims=True)
     thumbnails /= np.maximum(np.linalg.norm(thumbnails, axis=1, keepdims=True), 1e-6)
-    # Of unit vectors with correlation r, the squared distance is 2 - 2r.
+    # The squared distance of unit vectors with correlation r is 2 - 2r.
     radius = np.sqrt(2 - 2 * NEAR_COPY)
     return connected_components(radius_neighbors_graph(thumbnails, radius), directed=False)[1]

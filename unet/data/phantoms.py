@@ -22,7 +22,7 @@ from unet.data.anatomy import (
     SELLA_MM,
     grid_mm,
     is_symmetric,
-    outline,
+    outline_mm,
     shape_distance,
 )
 
@@ -51,9 +51,7 @@ class Phantom(NamedTuple):
     plane: str
 
 
-def write_phantoms(
-    folder: Path, patients: int = 100, slices: int = 3, size: int = 256, seed: int = 0
-) -> None:
+def write_phantoms(folder: Path, patients: int = 100, slices: int = 3, size: int = 256, seed: int = 0) -> None:
     """Write `images/<id>.png`, `masks/<id>.png` and `patients.csv`: the whole folder or nothing.
 
     Raises FileExistsError if `folder` exists.
@@ -97,11 +95,7 @@ def phantom_slice(seed: int, patient: int, slice_index: int, slices: int, size: 
     noise = TurningNoise(np.random.default_rng([seed, patient]), 0.7 * position, size)
     section = str(
         noise.rng.choice(
-            [
-                name
-                for name in SECTIONS
-                if name.startswith(plane) and (tumor != "pituitary" or name in SELLA_MM)
-            ]
+            [name for name in SECTIONS if name.startswith(plane) and (tumor != "pituitary" or name in SELLA_MM)]
         )
     )
     canvas = paint_anatomy(section, noise)
@@ -220,7 +214,7 @@ def tumor_site(section, tumor, radius, rng):
     """Centre (x, y) in mm: in the sella, against the dura (meningioma) or deep in the brain."""
     if tumor == "pituitary":
         return (SELLA_MM[section] + rng.normal(0, 1.5, 2)).tolist()
-    dura = outline(section, "cranium")
+    dura = outline_mm(section, "cranium")
     # Not along the skull base: the drawings crowd there.
     top, bottom = {"axial": (-99, 99), "axial base": (20, 70)}.get(section, (-99, -10))
     edge = rng.choice(dura[(top < dura[:, 1]) & (dura[:, 1] < bottom)])

@@ -1,8 +1,4 @@
-"""A folder of images and masks -> checked pixels in memory -> batches by tf.data.
-
-The folder holds images/ and masks/ with equal names (Kaggle's layout); sizes may differ between pairs.
-Files are images, or NIfTI volumes, of which every slice is a pair.
-"""
+"""All slices of a data folder in memory: read, checked, and scaled to the size of the network's input."""
 
 import hashlib
 import os
@@ -16,23 +12,24 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from unet.data.pairs import Pair, find_pairs, read_slice, read_truth, scaling_of
+from unet.data.pairs import Pair, find_pairs, preparation_of
 from unet.errors import ImageError, UserError, raise_problems
 from unet.images.preprocessing import to_training_mask
-from unet.options import MAX_PIXELS
+from unet.options import ReadingOptions
 
 
 @dataclass(frozen=True)
 class Slices:
-    """Checked slices at training size."""
+    """Checked slices at the network's input size."""
 
     pairs: list[Pair]
-    pixels: np.ndarray  # uint8 (slices, 2, size, size): image, mask of 0 and 1
-    digests: list[str]  # of each slice's native image and mask
-    tumor_percent: np.ndarray  # share of each native mask that is tumor, float (slices,)
+    pixels: np.ndarray  # uint8 (slices, 2, size, size): image, and mask of 0 and 1
+    fingerprints: list[str]  # of each slice's image and mask at their own size
+    tumor_percent: np.ndarray  # of each mask at its own size, float (slices,)
 
     @property
     def ids(self) -> list[str]:
+        """Id of each slice, sorted."""
         return [pair.id for pair in self.pairs]
 
     @property
@@ -45,84 +42,86 @@ class Slices:
         """uint8 (slices, size, size) of 0 and 1"""
         return self.pixels[:, 1]
 
-    @property
-    def fingerprints(self) -> dict[str, str]:
-        """The digest of each id."""
-        return dict(zip(self.ids, self.digests, strict=True))
-
     def indices(self, ids: Iterable[str]) -> np.ndarray:
-        """Where those ids stand."""
-        position = {id: index for index, id in enumerate(self.ids)}
-        return np.array([position[id] for id in ids], np.int64)
+        """Index of each of these ids, int64 (ids,)."""
+        index_of = {id: index for index, id in enumerate(self.ids)}
+        return np.array([index_of[id] for id in ids], np.int64)
 
 
-def digest(image: np.ndarray, mask: np.ndarray) -> str:
-    """Hash of a slice's pixels, whatever its files are called or compressed with."""
+def fingerprint(image: np.ndarray, mask: np.ndarray) -> str:
+    """Hash of a slice's pixels. It does not depend on file names or compression."""
     content = str(image.shape).encode() + image.tobytes() + mask.tobytes()
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def load_slices(folder: Path, size: int, memory_gib: float = 4.0, max_pixels: int = MAX_PIXELS) -> Slices:
-    """Read, check and scale every pair of a folder; UserError lists all that is wrong at once."""
-    pairs, problems = find_pairs(folder, max_pixels)
-    to_input = scaling_of(pairs)
+def load_slices(folder: Path, size: int, memory_gib: float = 4.0, reading: ReadingOptions = ReadingOptions()) -> Slices:
+    """Read, check and scale every pair in a folder.
+
+    Args:
+        folder: Data folder with images/ and masks/.
+        size: Side of the network's input in pixels.
+        memory_gib: Pixels beyond this many GiB are kept in a temporary file.
+        reading: How files are read.
+
+    Raises:
+        UserError: If anything is wrong with any file; the message lists all problems at once.
+    """
+    pairs, problems = find_pairs(folder, reading)
+    prepare = preparation_of(pairs)
     pixels = allocate((len(pairs), 2, size, size), memory_gib)
-    digests = [""] * len(pairs)
+    fingerprints = [""] * len(pairs)
     tumor_percent = np.zeros(len(pairs))
     unreadable = []
 
     def load(index: int) -> None:
         try:
-            image = read_slice(pairs[index], max_pixels)
-            mask = read_truth(pairs[index], image, max_pixels)
+            image = pairs[index].read_image()
+            mask = pairs[index].read_mask(image)
         except ImageError as error:
             unreadable.append(str(error))
             return
-        pixels[index] = to_input(image, size), to_training_mask(mask, size)
-        digests[index] = digest(image, mask)
+        pixels[index] = prepare(image, size), to_training_mask(mask, size)
+        fingerprints[index] = fingerprint(image, mask)
         tumor_percent[index] = 100 * mask.mean()
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        work = threads.map(load, range(len(pairs)))
-        list(tqdm(work, "Reading slices", len(pairs), disable=None, leave=False))
-    # Of a volume every slice tells the same.
-    raise_problems(problems + sorted(set(unreadable)) + copies(pairs, digests))
-    return Slices(pairs, pixels, digests, tumor_percent)
+        loaded = threads.map(load, range(len(pairs)))
+        list(tqdm(loaded, "Reading slices", len(pairs), disable=None, leave=False))
+    # A set: every slice of an unreadable volume reports the same problem.
+    raise_problems(problems + sorted(set(unreadable)) + find_copies(pairs, fingerprints))
+    return Slices(pairs, pixels, fingerprints, tumor_percent)
 
 
 def allocate(shape: tuple[int, ...], memory_gib: float) -> np.ndarray:
-    """An uint8 array: in memory, or past that size in a file that vanishes with the process.
-
-    UserError where there is no room for the file.
-    """
+    """A uint8 array in memory, or beyond that size in a temporary file; UserError if the disk has no room."""
     needed = int(np.prod(shape, dtype=np.int64))
     if needed <= memory_gib * 2**30:
         return np.zeros(shape, np.uint8)
     free = shutil.disk_usage(".").free
     if free < needed:
         raise UserError(
-            f"The slices take {needed / 2**30:.1f} GiB, more than --memory-gib {memory_gib:g}, and the disk "
-            f"of this folder has {free / 2**30:.1f} free: free some space, or raise --memory-gib."
+            f"The slices need {needed / 2**30:.1f} GiB, more than --memory-gib {memory_gib:g}, and the disk of "
+            f"the current folder has only {free / 2**30:.1f} GiB free: free some space or raise --memory-gib."
         )
     try:
         file = tempfile.TemporaryFile(dir=".")
     except OSError as error:
         raise UserError(
-            f"Cannot write to this folder, '{Path.cwd()}': {error.strerror}. Work in another, or raise "
-            "--memory-gib."
+            f"Cannot write to the current folder '{Path.cwd()}': {error.strerror}. Run from another folder or "
+            "raise --memory-gib."
         ) from error
     return np.memmap(file, np.uint8, "w+", shape=shape)
 
 
-def copies(pairs: list[Pair], digests: list[str]) -> list[str]:
-    """A problem for each image or volume that is another one's exact copy."""
+def find_copies(pairs: list[Pair], fingerprints: list[str]) -> list[str]:
+    """One message for each image or volume that is an exact copy of another one."""
     content: dict[Path, list[str]] = {}
-    for pair, digest in zip(pairs, digests, strict=True):
-        content.setdefault(pair.image, []).append(digest)
+    for pair, fingerprint in zip(pairs, fingerprints, strict=True):
+        content.setdefault(pair.image_path, []).append(fingerprint)
     first: dict[tuple[str, ...], Path] = {}
     problems = []
-    for path, all_digests in content.items():
-        original = first.setdefault(tuple(all_digests), path)
-        if all(all_digests) and original is not path:
-            problems.append(f"'{path}' is a copy of '{original}': delete one.")
+    for path, all_fingerprints in content.items():
+        original = first.setdefault(tuple(all_fingerprints), path)
+        if all(all_fingerprints) and original is not path:
+            problems.append(f"'{path}' is an exact copy of '{original}': delete one of them.")
     return problems

@@ -1,4 +1,4 @@
-"""Which slices train, validate and test: whole patients, always, so that scores hold for new ones."""
+"""Which slices train, validate and test. A patient is always in one split, so that scores hold for new ones."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -11,95 +11,97 @@ from unet.data.patients import patient_facts
 from unet.data.slices import Slices
 from unet.errors import UserError, raise_problems
 from unet.options import DataOptions
+from unet.tables import Facts
 
 SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class Split:
-    """Which ids train, validate and test, whose they are, and how that was decided."""
+    """The ids of each split, the facts about each slice, and how the split was made."""
 
-    train: list[str]
-    val: list[str]
-    test: list[str]
-    facts: dict[str, dict[str, str]]  # of each id: patient and, where known, tumor, plane ...
+    ids: dict[str, list[str]]  # of train, val and test
+    facts: Facts
     source: str  # a sentence for the user
 
 
 def split_slices(slices: Slices, folder: Path, options: DataOptions) -> Split:
-    """Divide slices so that no patient is in two parts.
+    """Split slices by patient.
 
-    The table's own split is taken where it has one; else seven stratified folds of patients make
-    test, validation and (five of them) training. --fold redraws validation among all but test.
+    The column `split` of the patients table decides, if it has one. Otherwise the patients are divided into
+    seven stratified folds: one tests, one validates, five train. --fold validates on one of five folds over all
+    patients but the test patients.
+
+    Raises:
+        UserError: If the table is inconsistent, there are too few patients, or no slices to train or validate.
     """
     facts, origin = patient_facts(slices, folder, options)
-    unplaced = [id for id, row in facts.items() if not row.get("split")]
-    if unplaced and len(unplaced) < len(facts):
+    without_split = [id for id, row in facts.items() if not row.get("split")]
+    if without_split and len(without_split) < len(facts):
         raise UserError(
-            f"{origin} names the split of some slices but not of {len(unplaced)} ('{unplaced[0]}', "
-            "...): fill the column split, or drop it."
+            f"{origin} gives the split of some slices but not of {len(without_split)} others "
+            f"('{without_split[0]}', ...): complete the column split or remove it."
         )
-    if not unplaced:
-        part_of = {id: row["split"] for id, row in facts.items()}
-        source = f"Split by patient as {origin} says"
-    else:
+    if without_split:
         folds = stratified_folds(slices.ids, facts, 7)
-        part_of = dict.fromkeys(slices.ids, "train")
-        part_of |= dict.fromkeys(folds[0], "test") | dict.fromkeys(folds[1], "val")
+        split_of = dict.fromkeys(slices.ids, "train")
+        split_of |= dict.fromkeys(folds[0], "test") | dict.fromkeys(folds[1], "val")
         source = f"Split by patient ({origin}) into seven folds: five train, one val, one test"
-    check_names(part_of, origin)
+    else:
+        split_of = {id: row["split"] for id, row in facts.items()}
+        source = f"Split by patient according to {origin}"
+    check_split_names(split_of, origin)
     if options.fold is not None:
-        pool = [id for id in slices.ids if part_of[id] != "test"]
+        pool = [id for id in slices.ids if split_of[id] != "test"]
         validation = set(stratified_folds(pool, facts, 5)[options.fold])
-        part_of |= {id: "val" if id in validation else "train" for id in pool}
-        source += f"; fold {options.fold} of 5 over train and val validates"
-    check_patients(part_of, facts, origin)
-    parts = {name: [id for id in slices.ids if part_of[id] == name] for name in SPLITS}
-    for name in ("train", "val"):
-        if not parts[name]:
-            raise UserError(f"No slices to {name}: {source}. Give more patients or another --patients.")
-    counts = ", ".join(f"{name} {describe_part(ids, facts)}" for name, ids in parts.items())
-    return Split(**parts, facts=facts, source=f"{source}: {counts}.")
+        split_of |= {id: "val" if id in validation else "train" for id in pool}
+        source += f"; validating on fold {options.fold} of 5 over train and val"
+    check_one_split_per_patient(split_of, facts, origin)
+    ids = {name: [id for id in slices.ids if split_of[id] == name] for name in SPLITS}
+    for name, purpose in (("train", "train on"), ("val", "validate on")):
+        if not ids[name]:
+            raise UserError(
+                f"There are no slices to {purpose}. {source}: add patients or give another table with --patients."
+            )
+    counts = ", ".join(f"{name} {count_patients(ids[name], facts)}" for name in SPLITS)
+    return Split(ids, facts, f"{source}: {counts}.")
 
 
-def describe_part(ids: list[str], facts: dict[str, dict[str, str]]) -> str:
-    patients = len({facts[id]["patient"] for id in ids})
-    return f"{patients} patients / {len(ids)} slices"
+def count_patients(ids: list[str], facts: Facts) -> str:
+    """The number of patients and slices, in words."""
+    return f"{len({facts[id]['patient'] for id in ids})} patients / {len(ids)} slices"
 
 
-def stratified_folds(ids: list[str], facts: dict[str, dict[str, str]], folds: int) -> list[list[str]]:
-    """Ids in `folds` parts of whole patients, always the same; tumor types are spread evenly, if not rare."""
+def stratified_folds(ids: list[str], facts: Facts, folds: int) -> list[list[str]]:
+    """Ids in folds of whole patients, always the same. Tumor types that are not rare are spread evenly."""
     patients = [facts[id]["patient"] for id in ids]
     tumors = [facts[id].get("tumor", "") for id in ids]
-    folds_possible = len(set(patients))
-    if folds_possible < folds:
+    if len(set(patients)) < folds:
         raise UserError(
-            f"{folds_possible} patients cannot make {folds} folds: give more patients, or name the "
-            "split of each in the column split of --patients."
+            f"{len(set(patients))} patients are too few for {folds} folds: add patients, or give the split of "
+            "each one in the column split of --patients."
         )
     if max(Counter(tumors).values()) < folds:
-        tumors = [""] * len(ids)  # scikit-learn refuses such
+        tumors = [""] * len(ids)  # scikit-learn refuses types rarer than the number of folds
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
-    return [
-        [ids[index] for index in held_out]
-        for _, held_out in splitter.split(np.zeros(len(ids)), tumors, patients)
-    ]
+    return [[ids[index] for index in held_out] for _, held_out in splitter.split(np.zeros(len(ids)), tumors, patients)]
 
 
-def check_names(part_of: dict[str, str], origin: str) -> None:
-    """UserError for an unknown part."""
-    unknown = sorted(set(part_of.values()) - set(SPLITS))
-    raise_problems([f"{origin} has the split '{name}': use train, val and test." for name in unknown])
+def check_split_names(split_of: dict[str, str], origin: str) -> None:
+    """UserError for a split that is not one of SPLITS."""
+    unknown = sorted(set(split_of.values()) - set(SPLITS))
+    raise_problems([f"{origin} has the unknown split '{name}': use train, val or test." for name in unknown])
 
 
-def check_patients(part_of: dict[str, str], facts: dict[str, dict[str, str]], origin: str) -> None:
-    """UserError for each patient in more than one part."""
-    problems = []
-    parts_of_patient: dict[str, set[str]] = {}
-    for id, part in part_of.items():
-        parts_of_patient.setdefault(facts[id]["patient"], set()).add(part)
-    for patient, parts in parts_of_patient.items():
-        if len(parts) > 1:
-            both = " and ".join(sorted(parts))
-            problems.append(f"{origin} has patient '{patient}' in {both}: a patient is in one part.")
-    raise_problems(problems)
+def check_one_split_per_patient(split_of: dict[str, str], facts: Facts, origin: str) -> None:
+    """UserError that lists each patient in more than one split."""
+    splits_of_patient: dict[str, set[str]] = {}
+    for id, split in split_of.items():
+        splits_of_patient.setdefault(facts[id]["patient"], set()).add(split)
+    raise_problems(
+        [
+            f"{origin} has patient '{patient}' in {' and '.join(sorted(splits))}: use one split per patient."
+            for patient, splits in splits_of_patient.items()
+            if len(splits) > 1
+        ]
+    )

@@ -1,41 +1,61 @@
-"""Is run B better than run A? Both outline the same slices; the difference counts slice by slice."""
+"""Is run B better than run A? Both outline the same slices, and the difference is taken slice by slice."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from unet.data.pairs import read_slice, read_truth, scaling_of
-from unet.data.patients import intervals_over
+from unet.data.pairs import preparation_of
+from unet.data.patients import interval_basis
 from unet.errors import UserError
-from unet.evaluation import intervals
-from unet.evaluation.evaluate import one_a_patient, results_in
-from unet.evaluation.report import MOST_TILES
-from unet.evaluation.scoring import score_slices
-from unet.evaluation.selection import Selection, check_unchanged, say_what_was_trained_on, select
+from unet.evaluation.evaluate import different_patients_first
+from unet.evaluation.intervals import interval_over_patients, interval_text
+from unet.evaluation.report import HOW_TO_BROWSE, MOST_TILES
+from unet.evaluation.scoring import check_unchanged, score_slices, warn_about_known_patients
+from unet.evaluation.selection import Selection, results_in, select
 from unet.evaluation.summary import all_and_by_tumor
 from unet.files import write_json, write_whole
 from unet.machine import installed_versions, machine_description
 from unet.network.predictor import Predictor
 from unet.network.saved_run import SavedRun
 from unet.options import EvaluationOptions
-from unet.pictures import evaluation_plots, page
-from unet.pictures.page import Report, Sort, Tile
+from unet.pictures import evaluation_plots
+from unet.pictures.page import Report, Sort, Tile, render
+from unet.pictures.table import Table
 from unet.tables import write_table
 
-# Dice that differ by less count as equal.
+# Dice scores that differ by less count as equal.
 EQUAL = 0.005
-CHANGED_SHOWN = 5
-# Patients: of fewer, all may be better by chance (sign test: 2 x 0.5^6 < 0.05 < 2 x 0.5^5).
-FEWEST = 6
+CHANGES_SHOWN = 5
+# With fewer patients, all of them may be better by chance (sign test: 2 x 0.5^6 < 0.05 < 2 x 0.5^5).
+FEWEST_PATIENTS = 6
 
 
 def compare(options: EvaluationOptions) -> Path:
-    """Score two runs on the first one's slices; returns the folder with tables, plots and the answer."""
+    """Compare two runs on the slices of the first one.
+
+    Args:
+        options: The two runs, and which slices.
+
+    Returns:
+        The folder with the report, comparison.json, per_slice.csv and the plots.
+
+    Raises:
+        UserError: If there are not two runs, the slices cannot be used, or the second run was trained on some of the
+            patients.
+
+    Example:
+        >>> folder = compare(EvaluationOptions(runs=(Path("runs/small"), Path("runs/small"))))  # doctest: +ELLIPSIS
+        A: ...
+        >>> (folder / "comparison.json").exists()
+        True
+    """
+    if len(options.runs) != 2:
+        raise UserError(f"Name one run to score or two to compare, not {len(options.runs)}.")
     runs = [SavedRun.open(folder) for folder in options.runs]
     selection = select(runs[0], options)
-    check_new_for(runs[1], selection)
-    names = names_of(options.runs)
+    check_untrained(runs[1], selection)
+    names = short_names(options.runs)
     home = runs[0].folder / f"compared-with-{Path(names[1]).name}-on-{selection.title}"
     output = options.output or home
     with results_in(output, "comparison.json", selection):
@@ -44,21 +64,18 @@ def compare(options: EvaluationOptions) -> Path:
 
 
 def compare_and_write(
-    runs: list[SavedRun],
-    selection: Selection,
-    options: EvaluationOptions,
-    names: tuple[str, str],
-    output: Path,
+    runs: list[SavedRun], selection: Selection, options: EvaluationOptions, names: tuple[str, str], output: Path
 ) -> None:
+    """Score both runs, and write all results."""
     predictors = [Predictor(run, mirror=options.mirror) for run in runs]
-    scores = [score_slices(predictor, selection, with_tiles=True) for predictor in predictors]
+    scores = [score_slices(predictor, selection) for predictor in predictors]
     check_unchanged(runs[0], selection, scores[0])
     for run in runs:
-        say_what_was_trained_on(run, selection, scores[0])
+        warn_about_known_patients(run, selection, scores[0])
 
-    rows = [paired(one.row, other.row) for one, other in zip(*scores, strict=True)]
-    groups = {name: summarise_pairs(group) for name, group in all_and_by_tumor(rows).items()}
-    answer = answer_of(groups["all"], *names, intervals_over(selection.facts))
+    rows = [pair_rows(a.row, b.row) for a, b in zip(*scores, strict=True)]
+    groups = {name: summarize_differences(group) for name, group in all_and_by_tumor(rows).items()}
+    answer = answer_in_words(groups["all"], *names, interval_basis(selection.facts))
     write_table(output / "per_slice.csv", rows)
     about = {
         "a": str(options.runs[0]),
@@ -69,40 +86,42 @@ def compare_and_write(
         "versions": installed_versions(),
     }
     write_json(output / "comparison.json", about | {"answer": answer, "groups": groups})
-    svg = evaluation_plots.comparison(rows, groups, names, output / "comparison.png")
+    svg = evaluation_plots.draw_comparison(rows, groups, names, output / "comparison.png")
     draw_changes(predictors, selection, rows, names, output / "changes.png")
-    tiles = [tile_of(row, one.tile, other.tile) for row, one, other in zip(rows, *scores, strict=True)]
-    write_report(groups, answer, names, svg, tiles, about, output)
-    print(f"{table_of(groups, *names)}\n{answer}\nLook at {output}/report.html.")
+    table = difference_table(groups)
+    tiles = [describe_tile(row, a.tile, b.tile) for row, a, b in zip(rows, *scores, strict=True)]
+    report = comparison_report(table, answer, names, svg, tiles)
+    write_whole(output / "report.html", render(replace(report, about=about)))
+    print(f"A: {names[0]}\nB: {names[1]}\n{table.as_text()}\n{answer}\nLook at {output}/report.html.")
 
 
-def names_of(folders: tuple[Path, Path]) -> tuple[str, str]:
-    """Short names of two runs: their folders', or the whole paths where those are equal."""
+def short_names(folders: tuple[Path, Path]) -> tuple[str, str]:
+    """Names of two runs: their folders' names, or the whole paths if those are equal."""
     short = tuple(folder.resolve().name for folder in folders)
     return short if len(set(short)) == 2 else tuple(str(folder) for folder in folders)
 
 
-def check_new_for(run: SavedRun, selection: Selection) -> None:
-    """UserError where a run was trained on patients that it would be compared on."""
-    trained_on = {run.config.facts[id]["patient"] for id in run.config.split["train"]}
-    shared = {selection.facts[pair.id]["patient"] for pair in selection.pairs} & trained_on
+def check_untrained(run: SavedRun, selection: Selection) -> None:
+    """UserError if a run was trained on patients that it would be compared on."""
+    patients = {selection.facts[pair.id]["patient"] for pair in selection.pairs}
+    shared = patients & run.slices.patients("train")
     if shared:
         raise UserError(
-            f"'{run.folder}' was trained on {len(shared)} of the patients to compare on ('{min(shared)}'): "
-            "compare runs of one split, or on other slices with --data."
+            f"'{run.folder}' was trained on {len(shared)} of the patients to compare on ('{min(shared)}'): compare "
+            "runs with the same split, or on other slices with --data."
         )
 
 
-def paired(row_a: dict, row_b: dict) -> dict[str, object]:
+def pair_rows(row_a: dict, row_b: dict) -> dict[str, object]:
     """A row of per_slice.csv."""
-    kept = ("id", "patient", "tumor", "truth_pixels")
-    about = {name: row_a[name] for name in kept if name in row_a}
+    shared = ("id", "patient", "tumor", "truth_pixels")
+    about = {name: row_a[name] for name in shared if name in row_a}
     dice = {"dice_a": row_a["dice"], "dice_b": row_b["dice"]}
     return about | dice | {"difference": row_b["dice"] - row_a["dice"]}
 
 
-def summarise_pairs(rows: list[dict]) -> dict[str, object]:
-    """Mean difference B - A with its 95 % interval over patients, and on how many slices each is better."""
+def summarize_differences(rows: list[dict]) -> dict[str, object]:
+    """Mean difference B - A with its 95 % interval over patients, and on how many slices each run is better."""
     difference = np.array([row["difference"] for row in rows])
     patients = np.array([row["patient"] for row in rows])
     return {
@@ -111,40 +130,37 @@ def summarise_pairs(rows: list[dict]) -> dict[str, object]:
         "dice_a": float(np.mean([row["dice_a"] for row in rows])),
         "dice_b": float(np.mean([row["dice_b"] for row in rows])),
         "difference": float(difference.mean()),
-        "interval": intervals.interval_over_patients(difference, patients),
+        "interval": interval_over_patients(difference, patients),
         "a_better": int((difference < -EQUAL).sum()),
         "b_better": int((difference > EQUAL).sum()),
     }
 
 
-def answer_of(group: dict, a: str, b: str, over: str = "over patients") -> str:
-    """The plain sentence that answers; `over` says what an interval is over."""
-    if group["patients"] < FEWEST:
+def answer_in_words(group: dict, a: str, b: str, basis: str = "over patients") -> str:
+    """The answer in a sentence. `basis` says what the interval is computed over."""
+    if group["patients"] < FEWEST_PATIENTS:
         return (
-            f"No difference can be told from fewer than {FEWEST} patients, and here are {group['patients']}: "
-            "compare on more."
+            f"Too few patients to tell: {group['patients']}, but at least {FEWEST_PATIENTS} are needed. Compare on "
+            "more."
         )
     low, high = group["interval"]
-    told = (
-        f"(95 % interval {over}, {group['patients']}, of these two trainings: "
-        f"{intervals.interval_text(group['interval'], sign='+')})"
+    difference = (
+        f"the mean Dice of {b} minus that of {a} is {group['difference']:+.3f} (95 % interval {basis}, "
+        f"{group['patients']} of them, for these two trainings: {interval_text(group['interval'], sign='+')})"
     )
     if low <= 0 <= high:
-        return (
-            f"No difference can be told: the mean Dice of {b} minus that of {a} is "
-            f"{group['difference']:+.3f} {told}, and the interval includes 0."
-        )
+        return f"No clear difference: {difference}, and the interval includes 0."
     better, worse = (b, a) if low > 0 else (a, b)
-    return (
-        f"{better} is better than {worse}: the mean Dice of {b} minus that of {a} is "
-        f"{group['difference']:+.3f} {told}."
-    )
+    return f"{better} is better than {worse}: {difference}."
 
 
-def cells_of(groups: dict[str, dict]) -> list[list[str]]:
-    """The summary as a table; its first row has the headings."""
-    rows = [["", "slices", "patients", "Dice of A", "of B", "difference (95 % interval)", "A, B better"]]
+def difference_table(groups: dict[str, dict]) -> Table:
+    """The summary as a table."""
+    rows = [
+        ["tumor", "slices", "patients", "Dice of A", "Dice of B", "difference (95 % interval)", "A better", "B better"]
+    ]
     for name, group in groups.items():
+        interval = interval_text(group["interval"], sign="+")
         rows.append(
             [
                 name,
@@ -152,58 +168,41 @@ def cells_of(groups: dict[str, dict]) -> list[list[str]]:
                 f"{group['patients']}",
                 f"{group['dice_a']:.3f}",
                 f"{group['dice_b']:.3f}",
-                f"{group['difference']:+.3f} ({intervals.interval_text(group['interval'], sign='+')})",
-                f"{group['a_better']}, {group['b_better']}",
+                f"{group['difference']:+.3f} ({interval})",
+                f"{group['a_better']}",
+                f"{group['b_better']}",
             ]
         )
-    return rows
+    return Table("Mean Dice over slices", rows)
 
 
-def table_of(groups: dict[str, dict], a: str, b: str) -> str:
-    """The summary for the terminal."""
-    widths = (12, 8, 10, 11, 8, 36, 16)
-    lines = [
-        "".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
-        for row in cells_of(groups)
-    ]
-    return "\n".join([f"A: {a}", f"B: {b}", *lines])
-
-
-def tile_of(row: dict, one: Tile, other: Tile) -> Tile:
-    """A slice with the outlines of truth, A and B."""
-    kind = row.get("tumor") or ""
+def describe_tile(row: dict, tile_a: Tile, tile_b: Tile) -> Tile:
+    """A slice with the outlines of the truth, A and B, and its row of per_slice.csv."""
+    tumor = row.get("tumor") or ""
     better = "A better" if row["difference"] < -EQUAL else "B better"
-    about = {name: f"{v:.3f}" if isinstance(v, float) else v for name, v in row.items()}
+    facts = {name: f"{value:.3f}" if isinstance(value, float) else value for name, value in row.items()}
     return replace(
-        other,
-        label=f"{other.label} {kind} {row['difference']:+.2f}",
-        groups=[name for name in (kind, better if abs(row["difference"]) > EQUAL else "equal") if name],
+        tile_b,
+        label=f"{tile_b.label} {tumor} {row['difference']:+.2f}",
+        groups=[name for name in (tumor, better if abs(row["difference"]) > EQUAL else "equal") if name],
         sort={"difference": row["difference"], "change": abs(row["difference"])},
-        about={name.replace("_", " "): value for name, value in about.items()},
-        other=one.prediction,
+        about={name.replace("_", " "): value for name, value in facts.items()},
+        other=tile_a.prediction,
     )
 
 
-def write_report(
-    groups: dict[str, dict],
-    answer: str,
-    names: tuple,
-    svg: str,
-    tiles: list[Tile],
-    about: dict[str, object],
-    output: Path,
-) -> None:
+def comparison_report(table: Table, answer: str, names: tuple[str, str], svg: str, tiles: list[Tile]) -> Report:
     """report.html: the answer, and the slices that changed most."""
     shown = sorted(tiles, key=lambda tile: -tile.sort["change"])[:MOST_TILES]
-    few = "All slices" if len(shown) == len(tiles) else f"The {MOST_TILES} that changed most"
-    content = Report(
+    which = "All slices" if len(shown) == len(tiles) else f"The {MOST_TILES} slices that changed most"
+    return Report(
         title=f"Is {names[1]} better than {names[0]}?",
         lead=[answer, f"A is {names[0]}, B is {names[1]}."],
         cards=[],
-        tables=[("Mean Dice over slices", cells_of(groups))],
-        plots=[("Dice of both, and mean differences", svg)],
+        tables=[table],
+        plots=[("Dice of both runs, and mean differences", svg)],
         tiles_title="What changed",
-        tiles_lead=f"{few}. Press one to enlarge it; the arrow keys go on from there.",
+        tiles_lead=f"{which}. {HOW_TO_BROWSE}",
         tiles=shown,
         sorts=[
             Sort("change, largest first", "change", -1),
@@ -211,25 +210,24 @@ def write_report(
             Sort("A better first", "difference"),
         ],
         outlines={"truth": "truth", "other": f"A: {names[0]}", "prediction": f"B: {names[1]}"},
-        about=about,
     )
-    write_whole(output / "report.html", page.page(content))
 
 
 def draw_changes(
-    predictors: list[Predictor], selection: Selection, rows: list[dict], names: tuple, path: Path
+    predictors: list[Predictor], selection: Selection, rows: list[dict], names: tuple[str, str], path: Path
 ) -> None:
-    """The slices that changed most, each way, each of another patient where possible."""
+    """Draw the slices that changed most in either direction, from different patients if possible."""
+
+    def tile(index: int) -> tuple:
+        pair, row = selection.pairs[index], rows[index]
+        image, prepare = pair.read_image(), preparation_of([pair])
+        masks = [predictor.rule.mask(predictor([image], prepare)[0]) for predictor in predictors]
+        caption = f"{pair.id} {row.get('tumor', '')}\nDice {row['dice_a']:.2f}, {row['dice_b']:.2f}"
+        return image, pair.read_mask(image), *masks, caption
+
     ranking = sorted(range(len(rows)), key=lambda index: rows[index]["difference"])
-    tiles = {}
-    for name, order in ((f"{names[1]} better", ranking[::-1]), (f"{names[0]} better", ranking)):
-        tiles[name] = []
-        for index in one_a_patient(order, rows)[:CHANGED_SHOWN]:
-            pair, row = selection.pairs[index], rows[index]
-            image = read_slice(pair, selection.max_pixels)
-            scaling = scaling_of([pair])
-            masks = [predictor.mask(predictor([image], scaling)[0]) for predictor in predictors]
-            caption = f"{pair.id} {row.get('tumor', '')}\nDice {row['dice_a']:.2f}, {row['dice_b']:.2f}"
-            truth = read_truth(pair, image, selection.max_pixels)
-            tiles[name].append((image, truth, *masks, caption))
-    evaluation_plots.changes(tiles, names, path)
+    tiles = {
+        name: [tile(index) for index in different_patients_first(order, rows)[:CHANGES_SHOWN]]
+        for name, order in ((f"{names[1]} better", ranking[::-1]), (f"{names[0]} better", ranking))
+    }
+    evaluation_plots.draw_changes(tiles, names, path)

@@ -1,20 +1,20 @@
-"""Score a run on slices with known masks: a table a slice, a summary with intervals, plots."""
+"""Score a run on slices with known masks: a table with one row per slice, a summary with intervals, and plots."""
 
-import contextlib
-import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
-from unet.data.pairs import read_slice, read_truth, scaling_of
-from unet.errors import UserError
+from unet.data.pairs import preparation_of
 from unet.evaluation import report
 from unet.evaluation.calibration import precision_recall, reliability
-from unet.evaluation.scoring import expect_dice, score_slices
-from unet.evaluation.selection import Selection, check_unchanged, say_what_was_trained_on, select
-from unet.evaluation.summary import describe, summarise
-from unet.files import only_process_in, write_json
+from unet.evaluation.scoring import (
+    SliceScore,
+    add_expected_dice,
+    check_unchanged,
+    score_slices,
+    warn_about_known_patients,
+)
+from unet.evaluation.selection import Selection, results_in, select
+from unet.evaluation.summary import describe, sum_histograms, summarize
+from unet.files import write_json
 from unet.network.outlining import THRESHOLDS
 from unet.network.predictor import Predictor
 from unet.network.saved_run import SavedRun
@@ -24,7 +24,24 @@ from unet.tables import write_table
 
 
 def evaluate(options: EvaluationOptions) -> Path:
-    """Score and draw; returns the folder with per_slice.csv, summary.json and the plots."""
+    """Score a run, and draw its plots and report.
+
+    Args:
+        options: Which run, and which slices.
+
+    Returns:
+        The folder with report.html, per_slice.csv, summary.json and the plots.
+
+    Raises:
+        UserError: If the run or the slices cannot be used, or the folder holds other results.
+
+    Example:
+        >>> from unet.options import EvaluationOptions
+        >>> folder = evaluate(EvaluationOptions(runs=(Path("runs/small"),)))  # doctest: +ELLIPSIS
+        slices ...
+        >>> sorted(path.name for path in folder.glob("*.csv"))
+        ['per_slice.csv']
+    """
     (folder,) = options.runs or (None,)
     run = SavedRun.open(folder)
     selection = select(run, options)
@@ -36,99 +53,76 @@ def evaluate(options: EvaluationOptions) -> Path:
 
 
 def score_and_write(run: SavedRun, selection: Selection, options: EvaluationOptions, output: Path) -> None:
+    """Score all slices of a selection, and write all results."""
     predictor = Predictor(run, mirror=options.mirror)
-    scores = score_slices(predictor, selection, with_tiles=True)
+    scores = score_slices(predictor, selection)
     check_unchanged(run, selection, scores)
-    say_what_was_trained_on(run, selection, scores)
+    warn_about_known_patients(run, selection, scores)
     rows = [score.row for score in scores]
-    expect_dice(predictor, selection, rows)
-    histogram = np.sum([score.histogram for score in scores], axis=0)
-    summary = summarise(
-        run, selection, rows, np.mean([s.dice_by_threshold for s in scores], axis=0), histogram
-    )
-    summary["mirror"] = options.mirror
+    add_expected_dice(predictor, selection, rows)
+    summary = summarize(run, selection, rows, scores) | {"mirror": options.mirror}
     write_table(output / "per_slice.csv", rows)
     write_json(output / "summary.json", summary)
-    drawn = draw(predictor, selection, rows, summary, histogram, output)
-    report.write(run, summary, rows, [score.tile for score in scores], drawn, output)
-    print(describe(summary, output))
+    plots = draw_plots(predictor, scores, summary, output)
+    draw_gallery(predictor, selection, rows, output / "gallery.png")
+    tiles = [score.tile for score in scores]
+    report.write_report(run, summary, rows, tiles, plots, output / "report.html")
+    print(f"{describe(summary)}\nLook at {output}/report.html.")
 
 
-@contextlib.contextmanager
-def results_in(output: Path, summary: str, selection: Selection) -> Iterator[None]:
-    """A context in which results for some slices may be written to a folder.
-
-    UserError where no file can be written there, or where its summary (JSON) is of other slices.
-    """
-    with only_process_in(output):
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # none yet, or damaged
-            before = json.loads((output / summary).read_text())
-            for name, value in selection.identity.items():
-                if before.get(name, value) != value:
-                    raise UserError(
-                        f"'{output}' holds results of other {name} ({before[name]}): choose another --output."
-                    )
-        yield
-
-
-def draw(
-    predictor: Predictor,
-    selection: Selection,
-    rows: list[dict],
-    summary: dict,
-    histogram: np.ndarray,
-    output: Path,
-) -> list[tuple[str, str]]:
-    """All plots of an evaluation; returns those of the report: what each shows, and SVG."""
-    drawn = {
-        "Dice of all slices": evaluation_plots.dice_distribution(rows, output / "dice_distribution.png"),
-        "Dice by tumor type": evaluation_plots.dice_by_type(
-            rows, summary["scores"], output / "dice_by_type.png"
+def draw_plots(predictor: Predictor, scores: list[SliceScore], summary: dict, output: Path) -> list[tuple[str, str]]:
+    """Draw all plots; returns what each one shows, and its SVG for the report."""
+    rows, histogram = [score.row for score in scores], sum_histograms(scores)
+    dice_curve, threshold = list(summary["dice_by_threshold"].values()), predictor.rule.threshold
+    plots = {
+        "Dice of all slices": evaluation_plots.draw_dice_histogram(rows, output / "dice_distribution.png"),
+        "Dice by tumor type": evaluation_plots.draw_dice_by_type(rows, summary["scores"], output / "dice_by_type.png"),
+        "Dice by tumor size": evaluation_plots.draw_dice_by_size(rows, output / "dice_by_size.png"),
+        "Dice by threshold": evaluation_plots.draw_dice_by_threshold(
+            THRESHOLDS, dice_curve, threshold, output / "threshold_curve.png"
         ),
-        "Dice by tumor size": evaluation_plots.dice_by_size(rows, output / "dice_by_size.png"),
-        "Dice by threshold": evaluation_plots.threshold_curve(
-            THRESHOLDS, list(summary["dice_by_threshold"].values()), predictor.threshold,
-            output / "threshold_curve.png",
-        ),
-    }  # fmt: skip
+    }
     if summary["expected_dice"]:
-        drawn["Expected and true Dice"] = evaluation_plots.expected_dice(
+        plots["Expected and true Dice"] = evaluation_plots.draw_expected_dice(
             rows, summary["expected_dice"], output / "expected_dice.png"
         )
-    drawn["Calibration, precision and recall"] = evaluation_plots.calibration(
-        reliability(histogram), summary["expected_calibration_error"], precision_recall(histogram),
-        predictor.threshold, output / "calibration.png",
-    )  # fmt: skip
-    gallery = {
-        name: [gallery_tile(predictor, selection, i, rows[i]) for i in indices]
-        for name, indices in gallery_choice(rows).items()
-    }
-    evaluation_plots.gallery(gallery, predictor.threshold, output / "gallery.png")
-    return list(drawn.items())
+    plots["Calibration, precision and recall"] = evaluation_plots.draw_calibration(
+        reliability(histogram),
+        summary["expected_calibration_error"],
+        precision_recall(histogram),
+        threshold,
+        output / "calibration.png",
+    )
+    return list(plots.items())
 
 
-def gallery_choice(rows: list[dict], count: int = 4) -> dict[str, list[int]]:
-    """Indices of the best, middle and worst slices by Dice, each of another patient where possible."""
+def draw_gallery(predictor: Predictor, selection: Selection, rows: list[dict], path: Path) -> None:
+    """Draw the best, median and worst slices, which are predicted again, as they are few."""
+
+    def tile(index: int) -> tuple:
+        pair, row = selection.pairs[index], rows[index]
+        image = pair.read_image()
+        (probability,) = predictor([image], preparation_of([pair]))
+        caption = f"{pair.id} {row.get('tumor', '')}\nDice {row['dice']:.3f}"
+        return image, pair.read_mask(image), predictor.visible_probability(probability), caption
+
+    tiles = {name: [tile(index) for index in indices] for name, indices in choose_gallery(rows).items()}
+    evaluation_plots.draw_gallery(tiles, predictor.rule.threshold, path)
+
+
+def choose_gallery(rows: list[dict], count: int = 4) -> dict[str, list[int]]:
+    """Indices of the best, median and worst slices by Dice, from different patients if possible."""
     ranking = sorted(range(len(rows)), key=lambda index: rows[index]["dice"])
     middle = len(ranking) // 2
     places = sorted(range(len(ranking)), key=lambda place: abs(place - middle))
     outwards = [ranking[place] for place in places]
     return {
-        name: one_a_patient(order, rows)[:count]
+        name: different_patients_first(order, rows)[:count]
         for name, order in (("best", ranking[::-1]), ("median", outwards), ("worst", ranking))
     }
 
 
-def one_a_patient(order: list[int], rows: list[dict]) -> list[int]:
-    """The same indices, those of patients that have come before moved to the end."""
+def different_patients_first(order: list[int], rows: list[dict]) -> list[int]:
+    """The same indices, with further slices of the same patients moved to the end."""
     first = {rows[index]["patient"]: index for index in reversed(order)}
     return sorted(order, key=lambda index: first[rows[index]["patient"]] != index)
-
-
-def gallery_tile(predictor: Predictor, selection: Selection, index: int, row: dict) -> tuple:
-    """Image, truth, probability and caption of a slice; predicted anew, as few are shown."""
-    pair = selection.pairs[index]
-    image = read_slice(pair, selection.max_pixels)
-    truth = read_truth(pair, image, selection.max_pixels)
-    caption = f"{pair.id} {row.get('tumor', '')}\nDice {row['dice']:.3f}"
-    return image, truth, predictor.drawn(predictor([image], scaling_of([pair]))[0]), caption

@@ -1,60 +1,68 @@
-"""Score a run on slices with known masks: a table a slice, a summary with intervals, plots."""
+"""Mean scores with intervals over patients, for all slices and by tumor type, size and plane."""
 
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from unet.data.patients import intervals_over
-from unet.evaluation import intervals, metrics
+from unet.data.patients import interval_basis
 from unet.evaluation.calibration import expected_calibration_error
-from unet.evaluation.scoring import TOLERANCE
+from unet.evaluation.intervals import interval_over_patients, interval_text
+from unet.evaluation.metrics import SCORES
+from unet.evaluation.scoring import TOLERANCE, SliceScore
 from unet.evaluation.selection import Selection
 from unet.machine import installed_versions, machine_description
 from unet.network.outlining import THRESHOLDS
 from unet.network.saved_run import SavedRun
+from unet.pictures.table import Table
 
-SIZES = {
-    "small (below 1 %)": 1.0,
-    "middle (1 to 3 %)": 3.0,
-    "large (above 3 %)": 100.0,
-}
-SUMMARISED = (
-    *metrics.SCORES, "hd95_pixels", "average_distance_pixels", "hd95_mm", "average_distance_mm",
+SIZES = {"small (below 1 %)": 1.0, "medium (1 to 3 %)": 3.0, "large (above 3 %)": 100.0}
+SUMMARIZED = (
+    *SCORES,
+    "hd95_pixels",
+    "average_distance_pixels",
+    "hd95_mm",
+    "average_distance_mm",
     "surface_dice",
-)  # fmt: skip
-CHOSEN_ON_VAL = (
-    "These patients also chose the network's epoch and rule of outlining: expect less on new ones."
+)
+NAMES = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "surface_dice": "surface Dice",
+    "hd95_mm": "HD95, mm",
+    "hd95_pixels": "HD95, pixels",
+    "average_distance_mm": "average distance, mm",
+    "average_distance_pixels": "average distance, pixels",
+    "expected_dice": "expected Dice",
+}
+VALIDATION_CAVEAT = (
+    "These patients were also used to choose the epoch and the thresholds; expect lower scores on new ones."
 )
 EMPTY_MASKS = (
-    "A score whose denominator is 0 is 1 where truth and prediction are both empty, else 0: a missed tumor "
-    "and a false alarm both score 0. Their distances are the image's diagonal."
+    "A score whose denominator is 0 is 1 if both truth and prediction are empty, and 0 otherwise: a missed tumor and a "
+    "false alarm both score 0, and their distance is the diagonal of the image."
 )
 
 
-def summarise(
-    run: SavedRun,
-    selection: Selection,
-    rows: list[dict],
-    dice_curve: np.ndarray,
-    histogram: np.ndarray,
-) -> dict[str, object]:
-    """Means over slices, each with its 95 % interval over patients, of all and by tumor type."""
+def summarize(run: SavedRun, selection: Selection, rows: list[dict], scores: list[SliceScore]) -> dict[str, object]:
+    """Content of summary.json, from rows of per_slice.csv and what else is kept of each slice."""
+    histogram = sum_histograms(scores)
+    dice_curve = np.mean([score.dice_by_threshold for score in scores], axis=0)
     return {
         "run": str(run.folder),
         **selection.identity,
-        "threshold": run.config.threshold,
-        "peak": run.config.peak,
+        "threshold": run.config.outline_rule.threshold,
+        "peak": run.config.outline_rule.peak,
         "empty_masks": EMPTY_MASKS,
         "machine": machine_description(),
         "versions": installed_versions(),
-        "intervals": f"95 %, expanded percentile bootstrap {intervals_over(selection.facts)}",
-        "chosen_on_these": CHOSEN_ON_VAL if selection.split == "val" else "",
-        "scores": {name: summarise_group(group) for name, group in all_and_by_tumor(rows).items()},
-        "scores_by_size": {name: summarise_group(group) for name, group in by_size(rows).items()},
-        "scores_by_plane": {name: summarise_group(g) for name, g in groups_by(rows, "plane").items()},
-        "false_alarms": false_alarms(rows),
-        "expected_dice": how_well_expected(rows, selection),
+        "intervals": f"95 %, expanded percentile bootstrap {interval_basis(selection.facts)}",
+        "caveat": VALIDATION_CAVEAT if selection.split == "val" else "",
+        "scores": summarize_groups(all_and_by_tumor(rows)),
+        "scores_by_size": summarize_groups(by_size(rows)),
+        "scores_by_plane": summarize_groups(by_value(rows, "plane")),
+        "false_alarms": count_false_alarms(rows),
+        "expected_dice": summarize_expected_dice(rows, selection),
         "surface_dice_tolerance": f"{TOLERANCE:g} {'mm' if 'hd95_mm' in rows[0] else 'pixels'}",
         "expected_calibration_error": {
             "all pixels": expected_calibration_error(histogram),
@@ -66,23 +74,28 @@ def summarise(
     }
 
 
+def sum_histograms(scores: list[SliceScore]) -> np.ndarray:
+    """The histogram of all pixels of all slices; see pixel_histogram."""
+    return np.sum([score.histogram for score in scores], axis=0)
+
+
 def all_and_by_tumor(rows: list[dict]) -> dict[str, list[dict]]:
-    """ "all", then those with tumor if some have none, then those of each tumor type that is known."""
+    """Rows in groups: "all", "with tumor" if some slices have none, and each known tumor type."""
     with_tumor = [row for row in rows if row["truth_pixels"]]
     groups = {"all": rows}
     if 0 < len(with_tumor) < len(rows):
         groups["with tumor"] = with_tumor
-    return groups | groups_by(rows, "tumor")
+    return groups | by_value(rows, "tumor")
 
 
-def groups_by(rows: list[dict], column: str) -> dict[str, list[dict]]:
-    """The rows of each value of a column that is known of them, in alphabetical order."""
+def by_value(rows: list[dict], column: str) -> dict[str, list[dict]]:
+    """Rows grouped by the values of a column, in alphabetical order; rows without a value are left out."""
     values = sorted({row[column] for row in rows if row.get(column)})
     return {value: [row for row in rows if row.get(column) == value] for value in values}
 
 
 def by_size(rows: list[dict]) -> dict[str, list[dict]]:
-    """Rows with tumor by the share of the image that it covers; sizes that do not occur are left out."""
+    """Rows with tumor, grouped by the fraction of the image that it covers; empty groups are left out."""
     groups: dict[str, list[dict]] = {}
     for row in rows:
         if row["truth_pixels"]:
@@ -91,89 +104,124 @@ def by_size(rows: list[dict]) -> dict[str, list[dict]]:
     return {name: groups[name] for name in SIZES if name in groups}
 
 
-def false_alarms(rows: list[dict]) -> dict[str, int]:
-    """Of the slices without tumor: how many got an outline."""
-    healthy = [row for row in rows if not row["truth_pixels"]]
+def summarize_groups(groups: dict[str, list[dict]]) -> dict[str, dict]:
+    """Mean scores of each group, with intervals over patients, and the fraction of tumors missed completely."""
+    return {name: summarize_group(rows) for name, rows in groups.items()}
+
+
+def summarize_group(rows: list[dict]) -> dict[str, object]:
+    """Mean scores of rows, with intervals over patients, and the fraction of tumors missed completely."""
+    patients = np.array([row["patient"] for row in rows])
+    result: dict[str, object] = {"slices": len(rows), "patients": len(set(patients))}
+    for name in [name for name in SUMMARIZED if name in rows[0]]:
+        values = np.array([row[name] for row in rows])
+        interval = interval_over_patients(values, patients)
+        result[name] = {"mean": float(values.mean()), "interval": interval}
+    with_tumor = [row for row in rows if row["truth_pixels"]]
+    missed = sum(row["dice"] == 0 for row in with_tumor)
+    result["missed_completely"] = missed / len(with_tumor) if with_tumor else None
+    return result
+
+
+def count_false_alarms(rows: list[dict]) -> dict[str, int]:
+    """How many slices have no tumor, and how many of those got an outline."""
+    without_tumor = [row for row in rows if not row["truth_pixels"]]
     return {
-        "slices_without_tumor": len(healthy),
-        "with_an_outline": sum(row["predicted_pixels"] > 0 for row in healthy),
+        "slices_without_tumor": len(without_tumor),
+        "with_an_outline": sum(row["predicted_pixels"] > 0 for row in without_tumor),
     }
 
 
-def how_well_expected(rows: list[dict], selection: Selection) -> dict[str, object] | None:
-    """How the Dice that was expected without the truth ranks the true one; None where none was expected.
+def summarize_expected_dice(rows: list[dict], selection: Selection) -> dict[str, object] | None:
+    """How well the Dice expected without the truth predicts the true one; None if there is no expected Dice.
 
-    spearman: rank correlation over the outlined slices, None where it is not defined; missed_whole and
-    missed_to_review: tumors missed whole, and those of them that were marked for review.
+    spearman is the rank correlation over outlined slices, or None if undefined.
     """
     outlined = [row for row in rows if row.get("expected_dice", "") != ""]
     expected, dice = (np.array([row[name] for row in outlined]) for name in ("expected_dice", "dice"))
     if not outlined or not np.isfinite(expected).all():
         return None
     missed = [row for row in rows if row["truth_pixels"] and not row["dice"]]
-    ranked = len(set(expected)) > 1 and len(set(dice)) > 1
+    can_be_ranked = len(set(expected)) > 1 and len(set(dice)) > 1
+    is_validation = selection.split == "val"
     return {
-        "fitted_on": "other validation patients (five folds)"
-        if selection.split == "val"
-        else "the run's validation patients",
-        "spearman": float(spearmanr(expected, dice).statistic) if ranked else None,
+        "fitted_on": "other validation patients (five folds)" if is_validation else "the run's validation patients",
+        "spearman": float(spearmanr(expected, dice).statistic) if can_be_ranked else None,
         "mean_absolute_error": float(np.abs(expected - dice).mean()),
-        "missed_whole": len(missed),
-        "missed_to_review": sum(bool(row.get("review")) for row in missed),
-        "to_review": {reason: len(group) / len(rows) for reason, group in groups_by(rows, "review").items()},
+        "missed_completely": len(missed),
+        "missed_and_marked_for_review": sum(bool(row.get("review")) for row in missed),
+        "to_review": {reason: len(group) / len(rows) for reason, group in by_value(rows, "review").items()},
     }
 
 
-def summarise_group(rows: list[dict]) -> dict[str, object]:
-    patients = np.array([row["patient"] for row in rows])
-    result: dict[str, object] = {"slices": len(rows), "patients": len(set(patients))}
-    for name in [name for name in SUMMARISED if name in rows[0]]:
-        values = np.array([row[name] for row in rows])
-        interval = intervals.interval_over_patients(values, patients)
-        result[name] = {"mean": float(values.mean()), "interval": interval}
-    with_tumor = [row for row in rows if row["truth_pixels"]]
-    missed = sum(row["dice"] == 0 for row in with_tumor)
-    result["tumors_missed_whole"] = missed / len(with_tumor) if with_tumor else None
-    return result
+def score_table(
+    grouping: str, groups: dict[str, dict], columns: Sequence[str], has_intervals: Sequence[str], separator: str = " "
+) -> Table:
+    """A table with one row per group and one column per score.
+
+    Args:
+        grouping: What the groups are, such as "tumor type".
+        groups: Summarized groups.
+        columns: Scores to show, as in per_slice.csv.
+        has_intervals: Those of them to show with their interval.
+        separator: Between a mean and its interval.
+    """
+
+    def cell(group: dict, name: str) -> str:
+        mean, interval = group[name]["mean"], group[name]["interval"]
+        digits = 1 if name.endswith(("_mm", "_pixels")) else 3
+        text = f"{mean:.{digits}f}"
+        return f"{text}{separator}({interval_text(interval, digits)})" if name in has_intervals else text
+
+    def heading(name: str) -> str:
+        basis = " (95 % interval)" if name in has_intervals and len(has_intervals) < len(columns) else ""
+        return NAMES.get(name, name) + basis
+
+    rows = [[grouping, "slices", "patients", *map(heading, columns), "missed completely"]]
+    for name, group in groups.items():
+        missed = group["missed_completely"]
+        counts = [str(group["slices"]), str(group["patients"])]
+        cells = [cell(group, column) for column in columns]
+        rows.append([name, *counts, *cells, "" if missed is None else f"{missed:.1%}"])
+    return Table(f"Scores by {grouping}", rows)
 
 
-def describe(summary: dict, output: Path) -> str:
-    """The summary as a small table for the terminal."""
-    distance = "hd95_mm" if "hd95_mm" in summary["scores"]["all"] else "hd95_pixels"
-    after_dice = ["iou", "precision", "recall", "surface_dice", distance]
-    lines = [
-        f"{'':12}{'slices':>8}{'patients':>10}{'Dice (95 % interval)':>35}"
-        + "".join(f"{name:>13}" for name in [*after_dice, "missed"])
-    ]
-    for name, group in summary["scores"].items():
-        dice = f"{group['dice']['mean']:.3f} ({intervals.interval_text(group['dice']['interval'])})"
-        missed = group["tumors_missed_whole"]
-        lines.append(
-            f"{name:12}{group['slices']:8}{group['patients']:10}{dice:>35}"
-            + "".join(f"{group[score]['mean']:13.3f}" for score in after_dice)
-            + ("            -" if missed is None else f"{missed:13.1%}")
+def distance_unit(group: dict) -> str:
+    """The unit in which a summarized group has distances."""
+    return "mm" if "hd95_mm" in group else "pixels"
+
+
+def describe(summary: dict) -> str:
+    """The summary for the terminal."""
+    scores = summary["scores"]
+    columns = ("dice", "iou", "precision", "recall", "surface_dice", f"hd95_{distance_unit(scores['all'])}")
+    table = score_table("tumor", scores, columns, has_intervals=("dice",))
+    return "\n".join(
+        filter(
+            None,
+            [
+                table.as_text(),
+                describe_expected_dice(summary),
+                f"Intervals: {summary['intervals']}.",
+                summary["caveat"],
+                EMPTY_MASKS,
+            ],
         )
-    told = [
-        *expectation(summary),
-        f"Intervals: {summary['intervals']}.",
-        summary["chosen_on_these"],
-    ]
-    lines += [*told, EMPTY_MASKS, f"Look at {output}/report.html."]
-    return "\n".join(filter(None, lines))
+    )
 
 
-def expectation(summary: dict) -> list[str]:
-    """A line about the Dice that was expected without the truth, where it is known."""
+def describe_expected_dice(summary: dict) -> str:
+    """A sentence about the Dice expected without the truth; "" if there is none."""
     expected = summary["expected_dice"] or {}
     if expected.get("spearman") is None:
-        return []
-    tail = ""
-    if expected["missed_whole"]:
-        tail = (
-            f"; of {expected['missed_whole']} tumors missed whole {expected['missed_to_review']} are marked "
-            "for review"
+        return ""
+    missed = ""
+    if expected["missed_completely"]:
+        missed = (
+            f" {expected['missed_and_marked_for_review']} of {expected['missed_completely']} completely missed tumors "
+            "are marked for review."
         )
-    return [
-        f"Dice expected without the truth: rank correlation {expected['spearman']:.2f}, off by "
-        f"{expected['mean_absolute_error']:.2f} on average{tail}."
-    ]
+    return (
+        f"Expected Dice, estimated without the truth: rank correlation {expected['spearman']:.2f} with the true Dice, "
+        f"mean error {expected['mean_absolute_error']:.2f}.{missed}"
+    )

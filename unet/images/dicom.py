@@ -15,11 +15,12 @@ import numpy as np
 from unet.errors import ImageError, UserError
 from unet.images.reading import regular_file_size
 from unet.images.volume import Volume, to_volume
-from unet.options import MAX_PIXELS
+from unet.options import ReadingOptions
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 # DICOM's x points to the patient's left and y to the back, NIfTI's to the right and the front.
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+MAX_BYTES = 800_000_000
 DEFLATED = "1.2.840.10008.1.2.1.99"
 NO_PYDICOM = "DICOM files need pydicom: pip install -r requirements-dicom.txt."
 # Numbers in headers are rounded.
@@ -56,14 +57,14 @@ def series_of(paths: list[Path]) -> list[list[Path]]:
     return [[path for *_, path in sorted(files)] for files in series.values()]
 
 
-def read_header(path: Path, max_bytes: int = 8 * MAX_PIXELS):
+def read_header(path: Path):
     """pydicom's dataset of a file without its pixels; ImageError, naming the file, where it is none."""
     import pydicom
     from pydicom.filereader import read_file_meta_info
 
     try:
-        if regular_file_size(path) > max_bytes:
-            raise ImageError(f"'{path}' has more than {max_bytes:,} bytes: too many for a slice.")
+        if regular_file_size(path) > MAX_BYTES:
+            raise ImageError(f"'{path}' has more than {MAX_BYTES:,} bytes: too large for a slice.")
         # A deflated file may unpack to any size, and pydicom unpacks it whole.
         if read_file_meta_info(path).get("TransferSyntaxUID") == DEFLATED:
             raise ImageError(f"'{path}' is deflated: save it uncompressed.")
@@ -76,7 +77,7 @@ def read_header(path: Path, max_bytes: int = 8 * MAX_PIXELS):
         raise ImageError(f"'{path}' is not a readable DICOM file: {one_line(error)}.") from error
 
 
-def read_series(paths: list[Path], max_voxels: int = MAX_PIXELS) -> Volume:
+def read_series(paths: list[Path], reading: ReadingOptions = ReadingOptions()) -> Volume:
     """One slice, or the slices of a series in order, as a volume.
 
     Grey values are scaled over the whole of it, as of a NIfTI file. Raises ImageError, naming a file, for
@@ -85,7 +86,7 @@ def read_series(paths: list[Path], max_voxels: int = MAX_PIXELS) -> Volume:
     headers = [read_header(path) for path in paths]
     try:
         for path, header in zip(paths, headers, strict=True):
-            check_header(path, header, headers[0], max_voxels // len(paths))
+            check_slice_header(path, header, headers, reading)
         affine = affine_of(paths, headers)
     except (ValueError, TypeError) as error:  # a field of another kind than its name says
         raise ImageError(f"'{paths[0]}' or its series is damaged: {one_line(error)}.") from error
@@ -97,12 +98,12 @@ def read_series(paths: list[Path], max_voxels: int = MAX_PIXELS) -> Volume:
     return replace(to_volume(paths[0], image, voxels, axis=2), spacing_known=bool(told))
 
 
-def check_header(path: Path, header, first, max_pixels: int) -> None:
+def check_slice_header(path: Path, header, series: list, reading: ReadingOptions) -> None:
     """ImageError for what must not be decoded, or does not belong to the series."""
     rows, columns = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
     if not rows * columns:
         raise ImageError(f"'{path}' holds no image: pass slices.")
-    if rows * columns > max_pixels:
+    if rows * columns * len(series) > reading.max_pixels:
         raise ImageError(
             f"'{path}' has {columns} x {rows} pixels, with its series more than --max-pixels: scale it "
             "down or raise the limit."
@@ -112,7 +113,7 @@ def check_header(path: Path, header, first, max_pixels: int) -> None:
         raise ImageError(f"'{path}' has {frames} frames: save each as a file of its own.")
     if not str(header.get("PhotometricInterpretation", "")).startswith("MONOCHROME"):
         raise ImageError(f"'{path}' is in colour: only grey slices.")
-    if (rows, columns) != (first.get("Rows"), first.get("Columns")):
+    if (rows, columns) != (series[0].get("Rows"), series[0].get("Columns")):
         raise ImageError(f"'{path}' has another size than its series: give each a folder.")
 
 

@@ -54,9 +54,7 @@ def segmentation_of(pixels: np.ndarray, paths: list[Path]) -> bytes:
     # Made of what they are of and hold: archives take a repeated prediction for the same object.
     of = [str(source.SOPInstanceUID) for source in sources]
     of.append(hashlib.sha256(pixels.tobytes()).hexdigest())
-    series_uid, instance_uid = (
-        pydicom.uid.generate_uid(entropy_srcs=[*of, kind]) for kind in ("series", "instance")
-    )
+    series_uid, instance_uid = (pydicom.uid.generate_uid(entropy_srcs=[*of, kind]) for kind in ("series", "instance"))
     segmentation = highdicom.seg.Segmentation(
         source_images=sources,
         pixel_array=pixels,

@@ -8,7 +8,7 @@ from unet.errors import UserError
 from unet.images.reading import IMAGE_SUFFIXES
 
 
-def image_files_below(
+def find_files(
     folder: Path,
     suffixes: tuple[str, ...] = IMAGE_SUFFIXES,
     also: Callable[[Path], bool] = lambda path: False,

@@ -16,7 +16,7 @@ from nibabel.orientations import io_orientation
 from unet.errors import ImageError
 from unet.images.reading import regular_file_size
 from unet.images.volume import Volume, from_slices, to_slices, to_volume
-from unet.options import MAX_PIXELS
+from unet.options import ReadingOptions
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
 # Before the voxels stand a header of 348 or 540 bytes and notes of other programs.
@@ -28,14 +28,14 @@ def is_volume(path: Path) -> bool:
     return path.name.lower().endswith(VOLUME_SUFFIXES)
 
 
-def read_volume(path: Path, axis: int | None = None, max_voxels: int = MAX_PIXELS) -> Volume:
+def read_volume(path: Path, axis: int | None = None, reading: ReadingOptions = ReadingOptions()) -> Volume:
     """A 3-D NIfTI file as slices along `axis` of its array, or where the spacing is largest.
 
     Grey values are scaled over the whole volume: its PERCENTILES become 0 and 255. Slices stand as
     radiologists see them: front or top up, the patient's right on the left. Raises ImageError, naming
     the file, for what is no such volume.
     """
-    image = read_nifti(path, max_voxels)
+    image = read_nifti(path, reading)
     voxels = np.asarray(image.dataobj, np.float32).reshape(image.shape[:3])
     if not np.isfinite(voxels).all():
         raise ImageError(f"'{path}' has voxels that are no numbers (NaN or infinite): mend them.")
@@ -43,13 +43,13 @@ def read_volume(path: Path, axis: int | None = None, max_voxels: int = MAX_PIXEL
     return to_volume(path, image, voxels, axis)
 
 
-def read_nifti(path: Path, max_voxels: int) -> nibabel.Nifti1Image:
+def read_nifti(path: Path, reading: ReadingOptions) -> nibabel.Nifti1Image:
     """A NIfTI file, header checked first; ImageError where it is damaged, too large or of another kind."""
     try:
         with open_unpacked(path) as file:
             start = file.read(540)
             kind, header = header_of(start)
-            size = check_header(path, header, max_voxels)
+            size = check_nifti_header(path, header, reading)
             content = start + file.read(max(0, size - len(start)))
             if len(content) < size:
                 raise ImageError(f"'{path}' is cut off: {len(content):,} of {size:,} bytes are there.")
@@ -78,12 +78,12 @@ def header_of(start: bytes) -> tuple[type, nibabel.Nifti1Header]:
     return kind, kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
 
 
-def count_slices(path: Path, max_voxels: int = MAX_PIXELS) -> int:
+def count_slices(path: Path, reading: ReadingOptions = ReadingOptions()) -> int:
     """How many slices read_volume would give; ImageError as there, but voxels are not read."""
     try:
         with open_unpacked(path) as file:
             _, header = header_of(file.read(540))
-        check_header(path, header, max_voxels)
+        check_nifti_header(path, header, reading)
         return int(header.get_data_shape()[int(np.argmax(header.get_zooms()[:3]))])
     except ImageError:
         raise
@@ -91,12 +91,12 @@ def count_slices(path: Path, max_voxels: int = MAX_PIXELS) -> int:
         raise ImageError(f"'{path}' is not a readable NIfTI file: {error}.") from error
 
 
-def read_volume_mask(path: Path, volume: Volume, max_voxels: int = MAX_PIXELS) -> np.ndarray:
+def read_volume_mask(path: Path, volume: Volume, reading: ReadingOptions = ReadingOptions()) -> np.ndarray:
     """The mask of a volume, a NIfTI file on its grid, as its slices: boolean (slices, height, width).
 
     It holds 0 and one other value. Raises ImageError, naming the file, for anything else.
     """
-    image = read_nifti(path, max_voxels)
+    image = read_nifti(path, reading)
     shape = volume.image.shape[:3]
     if image.shape[:3] != shape or not np.allclose(image.affine, volume.image.affine, atol=1e-3):
         raise ImageError(f"'{path}' is not on its image's grid (shape or affine): resample it.")
@@ -107,7 +107,7 @@ def read_volume_mask(path: Path, volume: Volume, max_voxels: int = MAX_PIXELS) -
     return to_slices(voxels != 0, volume.image.affine, volume.axis)
 
 
-def check_header(path: Path, header: nibabel.Nifti1Header, max_voxels: int) -> int:
+def check_nifti_header(path: Path, header: nibabel.Nifti1Header, reading: ReadingOptions) -> int:
     """Bytes of the whole file up to its last voxel; ImageError for what is not to be read."""
     if not bytes(header["magic"]).startswith((b"n+1", b"n+2")):
         raise ImageError(f"'{path}' is not a NIfTI file of one part (.nii or .nii.gz).")
@@ -117,9 +117,9 @@ def check_header(path: Path, header: nibabel.Nifti1Header, max_voxels: int) -> i
         del shape[-1]
     if len(shape) != 3 or min(shape) < 1:
         raise ImageError(f"'{path}' has the shape {shape}: only volumes of three dimensions.")
-    if math.prod(shape) > max_voxels:
+    if math.prod(shape) > reading.max_pixels:
         raise ImageError(
-            f"'{path}' has {' x '.join(map(str, shape))} voxels, more than --max-pixels {max_voxels}: "
+            f"'{path}' has {' x '.join(map(str, shape))} voxels, more than --max-pixels {reading.max_pixels}: "
             "scale it down or raise the limit."
         )
     dtype = header.get_data_dtype()

@@ -11,7 +11,7 @@ from kornia_rs.io import decode_image_png_u8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from unet.errors import ImageError
-from unet.options import MAX_PIXELS
+from unet.options import ReadingOptions
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 # No JPEG has a longer side, and overlays are JPEGs.
@@ -25,17 +25,17 @@ Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", module="PIL")
 
 
-def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(path: Path, reading: ReadingOptions = ReadingOptions()) -> np.ndarray:
     """Pixels of an image file as grey uint8 (height, width), turned as its EXIF orientation says.
 
     Colours, palettes and CMYK become luminance, transparency is dropped, 1-bit becomes 0 and 255. 16-bit
     grey is scaled so that its brightest pixel is 255. Raises ImageError, naming the file, where there is
-    no readable image of one page, or one of more pixels than `max_pixels` (known from its header).
+    no readable image of one page, or one of more pixels than `reading` allows (known from its header).
     """
-    content = read_regular_file(path, 8 * max_pixels)
+    content = read_regular_file(path, 8 * reading.max_pixels)
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            check_header(path, image, max_pixels)
+            check_image_header(path, image, reading)
             if (pixels := decode_grey_png(content, image)) is not None:
                 return pixels
             image.load()
@@ -44,9 +44,7 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError(
-            f"'{path}' is not a readable image: it is empty, damaged or not an image."
-        ) from error
+        raise ImageError(f"'{path}' is not a readable image: it is empty, damaged or not an image.") from error
     except Exception as error:  # Pillow's readers raise many kinds for damaged files
         raise ImageError(f"'{path}' is not a readable image: {error}.") from error
 
@@ -55,7 +53,7 @@ def read_regular_file(path: Path, max_bytes: int) -> bytes:
     """Content of a file; ImageError for what is no regular file, too large or not readable."""
     try:
         if regular_file_size(path) > max_bytes:
-            raise ImageError(f"'{path}' has more than {max_bytes:,} bytes: too many for an image.")
+            raise ImageError(f"'{path}' has more than {max_bytes:,} bytes: too large for an image.")
         return Path(path).read_bytes()
     except OSError as error:
         raise ImageError(f"Cannot read '{path}': {error.strerror}.") from error
@@ -69,12 +67,12 @@ def regular_file_size(path: Path) -> int:
     return status.st_size
 
 
-def check_header(path: Path, image: Image.Image, max_pixels: int) -> None:
+def check_image_header(path: Path, image: Image.Image, reading: ReadingOptions) -> None:
     """ImageError for what must not be decoded: too many pixels or a side too long, or several pages."""
-    if image.width * image.height > max_pixels:
+    if image.width * image.height > reading.max_pixels:
         raise ImageError(
             f"'{path}' has {image.width} x {image.height} pixels, more than --max-pixels "
-            f"{max_pixels}: scale it down or raise the limit."
+            f"{reading.max_pixels}: scale it down or raise the limit."
         )
     if max(image.size) > LONGEST_SIDE:
         raise ImageError(
@@ -110,12 +108,12 @@ def to_grey(path: Path, image: Image.Image) -> np.ndarray:
     return np.asarray(image if image.mode == "L" else image.convert("L"))
 
 
-def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_mask(path: Path, reading: ReadingOptions = ReadingOptions()) -> np.ndarray:
     """A mask file as booleans (height, width): True is tumor.
 
     The file holds 0 and one other value (0/1 or 0/255); anything else raises ImageError.
     """
-    pixels = read_image(path, max_pixels)
+    pixels = read_image(path, reading)
     mask = pixels > 0
     # 25 times faster than unique, of which the message alone has need.
     if np.count_nonzero(mask) > np.count_nonzero(pixels == max(1, pixels.max())):

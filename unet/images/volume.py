@@ -34,9 +34,9 @@ class Volume:
 
     def square_pixels(self, index: int) -> np.ndarray:
         """A slice on a grid of square pixels: itself, or stretched along the coarser direction."""
-        return self.squared(self.slices[index], cv2.INTER_LINEAR)
+        return self.resample_to_square_pixels(self.slices[index], cv2.INTER_LINEAR)
 
-    def squared(self, pixels: np.ndarray, interpolation: int) -> np.ndarray:
+    def resample_to_square_pixels(self, pixels: np.ndarray, interpolation: int) -> np.ndarray:
         """uint8 (height, width) of a slice on a grid of square pixels."""
         _, row_mm, column_mm = self.spacing_mm
         finer = min(row_mm, column_mm)
@@ -60,9 +60,7 @@ def to_volume(path: Path, image: nibabel.Nifti1Image, voxels: np.ndarray, axis: 
     to_mm = MM.get(image.header.get_xyzt_units()[0], 1.0)
     spacing_mm = [float(image.header.get_zooms()[i]) * to_mm for i in (axis, rows, columns)]
     if max(spacing_mm[1:]) > MOST_OBLONG * min(spacing_mm[1:]):
-        raise ImageError(
-            f"'{path}' has pixels of {spacing_mm[2]:g} x {spacing_mm[1]:g} mm: mend its spacing."
-        )
+        raise ImageError(f"'{path}' has pixels of {spacing_mm[2]:g} x {spacing_mm[1]:g} mm: mend its spacing.")
     return Volume(slices, tuple(spacing_mm), image, axis)
 
 

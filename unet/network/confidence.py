@@ -1,6 +1,6 @@
-"""How good an outline is likely to be, told without the truth, and whether the image is like the training's.
+"""How good an outline is likely to be, without knowing the truth, and whether an image looks like the training data.
 
-Fitted at the end of a training, on validation patients and training slices; kept in the run's quality.json.
+The model is fitted at the end of a training, by unet/evaluation/fitting.py, and saved in the run.
 """
 
 from collections.abc import Sequence
@@ -15,29 +15,34 @@ FEATURES = GREY_BINS + 3
 
 
 @dataclass(frozen=True)
-class Quality:
-    """Content of quality.json."""
+class ConfidenceModel:
+    """Content of confidence.json."""
 
-    confidence: list[FiniteFloat]  # rising; between them expected_dice is a straight line
+    confidence: list[FiniteFloat]  # increasing; expected_dice is linear in between
     expected_dice: list[FiniteFloat]
-    review_up_to: FiniteFloat  # confidence
+    review_up_to: FiniteFloat  # review outlines with this confidence or less
     mean: list[FiniteFloat]  # of `appearance` over the training slices
     precision: list[list[FiniteFloat]]  # inverse of its covariance
-    unlike_beyond: FiniteFloat  # distance
+    unlike_beyond: FiniteFloat  # images farther away do not look like the training data
 
     def __post_init__(self):
-        whole = len(self.mean) == len(self.precision) == FEATURES
-        if not whole or any(len(row) != FEATURES for row in self.precision):
-            raise ValueError(f"mean and precision are not of {FEATURES} features")
+        if not len(self.mean) == len(self.precision) == FEATURES or any(len(row) != FEATURES for row in self.precision):
+            raise ValueError(f"mean and precision do not have {FEATURES} features")
         if not self.confidence or len(self.confidence) != len(self.expected_dice):
             raise ValueError("confidence and expected_dice differ in length")
 
-    def expect(self, confidence: float) -> float:
-        """The Dice that outlines of this confidence had on validation patients, in [0, 1]."""
+    def expect_dice(self, confidence: float) -> float:
+        """The Dice that outlines with this confidence had on validation patients, in [0, 1]."""
         return float(np.interp(confidence, self.confidence, self.expected_dice))
 
-    def review(self, square: np.ndarray, confidence: float, outlined: bool) -> str:
-        """Why a person should look at the outline; "" where nothing speaks for it."""
+    def review_reason(self, square: np.ndarray, confidence: float, outlined: bool) -> str:
+        """Why a person should look at an outline; "" if there is no reason.
+
+        Args:
+            square: Network input uint8 (size, size).
+            confidence: Confidence of the outline, in [0, 1].
+            outlined: Whether there is an outline at all.
+        """
         if distance(appearance(square), self.mean, self.precision) > self.unlike_beyond:
             return "unlike training data"
         if not outlined:
@@ -46,25 +51,25 @@ class Quality:
 
 
 def confidence(probability: np.ndarray, mask: np.ndarray) -> float:
-    """Dice of a mask with the probability it was cut from, 2 sum(p in mask) / (sum(p) + |mask|), in [0, 1].
+    """Dice of a mask with the probability it was cut from, 2 Σ(p in mask) / (Σp + |mask|), in [0, 1].
 
-    It is about what the network itself expects of its outline. No outline gives 0.
+    This is roughly the Dice that the network itself expects. An empty mask gives 0.
     """
     inside = float(probability[mask].sum())
     return 2 * inside / (float(probability.sum()) + np.count_nonzero(mask)) if inside else 0.0
 
 
 def appearance(square: np.ndarray) -> np.ndarray:
-    """Grey values and sharpness of a network input, uint8 (size, size), as FEATURES numbers."""
+    """Grey values and sharpness of a network input uint8 (size, size), as float (FEATURES,)."""
     shares = cv2.calcHist([square], [0], None, [GREY_BINS], [0, 256]).ravel() / square.size
-    # Sums of absolute differences between neighbours: down, across, and with all four.
+    # Sums of absolute differences between vertical, horizontal and all four neighbors.
     steps = (
         cv2.norm(square[1:], square[:-1], cv2.NORM_L1),
         cv2.norm(square[:, 1:], square[:, :-1], cv2.NORM_L1),
         cv2.norm(cv2.Laplacian(square, cv2.CV_16S), cv2.NORM_L1),
     )
     sharpness = [np.log(step / (255 * square.size) + 1e-3) for step in steps]
-    # Square roots, so that rare and common greys vary alike (Hellinger).
+    # Square roots give rare and common grey values the same variance (Hellinger).
     return np.concatenate([np.sqrt(shares), sharpness])
 
 

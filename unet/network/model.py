@@ -1,8 +1,6 @@
-"""The U-Net (Ronneberger, Fischer and Brox 2015, arXiv 1505.04597), a function from a config to Keras.
+"""The U-Net (Ronneberger, Fischer and Brox 2015, arXiv 1505.04597), built in Keras from a config.
 
-Usage:
-
-    python -m unet.network.model            prints layers, parameters and FLOPs; --help lists the options
+python -m unet.network.model        prints layers, parameters and FLOPs; --help lists the options
 """
 
 import math
@@ -11,26 +9,24 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from unet.command_line import parse, run
+from unet.command_line import run
 from unet.errors import UserError
 from unet.options import DescribeOptions, ModelConfig
 
-TUMOR_SHARE = 0.02
+# Fraction of all pixels that are tumor, about.
+TUMOR_FRACTION = 0.02
 
 
 def conv_block(
-    x: keras.KerasTensor,
-    filters: int,
-    name: str,
-    normalization: type[layers.BatchNormalization] | None,
+    x: keras.KerasTensor, filters: int, name: str, normalization: type[layers.BatchNormalization] | None
 ) -> keras.KerasTensor:
-    """Twice: 3 x 3 convolution, batch normalisation, ReLU; (batch, h, w, any) -> (batch, h, w, filters)."""
+    """Twice: 3 x 3 convolution, batch normalization, ReLU; (batch, h, w, any) -> (batch, h, w, filters)."""
     for part in ("a", "b"):
-        # Batch normalisation shifts by itself: a bias before it would do nothing.
         x = layers.Conv2D(
             filters,
             3,
             padding="same",
+            # Batch normalization has a shift of its own.
             use_bias=normalization is None,
             kernel_initializer="he_normal",
             name=f"{name}_convolution_{part}",
@@ -42,17 +38,31 @@ def conv_block(
 
 
 def build_unet(
-    config: ModelConfig,
-    normalization: type[layers.BatchNormalization] | None = layers.BatchNormalization,
+    config: ModelConfig, normalization: type[layers.BatchNormalization] | None = layers.BatchNormalization
 ) -> keras.Model:
-    """Images (batch, height, width, 1) in [0, 1] -> tumor probability of each pixel, the same shape.
+    """Build the U-Net.
 
-    Height and width may be any multiple of `config.divisor`. The layer "logits" has what the sigmoid takes.
-    Without normalization convolutions have a bias: see fold_normalization.
+    Args:
+        config: Its shape.
+        normalization: The batch normalization layer. None builds convolutions with a bias instead, for
+            fold_normalization.
+
+    Returns:
+        A network that maps images float32 (batch, height, width, 1) in [0, 1] to the tumor probability of each
+        pixel, float32 of the same shape, in [0, 1]. Height and width must be multiples of config.divisor. The layer
+        "logits" holds the values before the sigmoid.
+
+    Raises:
+        ValueError: From Keras, if an image of another size is passed to the network.
+
+    Example:
+        >>> network = build_unet(ModelConfig(width=4, depth=3))
+        >>> network(tf.zeros((1, 64, 32, 1))).shape
+        TensorShape([1, 64, 32, 1])
     """
     *widths, bottleneck_width = config.widths
     stride = config.stem_stride
-    # Windows of twice the stride overlap, so that no seams show between them.
+    # Windows overlap (twice the stride), so that no seams are visible between them.
     stem_kernel = 2 * stride if stride > 1 else 1
 
     image = x = keras.Input((None, None, 1), name="image")
@@ -66,22 +76,20 @@ def build_unet(
         x = layers.MaxPooling2D(name=f"down_{level}")(x)
 
     x = conv_block(x, bottleneck_width, "bottleneck", normalization)
-    if config.dropout:
-        x = layers.SpatialDropout2D(config.dropout, name="dropout")(x)
 
     for level, filters in reversed(list(enumerate(widths, start=1))):
         x = layers.Conv2DTranspose(filters, 2, strides=2, name=f"up_{level}")(x)
         x = layers.Concatenate(name=f"skip_{level}")([skip_connections.pop(), x])
         x = conv_block(x, filters, f"decoder_{level}", normalization)
 
-    # The mirror of the stem: each coarse pixel is spread over the pixels it was merged from.
-    # The bias starts at the share of pixels that is tumor, or the first epochs would only learn that.
+    # The mirror image of the stem: back to full resolution. The bias starts at the fraction of pixels that are
+    # tumor; otherwise, the first epochs would learn little else.
     logits = layers.Conv2DTranspose(
         1,
         stem_kernel,
         strides=stride,
         padding="same",
-        bias_initializer=keras.initializers.Constant(math.log(TUMOR_SHARE / (1 - TUMOR_SHARE))),
+        bias_initializer=keras.initializers.Constant(math.log(TUMOR_FRACTION / (1 - TUMOR_FRACTION))),
         dtype="float32",
         name="logits",
     )(x)
@@ -89,33 +97,32 @@ def build_unet(
     return keras.Model(image, probability, name="unet")
 
 
-def with_logits(model: keras.Model) -> keras.Model:
-    """The same network (weights shared) that returns the logits, for a loss that needs them."""
-    return keras.Model(model.input, model.get_layer("logits").output)
+def with_logits(network: keras.Model) -> keras.Model:
+    """The same network, with shared weights, that returns logits."""
+    return keras.Model(network.input, network.get_layer("logits").output)
 
 
 def check_size(size: int, config: ModelConfig) -> None:
-    """UserError where images of `size` pixels a side do not fit a U-Net."""
+    """UserError if images with sides of `size` pixels do not fit a U-Net."""
     if size % config.divisor:
         near = max(1, round(size / config.divisor)) * config.divisor
         raise UserError(
-            f"--size {size} is not a multiple of {config.divisor}, by which this network divides its input: "
-            f"use --size {near}."
+            f"--size {size} is not a multiple of {config.divisor}, which this network needs: use {near}."
         )
 
 
-def activation_bytes(model: keras.Model, size: int) -> int:
-    """Memory of all layers' outputs for one image (size, size): close to what a training step keeps of it."""
-    outputs = keras.Model(model.inputs, [layer.output for layer in model.layers])
+def activation_bytes(network: keras.Model, size: int) -> int:
+    """Memory for the outputs of all layers for one image (size, size): about what a training step keeps."""
+    outputs = keras.Model(network.inputs, [layer.output for layer in network.layers])
     shapes = outputs.compute_output_shape((1, size, size, 1))
-    number = keras.backend.standardize_dtype(model.compute_dtype)
-    return sum(math.prod(shape) for shape in shapes) * tf.as_dtype(number).size
+    dtype = keras.backend.standardize_dtype(network.compute_dtype)
+    return sum(math.prod(shape) for shape in shapes) * tf.as_dtype(dtype).size
 
 
-def flops(model: keras.Model, size: int) -> int:
-    """Floating-point operations of one image (size, size) through the network: 2 a multiply-add."""
-    network = tf.function(lambda image: model(image, training=False))
-    graph = network.get_concrete_function(tf.TensorSpec((1, size, size, 1))).graph
+def flops(network: keras.Model, size: int) -> int:
+    """Floating-point operations for one image (size, size); a multiply-add counts as 2."""
+    function = tf.function(lambda image: network(image, training=False))
+    graph = function.get_concrete_function(tf.TensorSpec((1, size, size, 1))).graph
     profiler = tf.compat.v1.profiler
     options = profiler.ProfileOptionBuilder(profiler.ProfileOptionBuilder.float_operation())
     return profiler.profile(graph, options=options.with_empty_output().build()).total_float_ops
@@ -125,15 +132,15 @@ def describe(options: DescribeOptions) -> None:
     """Print the layers, parameters and FLOPs of a U-Net."""
     size = options.size
     check_size(size, options.model)
-    model = build_unet(options.model)
-    # With a fixed input size every layer's output shape is known.
-    sized = keras.models.clone_model(model, input_tensors=keras.Input((size, size, 1)))
+    network = build_unet(options.model)
+    # With a fixed input size, the output shape of every layer is known.
+    sized = keras.models.clone_model(network, input_tensors=keras.Input((size, size, 1)))
     print(f"{'layer':28}{'output (height, width, channels)':36}{'parameters':>12}")
     for layer in sized.layers:
         print(f"{layer.name:28}{layer.output.shape[1:]!s:36}{layer.count_params():12,}")
-    print(f"\n{model.count_params():,} parameters")
-    print(f"{flops(model, size) / 1e9:.2f} GFLOP for one image of {size} x {size}")
+    print(f"\n{network.count_params():,} parameters")
+    print(f"{flops(network, size) / 1e9:.2f} GFLOP for one image of {size} x {size}")
 
 
 if __name__ == "__main__":
-    run(lambda: describe(parse(DescribeOptions, __doc__)))
+    run(DescribeOptions, __doc__, describe)

@@ -1,69 +1,78 @@
-"""From tumor probability to outline: where it reaches a threshold, if it reaches a higher peak nearby.
+"""From tumor probability to outline: regions above a threshold that reach a higher peak somewhere.
 
-Both are chosen on validation patients and kept in the run. A region that is only half-likely everywhere
-is more often a false alarm than a tumor (hysteresis, as in Canny 1986), unless there is none stronger.
+Both are chosen on validation patients and saved in the run. A region that is only half likely everywhere is more often
+a false alarm than a tumor, unless there is no stronger one (hysteresis thresholding, as in Canny 1986).
 """
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 THRESHOLDS = np.arange(1, 20) / 20
 PEAKS = np.array([0.0, 0.6, 0.7, 0.8, 0.9, 0.95])
-# Where no region reaches the peak, the strongest will do if it is more likely tumor than not.
+# If no region reaches the peak, the strongest one is kept if it is more likely tumor than not.
 LIKELY = 0.5
 
 
-def to_mask(probability: np.ndarray, threshold: float, peak: float) -> np.ndarray:
-    """Boolean mask of float32 (height, width): regions of `threshold` or more that reach `peak` somewhere.
+@dataclass(frozen=True)
+class OutlineRule:
+    """How a probability becomes a mask."""
 
-    Where none does, the strongest that reaches LIKELY.
-    """
-    mask = probability >= threshold
-    if peak <= threshold or not mask.any():
+    threshold: float = 0.5  # probability at which a pixel counts as tumor
+    peak: float = 0.0  # probability that a region must reach somewhere
+
+    def __str__(self) -> str:
+        words = f"where the probability is {self.threshold:g} or more"
+        if self.peak > self.threshold:
+            words += f", in regions that reach {self.peak:g}, or else in the strongest one if it reaches {LIKELY:g}"
+        return words
+
+    def mask(self, probability: np.ndarray) -> np.ndarray:
+        """Boolean mask of a probability float32 (height, width): True is tumor."""
+        mask = probability >= self.threshold
+        if self.peak <= self.threshold or not mask.any():
+            return mask
+        peak = reachable(self.peak, probability)
+        left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+        # Only inside the bounding box: most of an image is far from any tumor.
+        box = np.s_[top : top + height, left : left + width]
+        count, regions = cv2.connectedComponents(mask[box].astype(np.uint8))
+        is_kept = np.zeros(count, bool)
+        is_kept[regions[probability[box] >= peak]] = True
+        mask[box] = is_kept[regions]
         return mask
-    peak = reachable(peak, probability)
-    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
-    # Most of an image is far from any tumor.
-    box = np.s_[top : top + height, left : left + width]
-    count, regions = cv2.connectedComponents(mask[box].astype(np.uint8))
-    kept = np.zeros(count, bool)
-    kept[regions[probability[box] >= peak]] = True
-    mask[box] = kept[regions]
-    return mask
 
-
-def rule_in_words(threshold: float, peak: float) -> str:
-    """What to_mask outlines, for model cards and exports."""
-    words = f"from a probability of {threshold:g} on"
-    if peak > threshold:
-        words += f", in regions that reach {peak:g}, or else in the strongest that reaches {LIKELY:g}"
-    return words
+    def hide_weak_regions(self, probability: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """The probability with 0 in regions that are not in its mask, so that its contour is that of the mask."""
+        reached = probability >= self.threshold
+        if np.count_nonzero(reached) == np.count_nonzero(mask):
+            return probability
+        return np.where(reached & ~mask, np.float32(0), probability)
 
 
 def reachable(peak: float | np.ndarray, probability: np.ndarray) -> float | np.ndarray:
-    """The peak, or where no pixel reaches it the highest probability, but not below LIKELY."""
+    """The peak, or the highest probability if no pixel reaches the peak, but at least LIKELY."""
     return np.minimum(peak, max(LIKELY, float(probability.max())))
-
-
-def without_weak_regions(probability: np.ndarray, mask: np.ndarray, threshold: float) -> np.ndarray:
-    """The probability, 0 in regions that to_mask left out: its contour at `threshold` is the mask's."""
-    reached = probability >= threshold
-    if np.count_nonzero(reached) == np.count_nonzero(mask):
-        return probability
-    return np.where(reached & ~mask, np.float32(0), probability)
 
 
 def dice_by_rule(
     truth: np.ndarray, probability: np.ndarray, thresholds: np.ndarray, peaks: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Dice of to_mask with the truth, and with the probability, each (thresholds, peaks).
+    """Dice of the masks of many rules, and their confidence, each float64 (thresholds, peaks), in [0, 1].
 
-    Two empty masks have a Dice of 1; an empty mask has 0 with the probability (`quality.confidence`).
+    Args:
+        truth: True mask, bool (height, width).
+        probability: Tumor probability, float32 (height, width).
+        thresholds: Thresholds of the rules.
+        peaks: Peaks of the rules.
+
+    Two empty masks have a Dice of 1; an empty mask has a confidence of 0.
     """
     dice, confidence = np.empty((2, len(thresholds), len(peaks)))
-    tumor, likely = np.count_nonzero(truth), float(probability.sum())
+    tumor, expected = np.count_nonzero(truth), float(probability.sum())
     peaks = reachable(peaks, probability)
-    for place, threshold in enumerate(thresholds):
+    for row, threshold in enumerate(thresholds):
         mask = probability >= threshold
         count, regions = cv2.connectedComponents(mask.astype(np.uint8))
         region = regions[mask]
@@ -72,20 +81,19 @@ def dice_by_rule(
         inside = np.bincount(region, weights=probability[mask], minlength=count)
         highest = np.zeros(count, np.float32)
         np.maximum.at(highest, region, probability[mask])
-        kept = highest >= np.maximum(peaks, threshold)[:, np.newaxis]
-        kept[:, 0] = False  # what is in no region
-        pixels = kept @ size
-        both = pixels + tumor
-        dice[place] = np.where(both > 0, 2 * (kept @ overlap) / np.maximum(both, 1), 1.0)
-        confidence[place] = 2 * (kept @ inside) / np.maximum(pixels + likely, 1e-9)
+        is_kept = highest >= np.maximum(peaks, threshold)[:, np.newaxis]
+        is_kept[:, 0] = False  # the background
+        pixels = is_kept @ size
+        total = pixels + tumor
+        dice[row] = np.where(total > 0, 2 * (is_kept @ overlap) / np.maximum(total, 1), 1.0)
+        confidence[row] = 2 * (is_kept @ inside) / np.maximum(pixels + expected, 1e-9)
     return dice, confidence
 
 
-def best_rule(mean_dice: np.ndarray) -> tuple[float, float]:
-    """Threshold and peak of the highest mean Dice (THRESHOLDS, PEAKS); of equal ones the plainest."""
-    order = sorted(range(len(THRESHOLDS)), key=lambda place: abs(THRESHOLDS[place] - 0.5))
-    place, peak = max(
-        ((place, peak) for place in order for peak in range(len(PEAKS))),
-        key=lambda rule: mean_dice[rule],
+def best_rule(mean_dice: np.ndarray) -> OutlineRule:
+    """The rule with the highest mean Dice, given (THRESHOLDS, PEAKS). Of equal ones, the plainest."""
+    rows = sorted(range(len(THRESHOLDS)), key=lambda row: abs(THRESHOLDS[row] - 0.5))
+    row, column = max(
+        ((row, column) for row in rows for column in range(len(PEAKS))), key=lambda place: mean_dice[place]
     )
-    return float(THRESHOLDS[place]), float(PEAKS[peak])
+    return OutlineRule(float(THRESHOLDS[row]), float(PEAKS[column]))

@@ -1,6 +1,6 @@
-"""Predictor: a saved run and images of any size -> tumor probability on each image's own grid.
+"""Predictor: a saved network and images of any size -> the tumor probability of each pixel of each image.
 
-predict.py, evaluate.py and whatever else runs a trained network go through it.
+predict.py, evaluate.py and everything else that runs a trained network use it.
 """
 
 import os
@@ -15,55 +15,53 @@ import tensorflow as tf
 
 from unet.errors import ImageError
 from unet.images.preprocessing import to_native_size, to_network_input, to_training_image
-from unet.network.outlining import to_mask, without_weak_regions
 from unet.network.saved_run import SavedRun
 
-# Batches in the network: while one waits for a core that another thread has, the others go on.
-AT_ONCE = 3
+# While one batch waits for a core that another thread uses, the others continue.
+BATCHES_IN_NETWORK = 3
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network says about one image; `error` instead where it could not be read."""
+    """What the network predicts for one image, or the error if it could not be read."""
 
     source: object
-    image: np.ndarray | None  # grey uint8 (height, width)
-    probability: np.ndarray | None  # of tumor, float32 (height, width)
-    square: np.ndarray | None  # what the network took, uint8 (size, size)
-    error: ImageError | None = None
-
-
-@dataclass
-class Item:
-    """One image on its way through the network."""
-
-    source: object
-    image: np.ndarray | None = None
-    square: np.ndarray | None = None  # what the network takes, uint8 (size, size)
-    probability: np.ndarray | None = None  # float32 (size, size)
+    image: np.ndarray | None = None  # grey uint8 (height, width)
+    square: np.ndarray | None = None  # the network's input, uint8 (size, size)
+    probability: np.ndarray | None = None  # of tumor, float32 (height, width), in [0, 1]
     error: ImageError | None = None
 
 
 class Predictor:
-    """A trained network with its preprocessing, threshold and peak.
+    """A trained network with its preprocessing and outline rule.
 
-    With `mirror`, probabilities are means over the image and its mirror image. `precision` is the network's
-    number format; None takes what the training asked for, where "auto" is decided on this machine.
+    Args:
+        run: The saved run.
+        batch_size: Images per batch.
+        mirror: Average the probabilities of each image and its mirror image.
+        precision: Number format of the network. None takes the one of the training options, where "auto" is decided
+            on this machine.
+
+    Raises:
+        UserError: If the run has no network yet, or a damaged one.
+
+    Example:
+        >>> predictor = Predictor(SavedRun.open())
+        >>> image = np.zeros((300, 200), np.uint8)
+        >>> probability = predictor([image])[0]
+        >>> probability.shape, probability.dtype
+        ((300, 200), dtype('float32'))
+        >>> mask = predictor.rule.mask(probability)
+        >>> mask.shape, mask.dtype
+        ((300, 200), dtype('bool'))
     """
 
-    def __init__(
-        self,
-        run: SavedRun,
-        batch_size: int = 8,
-        mirror: bool = True,
-        precision: str | None = None,
-    ):
+    def __init__(self, run: SavedRun, batch_size: int = 8, mirror: bool = True, precision: str | None = None):
         self.size = run.config.options.size
-        self.threshold, self.peak = run.config.threshold, run.config.peak
-        self.quality = run.quality()
+        self.rule = run.config.outline_rule
+        self.confidence_model = run.confidence_model()
         self.batch_size = batch_size
-        self.model = model = run.load_model(precision)
-        shape = tf.TensorSpec((None, self.size, self.size, 1), tf.float32)
+        self.model = model = run.load_network(precision)
 
         def network(images: tf.Tensor) -> tf.Tensor:
             probability = model(images, training=False)
@@ -72,26 +70,29 @@ class Predictor:
                 probability = (probability + tf.reverse(mirrored, [2])) / 2
             return probability
 
-        self.network_of = network
+        self.untraced_network = network
+        shape = tf.TensorSpec((None, self.size, self.size, 1), tf.float32)
         self.network = tf.function(network, input_signature=[shape])
 
     def __call__(
-        self,
-        images: list[np.ndarray],
-        prepare: Callable[[np.ndarray, int], np.ndarray] = to_training_image,
+        self, images: list[np.ndarray], prepare: Callable[[np.ndarray, int], np.ndarray] = to_training_image
     ) -> list[np.ndarray]:
-        """Grey uint8 images (height, width), sizes mixed -> float32 probabilities of the same sizes."""
+        """Tumor probabilities of images.
+
+        Args:
+            images: Grey uint8 (height, width) each; sizes may differ.
+            prepare: Turns an image and the network's size into an input uint8 (size, size).
+
+        Returns:
+            The probability of each image, float32 (height, width), in [0, 1].
+        """
         predictions = self.stream(images, lambda image: image, prepare=prepare)
         return [prediction.probability for prediction in predictions]
 
-    def mask(self, probability: np.ndarray) -> np.ndarray:
-        """Boolean mask of a probability: True is tumor."""
-        return to_mask(probability, self.threshold, self.peak)
-
-    def drawn(self, probability: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-        """The probability with nothing at or above the threshold but its mask, which may be at hand."""
-        mask = self.mask(probability) if mask is None else mask
-        return without_weak_regions(probability, mask, self.threshold)
+    def visible_probability(self, probability: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+        """A probability whose contour at the threshold is the outline of its mask, which is computed if None."""
+        mask = self.rule.mask(probability) if mask is None else mask
+        return self.rule.hide_weak_regions(probability, mask)
 
     def stream(
         self,
@@ -100,47 +101,48 @@ class Predictor:
         use: Callable[[Prediction], object] = lambda prediction: prediction,
         prepare: Callable[[np.ndarray, int], np.ndarray] = to_training_image,
     ) -> Iterator:
-        """use(prediction) of every source, in order; memory stays flat however many there are.
+        """Predict any number of images in constant memory.
 
-        `read` gives grey uint8 (height, width), `prepare` scales it to what the network takes. They and
-        `use` run in threads beside the network. Where `read` raises ImageError the
-        prediction carries it; any other error ends the stream.
+        Args:
+            sources: Anything that `read` turns into an image.
+            read: Returns a grey uint8 image (height, width). If it raises ImageError, the prediction carries the
+                error; any other error ends the stream.
+            use: Called with each prediction.
+            prepare: Turns an image and the network's size into an input uint8 (size, size).
+
+        Returns:
+            An iterator over the results of `use`, in order. read, prepare and use run in threads next to the network.
         """
 
-        def load(source: object) -> Item:
-            item = Item(source)
+        def load(source: object) -> Prediction:
             try:
-                item.image = read(source)
-                item.square = prepare(item.image, self.size)
+                image = read(source)
+                return Prediction(source, image, prepare(image, self.size))
             except ImageError as error:
-                item.error = error
-            return item
+                return Prediction(source, error=error)
 
-        def finish(item: Item) -> object:
-            if item.error:
-                return use(Prediction(item.source, None, None, None, item.error))
-            probability = to_native_size(item.probability, *item.image.shape)
-            return use(Prediction(item.source, item.image, probability, item.square))
+        def finish(loaded_and_output: tuple[Prediction, np.ndarray | None]) -> object:
+            loaded, output = loaded_and_output
+            if loaded.error:
+                return use(loaded)
+            probability = to_native_size(output, *loaded.image.shape)
+            return use(Prediction(loaded.source, loaded.image, loaded.square, probability))
 
         ahead = 3 * self.batch_size
-        with ThreadPoolExecutor(os.cpu_count()) as threads, ThreadPoolExecutor(AT_ONCE) as network:
+        with ThreadPoolExecutor(os.cpu_count()) as threads, ThreadPoolExecutor(BATCHES_IN_NETWORK) as network:
             loaded = in_batches(in_order(threads, load, sources, ahead), self.batch_size)
-            predicted = in_order(network, self._through_network, loaded, AT_ONCE)
+            predicted = in_order(network, self._predict_batch, loaded, BATCHES_IN_NETWORK)
             yield from in_order(threads, finish, chain.from_iterable(predicted), ahead)
 
-    def _through_network(self, batch: list[Item]) -> list[Item]:
-        """Give each readable image of a batch its probability."""
-        readable = [item for item in batch if not item.error]
-        if readable:
-            inputs = to_network_input(np.stack([item.square for item in readable]))
-            probabilities = self.network(tf.constant(inputs)).numpy()[..., 0]
-            for item, probability in zip(readable, probabilities, strict=True):
-                item.probability = probability
-        return batch
+    def _predict_batch(self, batch: list[Prediction]) -> list[tuple[Prediction, np.ndarray | None]]:
+        """Each loaded image with the network's output, float32 (size, size), or None if it could not be read."""
+        inputs = [loaded.square for loaded in batch if not loaded.error]
+        outputs = iter(self.network(tf.constant(to_network_input(np.stack(inputs)))).numpy() if inputs else ())
+        return [(loaded, None if loaded.error else next(outputs)[..., 0]) for loaded in batch]
 
 
 def in_order(threads: ThreadPoolExecutor, function: Callable, items: Iterable, ahead: int) -> Iterator:
-    """function(item) of every item, computed in threads at most `ahead` items early."""
+    """function(item) for each item, in order, computed in threads up to `ahead` items early."""
     waiting = deque()
     for item in items:
         waiting.append(threads.submit(function, item))
@@ -151,7 +153,7 @@ def in_order(threads: ThreadPoolExecutor, function: Callable, items: Iterable, a
 
 
 def in_batches(items: Iterable, size: int) -> Iterator[list]:
-    """Lists of `size` items; the last may be shorter."""
+    """Lists of `size` items. The last one may be shorter."""
     batch = []
     for item in items:
         batch.append(item)

@@ -1,23 +1,20 @@
-"""The run folder: all that evaluation and prediction need of a training; read and written here only.
+"""Content of a run folder's config.json and slices.csv."""
 
-In the folder:
-
-    config.json   options, preprocessing, threshold, split with ids, data fingerprint, versions
-    model.keras   the network of the best epoch: averaged weights, normalisation folded into convolutions
-    quality.json  what makes an outline likely to be good, and an image like the training's
-    history.csv   a row an epoch, timing.csv beside it      metrics.json   what was reached
-    film.npz      how the same few slices were outlined after some epochs
-    checkpoint-N.npz   the whole state after N steps, to go on from; the newest two are kept, and any that
-                  is damaged as checkpoint-N.npz.damaged
-"""
-
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from unet.errors import UserError
+from unet.files import read_json
+from unet.images.preprocessing import PERCENTILES
+from unet.network.outlining import OutlineRule
 from unet.options import TrainingOptions
+from unet.tables import Facts, read_table
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Columns of slices.csv that are not facts from the patients table.
+ID, USED_FOR, FINGERPRINT = "id", "used_for", "fingerprint"
 
 
 @dataclass(frozen=True)
@@ -26,27 +23,78 @@ class RunConfig:
 
     format_version: int
     options: TrainingOptions
-    precision: str  # of the network in training, "auto" resolved
-    percentiles: tuple[float, float]  # of grey values, clipped before scaling to 0..255
-    threshold: float  # probability from which a pixel is tumor
-    split: dict[str, list[str]]  # ids of train, val and test
-    split_source: str
-    data_folder: str  # absolute, but for the run that is shipped
-    fingerprints: dict[str, str]  # of the pixels of each id; none in the run that is shipped
-    facts: dict[str, dict[str, str]]  # of each id: patient, tumor ...
-    versions: dict[str, str]
+    precision: str  # of the network in training, with "auto" resolved
+    percentiles: tuple[float, float]  # of the grey values, mapped to 0 and 255
+    outline_rule: OutlineRule  # chosen at the end of the training
+    split_source: str  # how the split was made, in words
+    data_folder: str  # absolute, except in the run that comes with the project
+    versions: dict[str, str]  # of Python and the numeric packages
     machine: str
-    peak: float = 0.0  # which a region of such pixels must reach somewhere
-    environment: dict[str, str] = field(default_factory=dict)  # what else may change the last digits
+    environment: dict[str, str]  # other settings that may change the last digits
 
 
-_CONFIG = TypeAdapter(RunConfig)
+CONFIG = TypeAdapter(RunConfig)
 
 
-def flat(tree: dict, name: str) -> dict[str, object]:
-    """Leaves of nested dicts by their dotted names."""
-    leaves = {}
-    for key, value in tree.items():
-        inner = f"{name}.{key}"
-        leaves |= flat(value, inner) if isinstance(value, dict) else {inner: value}
-    return leaves
+@dataclass(frozen=True)
+class SliceTable:
+    """Content of slices.csv: what each slice was used for, and what is known about it."""
+
+    split: dict[str, list[str]]  # ids of train, val and test
+    fingerprints: dict[str, str]  # of each id's pixels; "" in the run that comes with the project
+    facts: Facts
+
+    def patients(self, split: str) -> set[str]:
+        """The patients in a split."""
+        return {self.facts[id]["patient"] for id in self.split[split]}
+
+    def rows(self) -> list[dict[str, str]]:
+        """One row per slice, as in slices.csv; UserError if a fact has the name of one of our columns."""
+        used_for = {id: split for split, ids in self.split.items() for id in ids}
+        taken = {ID, USED_FOR, FINGERPRINT} & next(iter(self.facts.values())).keys()
+        if taken:
+            raise UserError(f"The patients table has a column '{min(taken)}', a reserved name: rename it.")
+        return [
+            {ID: id, USED_FOR: used_for[id], FINGERPRINT: self.fingerprints[id], **facts}
+            for id, facts in self.facts.items()
+        ]
+
+    @classmethod
+    def from_rows(cls, rows: list[dict[str, str]]) -> "SliceTable":
+        """Undo rows()."""
+        split: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+        fingerprints, facts = {}, {}
+        for row in rows:
+            id = row.pop(ID)
+            split[row.pop(USED_FOR)].append(id)
+            fingerprints[id] = row.pop(FINGERPRINT)
+            facts[id] = row
+        return cls(split, fingerprints, facts)
+
+
+def read_config(folder: Path) -> RunConfig:
+    """config.json of a run folder; UserError if it is missing, invalid or in another format."""
+    path = folder / "config.json"
+    try:
+        config = read_json(path, CONFIG)
+    except OSError as error:
+        raise UserError(f"'{folder}' is not a run folder: cannot read '{path}'.") from error
+    if config.format_version != FORMAT_VERSION:
+        raise UserError(
+            f"'{path}' has format {config.format_version}, but this version reads format {FORMAT_VERSION}: use the "
+            "version that wrote it."
+        )
+    if config.percentiles != PERCENTILES:
+        raise UserError(f"'{path}' has percentiles {config.percentiles}, but only {PERCENTILES} are supported.")
+    return config
+
+
+def read_slice_table(folder: Path) -> SliceTable:
+    """slices.csv of a run folder; UserError if it is missing or damaged."""
+    path = folder / "slices.csv"
+    try:
+        return SliceTable.from_rows(read_table(path))
+    except OSError as error:
+        raise UserError(f"'{folder}' is not a run folder: cannot read '{path}'.") from error
+    except Exception as error:  # missing columns, unknown splits, text that is not UTF-8
+        raise UserError(f"'{path}' is damaged ({error!r}): restore it.") from error

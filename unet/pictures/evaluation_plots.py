@@ -11,11 +11,11 @@ from unet.pictures.style import (
     PREDICTION,
     TRAINING,
     TRUTH,
-    legend_of_contours,
-    outline,
+    add_contour_legend,
+    draw_contour,
     save,
-    save_both,
-    show,
+    save_with_svg,
+    show_image,
 )
 
 TYPE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#F0E442")
@@ -33,7 +33,7 @@ def by_tumor(rows: list[dict]) -> dict[str, tuple[list[dict], str]]:
     }
 
 
-def dice_distribution(rows: list[dict], path: Path) -> str:
+def draw_dice_histogram(rows: list[dict], path: Path) -> str:
     """Histogram of Dice over slices, stacked by tumor type, with mean and median."""
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     groups = by_tumor(rows)
@@ -47,10 +47,10 @@ def dice_distribution(rows: list[dict], path: Path) -> str:
         axes.axvline(value, color="black", linestyle=style, linewidth=1, label=f"{name} {value:.3f}")
     axes.set(title=f"Dice of {len(rows)} slices", xlabel="Dice", ylabel="slices", xlim=(0, 1))
     axes.legend(loc="upper left")
-    return save_both(figure, path)
+    return save_with_svg(figure, path)
 
 
-def dice_by_type(rows: list[dict], scores: dict[str, dict], path: Path) -> str:
+def draw_dice_by_type(rows: list[dict], scores: dict[str, dict], path: Path) -> str:
     """Every slice as a dot, with the mean and its interval over patients, a column a tumor type."""
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     jitter = np.random.default_rng(0)
@@ -72,10 +72,10 @@ def dice_by_type(rows: list[dict], scores: dict[str, dict], path: Path) -> str:
         ylim=(-0.02, 1.02), xlim=(-0.5, len(groups) - 0.3),
     )  # fmt: skip
     axes.grid(axis="x", visible=False)
-    return save_both(figure, path)
+    return save_with_svg(figure, path)
 
 
-def dice_by_size(rows: list[dict], path: Path) -> str:
+def draw_dice_by_size(rows: list[dict], path: Path) -> str:
     """Dice over tumor size, a dot a slice; slices without tumor are left out."""
     figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
     for name, (group, color) in by_tumor(rows).items():
@@ -92,10 +92,10 @@ def dice_by_size(rows: list[dict], path: Path) -> str:
         axis_format(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     figure.legend(loc="outside right upper")
-    return save_both(figure, path)
+    return save_with_svg(figure, path)
 
 
-def expected_dice(rows: list[dict], told: dict, path: Path) -> str:
+def draw_expected_dice(rows: list[dict], quality: dict, path: Path) -> str:
     """True Dice over the Dice expected without the truth, a dot a slice."""
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     axes.plot((0, 1), (0, 1), color=NEUTRAL, linewidth=0.8)
@@ -103,17 +103,17 @@ def expected_dice(rows: list[dict], told: dict, path: Path) -> str:
         outlined = [row for row in group if row["expected_dice"] != ""]
         expected, dice = ([row[key] for row in outlined] for key in ("expected_dice", "dice"))
         axes.plot(expected, dice, ".", color=color, alpha=0.5, label=name)
-    correlation = told["spearman"]
+    correlation = quality["spearman"]
     label = "" if correlation is None else f" (rank correlation {correlation:.2f})"
     axes.set(
         title=f"Expected and true Dice{label}", xlabel="Dice expected without the truth",
         ylabel="true Dice", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02),
     )  # fmt: skip
     figure.legend(loc="outside right upper")
-    return save_both(figure, path)
+    return save_with_svg(figure, path)
 
 
-def threshold_curve(thresholds: np.ndarray, dice: list[float], chosen: float, path: Path) -> str:
+def draw_dice_by_threshold(thresholds: np.ndarray, dice: list[float], chosen: float, path: Path) -> str:
     """Mean Dice over the probability from which a pixel counts as tumor."""
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     axes.plot(thresholds, dice, "o-", color=TRAINING, markersize=3)
@@ -121,10 +121,10 @@ def threshold_curve(thresholds: np.ndarray, dice: list[float], chosen: float, pa
     axes.set(title="Mean Dice by threshold", xlabel="probability threshold", ylabel="Dice")
     axes.set_xlim(0, 1)
     axes.legend()
-    return save_both(figure, path)
+    return save_with_svg(figure, path)
 
 
-def calibration(
+def draw_calibration(
     reliability: tuple[np.ndarray, np.ndarray, np.ndarray],
     errors: dict[str, float],
     precision_recall: tuple[np.ndarray, np.ndarray, np.ndarray],
@@ -157,14 +157,12 @@ def calibration(
     curve.set(title="Precision and recall of all pixels", xlim=(0, 1.01), ylim=(0, 1.01))
     curve.set(xlabel="recall", ylabel="precision")
     curve.legend(loc="lower left")
-    return save_both(figure, path)
+    return save_with_svg(figure, path)
 
 
-def comparison(rows: list[dict], groups: dict[str, dict], names: tuple[str, str], path: Path) -> str:
+def draw_comparison(rows: list[dict], groups: dict[str, dict], names: tuple[str, str], path: Path) -> str:
     """Dice of run B over that of run A, a dot a slice; beside it the mean differences with intervals."""
-    figure, (slices, means) = plt.subplots(
-        1, 2, figsize=(10, 4.2), layout="constrained", width_ratios=(1, 1.2)
-    )
+    figure, (slices, means) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained", width_ratios=(1, 1.2))
     for name, (group, color) in by_tumor(rows).items():
         a, b = ([row[key] for row in group] for key in ("dice_a", "dice_b"))
         slices.plot(a, b, ".", color=color, alpha=0.6, label=name)
@@ -184,10 +182,10 @@ def comparison(rows: list[dict], groups: dict[str, dict], names: tuple[str, str]
         xlabel=f"Dice of {names[1]} minus {names[0]}",
     )  # fmt: skip
     means.grid(axis="y", visible=False)
-    return save_both(figure, path)
+    return save_with_svg(figure, path)
 
 
-def changes(tiles: dict[str, list[tuple]], names: tuple[str, str], path: Path) -> None:
+def draw_changes(tiles: dict[str, list[tuple]], names: tuple[str, str], path: Path) -> None:
     """Rows of named tiles (image, truth, mask of A, mask of B, caption) with three contours."""
     columns = max(len(row) for row in tiles.values())
     figure, grid = plt.subplots(
@@ -196,9 +194,9 @@ def changes(tiles: dict[str, list[tuple]], names: tuple[str, str], path: Path) -
     )  # fmt: skip
     for row, (name, group) in zip(grid, tiles.items(), strict=True):
         for axes, (image, *masks, caption) in zip(row, group, strict=False):
-            show(axes, image, f"{name}: {caption}")
+            show_image(axes, image, f"{name}: {caption}")
             for mask, color in zip(masks, (TRUTH, TRAINING, PREDICTION), strict=True):
-                outline(axes, mask, color)
+                draw_contour(axes, mask, color)
     for axes in grid.flat:
         axes.set_axis_off()
     lines = [plt.Line2D([], [], color=color) for color in (TRUTH, TRAINING, PREDICTION)]
@@ -206,7 +204,7 @@ def changes(tiles: dict[str, list[tuple]], names: tuple[str, str], path: Path) -
     save(figure, path)
 
 
-def gallery(tiles: dict[str, list[tuple]], threshold: float, path: Path) -> None:
+def draw_gallery(tiles: dict[str, list[tuple]], threshold: float, path: Path) -> None:
     """Rows of named tiles (image, truth, probability, caption) with both contours."""
     columns = max(len(row) for row in tiles.values())
     figure, grid = plt.subplots(
@@ -217,8 +215,8 @@ def gallery(tiles: dict[str, list[tuple]], threshold: float, path: Path) -> None
         axes.set_axis_off()
     for row, (name, group) in zip(grid, tiles.items(), strict=True):
         for axes, (image, truth, probability, caption) in zip(row, group, strict=False):
-            show(axes, image, f"{name}: {caption}")
-            outline(axes, truth, TRUTH)
-            outline(axes, probability, PREDICTION, threshold)
-    legend_of_contours(figure)
+            show_image(axes, image, f"{name}: {caption}")
+            draw_contour(axes, truth, TRUTH)
+            draw_contour(axes, probability, PREDICTION, threshold)
+    add_contour_legend(figure)
     save(figure, path)

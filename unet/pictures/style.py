@@ -38,7 +38,7 @@ def save(figure: Figure, path: Path) -> None:
     write_whole(path, content.getvalue())
 
 
-def save_both(figure: Figure, path: Path) -> str:
+def save_with_svg(figure: Figure, path: Path) -> str:
     """As save; returns the figure as SVG too, for a page."""
     content = io.StringIO()
     figure.savefig(content, format="svg", bbox_inches="tight", facecolor="white")
@@ -46,20 +46,20 @@ def save_both(figure: Figure, path: Path) -> str:
     return content.getvalue()
 
 
-def show(axes: Axes, image: np.ndarray, title: str = "") -> None:
+def show_image(axes: Axes, image: np.ndarray, title: str = "") -> None:
     """An image without axes."""
     axes.imshow(image, cmap="gray", vmin=0, interpolation="bilinear")
     axes.set_axis_off()
     axes.set_title(title, fontsize=8, fontweight="normal", loc="center")
 
 
-def outline(axes: Axes, mask: np.ndarray, color: str, level: float = 0.5) -> None:
+def draw_contour(axes: Axes, mask: np.ndarray, color: str, level: float = 0.5) -> None:
     """The border of a mask or of a probability, if it has one."""
     values = mask.astype(np.float32)
     if values.min() < level <= values.max():
         axes.contour(values, levels=[level], colors=[color], linewidths=1.2)
 
 
-def legend_of_contours(figure: Figure) -> None:
+def add_contour_legend(figure: Figure) -> None:
     lines = [plt.Line2D([], [], color=color) for color in (TRUTH, PREDICTION)]
     figure.legend(lines, ("truth", "prediction"), loc="outside lower center", ncols=2)

@@ -6,10 +6,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from unet.pictures.style import NEUTRAL, PREDICTION, TRAINING, TRUTH, legend_of_contours, outline, save, show
+from unet.pictures.style import NEUTRAL, PREDICTION, TRAINING, TRUTH, add_contour_legend, draw_contour, save, show_image
 
 
-def curves(history: list[dict[str, float]], path: Path) -> None:
+def draw_curves(history: list[dict[str, float]], path: Path) -> None:
     """Loss, Dice and learning rate over epochs, the best epoch marked."""
     epochs = [row["epoch"] for row in history]
     best = max(history, key=lambda row: row["val_dice"])
@@ -39,33 +39,24 @@ def curves(history: list[dict[str, float]], path: Path) -> None:
     save(figure, path)
 
 
-def samples(
-    images: np.ndarray,
-    truths: np.ndarray,
-    probabilities: np.ndarray,
-    threshold: float,
-    titles: list[str],
-    heading: str,
-    path: Path,
+def draw_samples(
+    tiles: tuple[np.ndarray, np.ndarray, np.ndarray], threshold: float, titles: list[str], heading: str, path: Path
 ) -> None:
-    """Image, truth, and predicted probability with both contours, a column a slice (n, size, size)."""
-    figure, grid = plt.subplots(
-        3, len(images), figsize=(2.1 * len(images), 6.8), layout="constrained", squeeze=False
-    )
+    """One column per slice: image, true and predicted outline. tiles: images, truths, probabilities (n, size, size)."""
+    images, truths, probabilities = tiles
+    figure, grid = plt.subplots(3, len(images), figsize=(2.1 * len(images), 6.8), layout="constrained", squeeze=False)
     figure.suptitle(heading, fontweight="bold")
-    for column, image, truth, probability, title in zip(
-        grid.T, images, truths, probabilities, titles, strict=True
-    ):
-        show(column[0], image, title)
-        show(column[1], image)
-        outline(column[1], truth, TRUTH)
-        show(column[2], image)
-        outline(column[2], probability, PREDICTION, threshold)
-    legend_of_contours(figure)
+    for column, image, truth, probability, title in zip(grid.T, images, truths, probabilities, titles, strict=True):
+        show_image(column[0], image, title)
+        show_image(column[1], image)
+        draw_contour(column[1], truth, TRUTH)
+        show_image(column[2], image)
+        draw_contour(column[2], probability, PREDICTION, threshold)
+    add_contour_legend(figure)
     save(figure, path)
 
 
-def film_strip(
+def draw_film_strip(
     images: np.ndarray,
     truths: np.ndarray,
     frames: dict[int, np.ndarray],
@@ -79,11 +70,9 @@ def film_strip(
     )  # fmt: skip
     for column, (epoch, probabilities) in zip(grid.T, frames.items(), strict=True):
         titles = [f"epoch {epoch}"] + [""] * (len(images) - 1)
-        for axes, title, image, truth, probability in zip(
-            column, titles, images, truths, probabilities, strict=True
-        ):
-            show(axes, image, title)
-            outline(axes, truth, TRUTH)
-            outline(axes, probability, PREDICTION, threshold)
-    legend_of_contours(figure)
+        for axes, title, image, truth, probability in zip(column, titles, images, truths, probabilities, strict=True):
+            show_image(axes, image, title)
+            draw_contour(axes, truth, TRUTH)
+            draw_contour(axes, probability, PREDICTION, threshold)
+    add_contour_legend(figure)
     save(figure, path)

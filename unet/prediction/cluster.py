@@ -21,7 +21,7 @@ from unet.errors import UserError
 from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
 from unet.prediction.inputs import Input
-from unet.prediction.outlines import Outlined, outline
+from unet.prediction.outlines import Outlined, outline_inputs
 
 # Large, in a run's folder.
 NOT_NEEDED = ["checkpoint-*", "evaluation-*", "tensorboard", "film.npz"]
@@ -141,5 +141,5 @@ class Actor:
         """A pickled list of inputs -> a pickled list of their outlines."""
         (chunk,) = batch["inputs"]
         inputs = pickle.loads(chunk)
-        outlined = outline(self.predictor, inputs, self.options.axis, self.options.max_pixels)
+        outlined = outline_inputs(self.predictor, inputs, self.options)
         return {"outlined": [pickle.dumps(list(outlined))]}

@@ -20,10 +20,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from unet.command_line import import_tensorflow_quietly, parse, run
+from unet.command_line import import_tensorflow_quietly, run
 from unet.errors import UserError
-from unet.files import WRITING, write_whole
-from unet.network.outlining import rule_in_words
+from unet.files import TEMPORARY, write_whole
 from unet.options import ExportOptions
 
 # Sizes of the simulated slices that are compared: larger and smaller than the network's, not square.
@@ -54,14 +53,10 @@ def export(options: ExportOptions) -> None:
         dice = compare(predictor, kind.open(made))
         if dice < LEAST_DICE:
             raise UserError(
-                f"The exported network's masks have Dice {dice:.4f} with Keras', below {LEAST_DICE}: not "
-                "kept."
+                f"The exported network's masks have Dice {dice:.4f} with Keras', below {LEAST_DICE}: not kept."
             )
         keep(made, output)
-    print(
-        f"'{output}' agrees with Keras: Dice {dice:.4f} on simulated slices. It outlines tumor "
-        f"{rule_in_words(predictor.threshold, predictor.peak)}."
-    )
+    print(f"'{output}' agrees with Keras: Dice {dice:.4f} on simulated slices. It outlines tumor {predictor.rule}.")
 
 
 def save(module, folder: Path) -> Path:
@@ -78,7 +73,7 @@ def keep(made: Path, output: Path) -> None:
     if made.is_dir():
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=output.parent, prefix=WRITING) as draft:
+            with tempfile.TemporaryDirectory(dir=output.parent, prefix=TEMPORARY) as draft:
                 os.replace(shutil.copytree(made, Path(draft) / output.name), output)
         except (OSError, shutil.Error) as error:
             raise UserError(f"Cannot write '{output}': {error}.") from error
@@ -141,7 +136,7 @@ def with_preprocessing(predictor):
             square = tf.round(tf.matmul(tf.matmul(rows, stretched), columns, transpose_b=True))
             # Its shape is told: convolutions of unknown shapes are slow, or wrong, in some runtimes.
             network_input = tf.reshape(square / 255, (1, predictor.size, predictor.size, 1))
-            result = predictor.network_of(network_input)[0, ..., 0]
+            result = predictor.untraced_network(network_input)[0, ..., 0]
             rows = linear(tf.range(height)[:, tf.newaxis], inner_height / height, inner_height)
             columns = linear(tf.range(width)[:, tf.newaxis], inner_width / width, inner_width)
             inner = result[
@@ -162,13 +157,12 @@ def compare(predictor, run_exported: Callable[[np.ndarray], np.ndarray]) -> floa
     from unet.evaluation.metrics import score
 
     images = [
-        phantom_slice(0, place, 1, 3, max(shape)).image[: shape[0], : shape[1]]
-        for place, shape in enumerate(SIZES)
+        phantom_slice(0, place, 1, 3, max(shape)).image[: shape[0], : shape[1]] for place, shape in enumerate(SIZES)
     ]
     dice = []
     for image in tqdm(images, "Comparing", disable=None):
         expected = predictor([image])[0]
-        masks = (predictor.mask(probability) for probability in (expected, run_exported(image)))
+        masks = (predictor.rule.mask(probability) for probability in (expected, run_exported(image)))
         dice.append(score(*masks)["dice"])
     return min(dice)
 
@@ -196,9 +190,7 @@ def to_onnx(source: Path, path: Path) -> Path:
     loaded = tf.saved_model.load(str(source))  # its variables live as long as it does
     function = loaded.signatures["serving_default"]
     specs = list(function.structured_input_signature[1].values())
-    model, _ = tf2onnx.convert.from_function(
-        tf.function(lambda image: function(image=image)), specs, opset=17
-    )
+    model, _ = tf2onnx.convert.from_function(tf.function(lambda image: function(image=image)), specs, opset=17)
     onnx.save(model, path)
     return path
 
@@ -271,5 +263,4 @@ FORMATS = {
 
 
 if __name__ == "__main__":
-    options = parse(ExportOptions, __doc__)
-    run(lambda: export(options), uses_tensorflow=False)
+    run(ExportOptions, __doc__, export, uses_tensorflow=False)

@@ -12,11 +12,11 @@ from urllib.parse import quote, unquote
 
 from unet.errors import ImageError, UserError
 from unet.images.dicom import DICOM_SUFFIXES, is_dicom, series_of
-from unet.images.folders import image_files_below, without_suffix
+from unet.images.folders import find_files, without_suffix
 from unet.images.nifti import VOLUME_SUFFIXES, is_volume
 from unet.images.reading import IMAGE_SUFFIXES
 
-# What a folder of predictions has, and nothing else.
+# Only the output folder of a prediction has both.
 TABLE, SETTINGS = "predictions.csv", "prediction.json"
 SUFFIXES = IMAGE_SUFFIXES + VOLUME_SUFFIXES
 
@@ -95,7 +95,7 @@ def find_here(arguments: tuple[str, ...], output: Path) -> tuple[list[str], str]
     roots = []
     for argument in arguments:
         if os.path.isdir(argument):
-            found = image_files_below(Path(argument), SUFFIXES, also=is_dicom)
+            found = find_files(Path(argument), SUFFIXES, also=is_dicom)
             roots.append(os.path.abspath(argument))
         else:
             found = [Path(argument)] if os.path.lexists(argument) else []
@@ -137,7 +137,7 @@ def files_of_glob(pattern: str) -> list[Path]:
     """The files that a glob names, and the images in the folders that it names."""
     files: dict[Path, None] = {}  # a set that keeps its order
     for path in map(Path, sorted(glob.glob(pattern, recursive=True))):
-        found = image_files_below(path, SUFFIXES, also=is_dicom) if path.is_dir() else [path]
+        found = find_files(path, SUFFIXES, also=is_dicom) if path.is_dir() else [path]
         files |= dict.fromkeys(found)
     return list(files)
 

@@ -1,4 +1,4 @@
-"""What predict.py does: images and volumes in, masks, overlays and a table of measurements out."""
+"""The output folder of a prediction: never half-written, never mixed, and resumable."""
 
 import contextlib
 import errno
@@ -6,139 +6,151 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
 
 from unet.errors import UserError
-from unet.files import write_json, write_whole
+from unet.files import append_whole, write_json, write_whole
 from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
-from unet.prediction.inputs import SETTINGS, TABLE, Input
-from unet.prediction.outlines import COLUMNS, Measurement, Outlined, picture_name
+from unet.prediction.inputs import Input
+from unet.prediction.names import CONTACT_SHEET, MASKS, OVERLAYS, REPORT, SETTINGS, TABLE
+from unet.prediction.outlines import COLUMNS, Outlined, PredictionRow
 from unet.tables import read_table, table_text
 
-OUTPUTS = (SETTINGS, TABLE, "report.html", "contact_sheet.jpg", "masks", "overlays")
+
+class OutputFolder:
+    """Results for some inputs, made with some settings."""
+
+    def __init__(self, folder: Path, settings: dict[str, object], inputs: list[Input]):
+        self.folder = folder
+        self.settings = settings
+        self.inputs = inputs
+
+    def prepare(self, resume: bool, overwrite: bool) -> list[PredictionRow]:
+        """Get the folder ready to write to; returns the rows that an earlier prediction finished, for --resume.
+
+        Raises:
+            UserError: If the folder is not writable, or contains anything that must not be replaced or mixed.
+        """
+        if resume and overwrite:
+            raise UserError("--resume keeps what --overwrite replaces: give only one of them.")
+        names = (SETTINGS, TABLE, REPORT, CONTACT_SHEET, MASKS, OVERLAYS)
+        found = [name for name in names if (self.folder / name).exists()]
+        if found and SETTINGS not in found:
+            # A data set has masks/ too, which must never be replaced.
+            raise UserError(
+                f"'{self.folder}' contains '{found[0]}', which no prediction wrote: choose another --output."
+            )
+        if found and not (resume or overwrite):
+            raise UserError(
+                f"'{self.folder}' contains results: choose another --output, continue with --resume, or replace them "
+                "with --overwrite."
+            )
+        done = self._finished_rows() if found and resume else []
+        try:
+            if not done:
+                self._start_anew()
+        except OSError as error:
+            raise UserError(f"Cannot write to --output '{self.folder}': {error.strerror}.") from error
+        write_whole(self.folder / TABLE, rows_as_csv(done, header=True))
+        return done
+
+    def write_files(self, outlined: Outlined) -> PredictionRow:
+        """Write the files of one input; returns its row, or a row that says that a file name is too long."""
+        try:
+            for name, content in outlined.files.items():
+                write_whole(self.folder / name, content, durable=False)
+        except UserError as error:
+            if error.__cause__.errno != errno.ENAMETOOLONG:
+                raise
+            return PredictionRow(outlined.row.path, status=str(error))
+        return outlined.row
+
+    def append(self, rows: list[PredictionRow]) -> None:
+        """Add rows to the table, after their files: what has a row is finished."""
+        append_whole(self.folder / TABLE, rows_as_csv(rows))
+
+    def read_rows(self) -> list[PredictionRow]:
+        """All complete rows of the table."""
+        path = self.folder / TABLE
+        cells = read_table(path, errors="surrogateescape")
+        if not path.read_bytes().endswith(b"\n"):
+            del cells[-1:]  # half-written
+        try:
+            return [PredictionRow.from_cells(row) for row in cells if None not in row.values()]
+        except (ValueError, KeyError) as error:
+            raise UserError(f"'{path}' is damaged: start again with --overwrite.") from error
+
+    def _start_anew(self) -> None:
+        # The table first: without it, nothing counts as finished.
+        for name in (TABLE, REPORT, CONTACT_SHEET):
+            (self.folder / name).unlink(missing_ok=True)
+        for name in (MASKS, OVERLAYS):
+            if (self.folder / name).exists():
+                shutil.rmtree(self.folder / name)
+        write_json(self.folder / SETTINGS, self.settings | {"images": hash_of_files(self.inputs)})
+        for name in (MASKS, OVERLAYS):
+            (self.folder / name).mkdir()
+
+    def _finished_rows(self) -> list[PredictionRow]:
+        """Rows of the batches that an earlier prediction finished; UserError if it was a different one."""
+        try:
+            earlier = json.loads((self.folder / SETTINGS).read_text())
+        except ValueError as error:
+            raise UserError(f"'{self.folder / SETTINGS}' is damaged: start again with --overwrite.") from error
+        for name, value in self.settings.items():
+            if earlier.get(name) != value:
+                raise UserError(
+                    f"'{self.folder}' was started with {name} {earlier.get(name)}, not {value}: continue with the "
+                    "same, or start again with --overwrite."
+                )
+        if not (self.folder / TABLE).exists():
+            return []
+        rows = self.read_rows()
+        for row, input in zip_longest(rows, self.inputs[: len(rows)]):
+            if input is None or row.path != input.path:
+                raise UserError(
+                    f"'{self.folder}' was started with other images ('{row.path}'): continue with the same, or start "
+                    "again with --overwrite."
+                )
+        state = hash_of_files(self.inputs)
+        if earlier.get("images", state) != state:
+            raise UserError(
+                f"Images have changed or been added since '{self.folder}' was started: start again with --overwrite."
+            )
+        if len(rows) < sum(not input.is_volume for input in self.inputs):
+            # Only whole batches, so that the rest is computed as if nothing had happened.
+            rows = rows[: len(rows) // self.settings["batch_size"] * self.settings["batch_size"]]
+        return rows
 
 
-def write_files(outlined: Outlined, folder: Path) -> Measurement:
-    """Write the files of one input; its row, which says so where their names are too long."""
-    try:
-        for name, content in outlined.files.items():
-            write_whole(folder / name, content, durable=False)
-    except UserError as error:
-        if error.__cause__.errno != errno.ENAMETOOLONG:
-            raise
-        return Measurement(outlined.row.path, str(error))
-    return outlined.row
-
-
-def outputs_of(inputs: list[Input], folder: Path) -> list[tuple[Path, Path | None, dict]]:
-    """Of each input the picture of its outline, its mask (None of a volume) and its row of the table."""
-    rows = read_table(folder / TABLE, errors="surrogateescape")
-    return [
-        (
-            folder / picture_name(input),
-            None if input.is_volume else folder / "masks" / f"{input.name}.png",
-            row,
-        )
-        for input, row in zip(inputs, rows, strict=True)
-    ]
-
-
-def state_of(inputs: list[Input]) -> str:
-    """Hash of the files' sizes and times, as far as they are on this machine: do they still hold the same?"""
-    state = []
-    for input in inputs:
-        for path in input.series or (input.path,):
-            with contextlib.suppress(OSError, ValueError):  # gone, or in an object store
-                told = os.stat(path)
-                state.append((str(path), told.st_size, told.st_mtime_ns))
-    return hashlib.sha256(repr(state).encode(errors="surrogateescape")).hexdigest()[:16]
+def rows_as_csv(rows: list[PredictionRow], header: bool = False) -> str:
+    """Rows as the text of predictions.csv."""
+    return table_text(COLUMNS, [asdict(row) for row in rows], header)
 
 
 def settings_of(run: SavedRun, options: PredictionOptions) -> dict[str, object]:
-    """What decides the results, beside the images: content of prediction.json."""
+    """Everything that determines the results, apart from the images: content of prediction.json."""
     return {
-        "network": run.network_digest(),
-        "threshold": run.config.threshold,
-        "peak": run.config.peak,
+        "network": run.network_fingerprint(),
+        "threshold": run.config.outline_rule.threshold,
+        "peak": run.config.outline_rule.peak,
         "mirror": options.mirror,
-        "max_pixels": options.max_pixels,
+        "max_pixels": options.reading.max_pixels,
         "axis": options.axis,
-        # The last digits of a probability may depend on how many images are computed at once.
+        # The last digits of a probability may depend on the number of images in a batch.
         "batch_size": options.batch_size,
     }
 
 
-def prepare_output(
-    options: PredictionOptions, settings: dict[str, object], inputs: list[Input]
-) -> list[dict[str, str]]:
-    """Make the output folder ready; returns the rows that an earlier prediction finished (--resume).
-
-    Raises UserError where the folder cannot be written, or holds what must not be replaced or mixed.
-    """
-    folder = options.output
-    if options.resume and options.overwrite:
-        raise UserError("--resume keeps what --overwrite replaces: give one of them.")
-    old = [name for name in OUTPUTS if (folder / name).exists()]
-    if old and SETTINGS not in old:
-        # A data set has masks/ too: those must never be replaced.
-        raise UserError(f"'{folder}' holds {old[0]} of something else: choose another --output.")
-    if old and not (options.resume or options.overwrite):
-        raise UserError(
-            f"'{folder}' holds results: choose another --output, go on with --resume or replace them "
-            "with --overwrite."
-        )
-    done = finished_rows(folder, settings, inputs) if old and options.resume else []
-    try:
-        if not done:
-            # The table first: without it nothing counts as done.
-            (folder / TABLE).unlink(missing_ok=True)
-            for name in ("report.html", "contact_sheet.jpg"):
-                (folder / name).unlink(missing_ok=True)
-            for name in ("masks", "overlays"):
-                if (folder / name).exists():
-                    shutil.rmtree(folder / name)
-            write_json(folder / SETTINGS, settings | {"images": state_of(inputs)})
-            for name in ("masks", "overlays"):
-                (folder / name).mkdir()
-    except OSError as error:
-        raise UserError(f"Cannot write to --output '{folder}': {error.strerror}.") from error
-    write_whole(folder / TABLE, table_text(COLUMNS, done))
-    return done
-
-
-def finished_rows(folder: Path, settings: dict[str, object], inputs: list[Input]) -> list[dict[str, str]]:
-    """Rows of the batches that an earlier prediction finished; UserError where it was another one."""
-    try:
-        begun_with = json.loads((folder / SETTINGS).read_text())
-    except ValueError as error:
-        raise UserError(f"'{folder / SETTINGS}' is damaged: start again with --overwrite.") from error
-    for name, value in settings.items():
-        if begun_with.get(name) != value:
-            raise UserError(
-                f"'{folder}' was begun with {name} {begun_with.get(name)}, not {value}: go on with the "
-                "same, or start again with --overwrite."
-            )
-    if not (folder / TABLE).exists():
-        return []
-    rows = read_table(folder / TABLE, errors="surrogateescape")
-    if not (folder / TABLE).read_bytes().endswith(b"\n"):
-        del rows[-1:]  # half-written
-    rows = [row for row in rows if None not in row.values()]
-    for row, input in zip_longest(rows, inputs[: len(rows)]):
-        if input is None or row["path"] != input.path:
-            raise UserError(
-                f"'{folder}' was begun with other images ('{row['path']}'): go on with the same, or "
-                "start again with --overwrite."
-            )
-    state = state_of(inputs)
-    if begun_with.get("images", state) != state:
-        raise UserError(
-            f"The images have changed since '{folder}' was begun, or some were added: start again with "
-            "--overwrite."
-        )
-    if len(rows) < sum(not input.is_volume for input in inputs):
-        # Whole batches only, so that the rest is computed as if nothing had happened.
-        rows = rows[: len(rows) // settings["batch_size"] * settings["batch_size"]]
-    return rows
+def hash_of_files(inputs: list[Input]) -> str:
+    """Hash of the sizes and times of all files on this machine, to notice changes."""
+    state = []
+    for input in inputs:
+        for path in input.series or (input.path,):
+            with contextlib.suppress(OSError, ValueError):  # gone, or in an object store
+                status = os.stat(path)
+                state.append((str(path), status.st_size, status.st_mtime_ns))
+    return hashlib.sha256(repr(state).encode(errors="surrogateescape")).hexdigest()[:16]

@@ -1,103 +1,119 @@
-"""What predict.py does: images and volumes in, masks, overlays and a table of measurements out."""
+"""What predict.py does: images and volumes in; masks, overlays and a table of measurements out."""
 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import chain, islice
 
 import tensorflow as tf
 from tqdm import tqdm
 
 from unet.errors import UserError
-from unet.files import append_whole, only_process_in
+from unet.files import only_process_in
 from unet.network.predictor import Predictor, in_batches
 from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
-from unet.prediction import report
-from unet.prediction.inputs import TABLE, Input, find_inputs
-from unet.prediction.outlines import COLUMNS, Measurement, Outlined, outline
-from unet.prediction.output import outputs_of, prepare_output, settings_of, write_files
-from unet.tables import table_text
+from unet.prediction.inputs import Input, find_inputs
+from unet.prediction.names import REPORT, TABLE
+from unet.prediction.outlines import Outlined, PredictionRow, outline_inputs
+from unet.prediction.output import OutputFolder, settings_of
+from unet.prediction.report import write_report
 
 
 def predict(options: PredictionOptions) -> int:
-    """Write masks, overlays and predictions.csv for all images; returns 3 if any was skipped, else 0."""
+    """Outline the tumors in images and volumes.
+
+    Args:
+        options: Which images, which run, and where the results go.
+
+    Returns:
+        The exit code: 0 if all inputs were outlined, 3 if any was skipped. The results are in options.output:
+        masks/, overlays/, predictions.csv with one row per input, and report.html.
+
+    Raises:
+        UserError: If there are no images, the run or the output folder cannot be used, or memory or disk is full.
+
+    Example:
+        >>> from pathlib import Path
+        >>> predict(PredictionOptions(("data/phantom/images",), Path("predictions")))  # doctest: +ELLIPSIS
+        18 of 18 images outlined...
+        0
+    """
     run = SavedRun.open(options.run)
-    inputs = find_inputs(options.images, options.output)
-    options, inputs = part_of(options, inputs)
-    outline_and_write = outliner(run, options)
+    options, inputs = take_shard(options, find_inputs(options.images, options.output))
+    output = OutputFolder(options.output, settings_of(run, options), inputs)
+    outline = choose_outliner(run, options, output.write_files)
     with only_process_in(options.output):
-        # After all that may fail: --overwrite deletes earlier results.
-        done = prepare_output(options, settings_of(run, options), inputs)
+        # After everything that may fail, as --overwrite deletes earlier results.
+        done = output.prepare(options.resume, options.overwrite)
         tally = Counter()
         try:
-            rows = outline_and_write(inputs[len(done) :])
-            for row in chain(done, keep(rows, inputs, len(done), options)):
-                tally["outlined" if row["status"] == "ok" else "skipped"] += 1
-                tally["with tumor"] += report.has_tumor(row)
-                tally["to review"] += bool(row["review"])
+            rows = outline(inputs[len(done) :])
+            for row in chain(done, append_rows(output, rows, len(done), options.batch_size)):
+                tally["outlined" if row.is_ok else "skipped"] += 1
+                tally["with tumor"] += bool(row.tumor_pixels)
+                tally["to review"] += bool(row.review)
         except KeyboardInterrupt:
-            print("Go on with the same command and --resume.")
+            print("Continue with the same command and --resume.")
             raise
         except (MemoryError, tf.errors.ResourceExhaustedError) as error:
             raise UserError(
-                f"Out of memory: start again with a --batch-size below {options.batch_size} and "
-                "--overwrite, or with smaller images."
+                f"Out of memory: start again with --overwrite and a --batch-size below {options.batch_size}, or with "
+                "smaller images."
             ) from error
-        outputs = outputs_of(inputs, options.output)
-        report.write(outputs, settings_of(run, options), options.output)
+        write_report(output, options.reading)
     print(
         f"{tally['outlined']} of {len(inputs)} images outlined, {tally['with tumor']} with tumor, "
-        f"{tally['to review']} to review, {tally['skipped']} skipped: see {options.output}/report.html and "
+        f"{tally['to review']} to review, {tally['skipped']} skipped: see {options.output}/{REPORT} and "
         f"{options.output}/{TABLE}."
     )
     return 3 if tally["skipped"] else 0
 
 
-def outliner(run: SavedRun, options: PredictionOptions) -> Callable[[list[Input]], Iterator[Measurement]]:
-    """What outlines inputs here or on a Ray cluster and writes their files; UserError where it cannot."""
+def choose_outliner(
+    run: SavedRun, options: PredictionOptions, write: Callable[[Outlined], PredictionRow]
+) -> Callable[[list[Input]], Iterator[PredictionRow]]:
+    """A function that outlines inputs, on this machine or on a Ray cluster, and writes the results here.
 
-    def write(outlined: Outlined) -> Measurement:
-        return write_files(outlined, options.output)
-
+    Raises:
+        UserError: If the run has no network, or there is no cluster.
+    """
     if options.ray is not None:
         from unet.prediction.cluster import outline_on_ray
 
         outline_there = outline_on_ray(run, options)
         return lambda inputs: map(write, outline_there(inputs))
     predictor = Predictor(run, options.batch_size, options.mirror)
-    return lambda inputs: outline(predictor, inputs, options.axis, options.max_pixels, write)
+    return lambda inputs: outline_inputs(predictor, inputs, options, write)
 
 
-def part_of(options: PredictionOptions, inputs: list[Input]) -> tuple[PredictionOptions, list[Input]]:
-    """What --shard leaves of options and inputs; UserError where that is nothing."""
-    told = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", options.shard)
-    number, count = map(int, told.groups()) if told else (0, 0)
+def take_shard(options: PredictionOptions, inputs: list[Input]) -> tuple[PredictionOptions, list[Input]]:
+    """The part of the inputs that --shard names, and options with its output folder; UserError if it is empty."""
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", options.shard)
+    number, count = map(int, match.groups()) if match else (0, 0)
     if not 1 <= number <= count:
-        raise UserError(f"--shard {options.shard} is no part of a whole: give I/N, such as 3/8.")
+        raise UserError(f"--shard {options.shard} is invalid: give I/N, such as 3/8.")
     if count == 1:
         return options, inputs
-    # Every count-th: neighbours are alike in size, so the parts take about as long.
+    # Every count-th input: neighbors have similar sizes, so all parts take about equally long.
     part = inputs[number - 1 :: count]
     if not part:
-        raise UserError(f"--shard {options.shard} is empty: there are {len(inputs)} files only.")
+        raise UserError(f"--shard {options.shard} is empty: there are only {len(inputs)} files.")
     return replace(options, output=options.output / f"shard-{number}-of-{count}"), part
 
 
-def keep(
-    rows: Iterator[Measurement], inputs: list[Input], first: int, options: PredictionOptions
-) -> Iterator[dict]:
-    """Add the rows of `inputs` from `first` on to the table, a batch at a time; yields them."""
-    images = sum(not input.is_volume for input in inputs[first:])
-    batches = in_batches(islice(rows, images), options.batch_size)
-    with tqdm(total=len(inputs), desc="Predicting", initial=first, unit="file", disable=None) as bar:
+def append_rows(
+    output: OutputFolder, rows: Iterator[PredictionRow], first: int, batch_size: int
+) -> Iterator[PredictionRow]:
+    """Append the rows of the inputs from `first` on to the table, one batch at a time, and yield them."""
+    images = sum(not input.is_volume for input in output.inputs[first:])
+    batches = in_batches(islice(rows, images), batch_size)
+    with tqdm(total=len(output.inputs), desc="Predicting", initial=first, unit="file", disable=None) as bar:
         for batch in chain(batches, ([volume] for volume in rows)):
-            batch = [asdict(row) for row in batch]
-            # After their masks: what has a row is done.
-            append_whole(options.output / TABLE, table_text(COLUMNS, batch, header=False))
+            output.append(batch)
             for row in batch:
-                if row["status"] != "ok":
-                    bar.write(f"skipped: {row['status']}")
+                if not row.is_ok:
+                    bar.write(f"skipped: {row.status}")
                 yield row
             bar.update(len(batch))

@@ -1,8 +1,9 @@
-"""report.html and contact_sheet.jpg of a prediction: what a person should look at, worst first."""
+"""report.html and contact_sheet.jpg of a prediction: what a person should look at, most doubtful first."""
 
 import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
@@ -11,15 +12,20 @@ import numpy as np
 
 from unet.errors import ImageError
 from unet.files import write_whole
-from unet.images.encoding import encode_picture
+from unet.images.encoding import encode_jpeg
 from unet.images.reading import read_image, read_mask
 from unet.machine import installed_versions, machine_description
-from unet.pictures import page
+from unet.options import ReadingOptions
 from unet.pictures.overlays import montage
-from unet.pictures.page import Report, Sort, Tile
+from unet.pictures.page import Card, Report, Sort, Tile, contour_path, embed_picture, render
+from unet.pictures.table import Table
+from unet.prediction.inputs import Input
+from unet.prediction.names import CONTACT_SHEET, REPORT, TABLE, mask_name, overlay_name
+from unet.prediction.outlines import PredictionRow
+from unet.prediction.output import OutputFolder
 
 MOST_TILES, MOST_ON_SHEET, MOST_SKIPPED = 300, 40, 100
-# Reasons to look at an outline, the gravest first.
+# Reasons to review an outline, the most serious first.
 REASONS = ("unlike training data", "low expected Dice", "nothing outlined", "")
 SORTS = [
     Sort("most doubtful first", "place"),
@@ -30,126 +36,114 @@ SORTS = [
 ]
 
 
-def write(outputs: list[tuple[Path, Path | None, dict]], settings: dict[str, object], folder: Path) -> None:
-    """Write both. `outputs`: of each input the picture of its outline, its mask (or none) and its row."""
-    done = [output for output in outputs if output[2]["status"] == "ok"]
-    worst = sorted(done, key=lambda output: doubt(output[2]))[:MOST_TILES]
-    max_pixels = settings["max_pixels"]
+def write_report(output: OutputFolder, reading: ReadingOptions) -> None:
+    """Write the report and the contact sheet of a finished prediction."""
+    rows = output.read_rows()
+    done = [(input, row) for input, row in zip(output.inputs, rows, strict=True) if row.is_ok]
+    most_doubtful = sorted(done, key=lambda result: doubt(result[1]))[:MOST_TILES]
+
+    def tile(place: int) -> Tile | None:
+        return make_tile(place, *most_doubtful[place], output.folder, reading)
+
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        made = threads.map(lambda place: tile_of(place, worst[place], max_pixels), range(len(worst)))
-        tiles = [tile for tile in made if tile]
-    if worst:
-        sheet = contact_sheet(worst[:MOST_ON_SHEET])
-        write_whole(folder / "contact_sheet.jpg", encode_picture(sheet, quality=90))
-    rows = [row for _, _, row in outputs]
-    shown = (
-        "All images" if len(tiles) == len(done) else f"The {len(tiles)} most doubtful of {len(done)} images"
-    )
+        tiles = [tile for tile in threads.map(tile, range(len(most_doubtful))) if tile]
+    if most_doubtful:
+        sheet = contact_sheet(most_doubtful[:MOST_ON_SHEET], output.folder)
+        write_whole(output.folder / CONTACT_SHEET, encode_jpeg(sheet, quality=90))
+    which = "All images" if len(tiles) == len(done) else f"The {len(tiles)} most doubtful of {len(done)} images"
     content = Report(
         title=f"Outlines of {len(rows)} files",
         lead=[
-            "Expected Dice is a guess, made without the truth, of how well an outline fits: see what "
-            "evaluate.py says of how good it is. All images and measurements are in predictions.csv."
+            "Expected Dice estimates, without knowing the truth, how well an outline fits. evaluate.py measures how "
+            f"good the estimate is. {TABLE} lists all images and measurements."
         ],
-        cards=cards(rows),
-        tables=skipped(rows),
+        cards=headline_cards(rows),
+        tables=skipped_table(rows),
         plots=[],
         tiles_title="What to look at",
-        tiles_lead=f"{shown}. Press one to enlarge it; the arrow keys go on from there.",
+        tiles_lead=f"{which}. Click one to enlarge it; use the arrow keys to move on.",
         tiles=tiles,
         sorts=SORTS,
-        outlines={"prediction": "network"},
-        about=settings | {"machine": machine_description(), "versions": installed_versions()},
+        outlines={"prediction": "prediction"},
+        about=output.settings | {"machine": machine_description(), "versions": installed_versions()},
     )
-    write_whole(folder / "report.html", page.page(content))
+    write_whole(output.folder / REPORT, render(content))
 
 
-def doubt(row: dict) -> tuple[int, float]:
-    """Sorts rows so that what most needs a look comes first."""
-    return REASONS.index(row["review"]), float(row["expected_dice"] or 0)
+def doubt(row: PredictionRow) -> tuple[int, float]:
+    """Sort key that puts the most doubtful rows first."""
+    return REASONS.index(row.review), row.expected_dice or 0.0
 
 
-def has_tumor(row: dict) -> bool:
-    """Whether a row, just made or read again, tells of an outline."""
-    return row["tumor_pixels"] not in ("", "0", 0)
-
-
-def cards(rows: list[dict]) -> list[tuple[str, str, str]]:
+def headline_cards(rows: list[PredictionRow]) -> list[Card]:
     """The headline numbers."""
-    done = [row for row in rows if row["status"] == "ok"]
-    found = sum(map(has_tumor, done))
-    reasons = Counter(row["review"] for row in done if row["review"])
-    expected = [float(row["expected_dice"]) for row in done if row["expected_dice"] != ""]
-    told = [
-        ("Outlined", f"{len(done)}", f"of {len(rows)} files; {len(rows) - len(done)} skipped"),
-        ("With tumor", f"{found}", f"{len(done) - found} without"),
-        (
-            "To review",
-            f"{reasons.total()}",
-            ", ".join(f"{n} {name}" for name, n in reasons.items()),
-        ),
+    done = [row for row in rows if row.is_ok]
+    with_tumor = sum(bool(row.tumor_pixels) for row in done)
+    reasons = Counter(row.review for row in done if row.review)
+    expected = [row.expected_dice for row in done if row.expected_dice is not None]
+    cards = [
+        Card("Outlined", f"{len(done)}", f"of {len(rows)} files; {len(rows) - len(done)} skipped"),
+        Card("With tumor", f"{with_tumor}", f"{len(done) - with_tumor} without"),
+        Card("To review", f"{reasons.total()}", ", ".join(f"{count} {name}" for name, count in reasons.items())),
     ]
     if expected:
-        told.append(("Expected Dice", f"{median(expected):.2f}", "median of images with an outline"))
-    return told
+        cards.append(Card("Expected Dice", f"{median(expected):.2f}", "median of images with an outline"))
+    return cards
 
 
-def skipped(rows: list[dict]) -> list[tuple[str, list[list[str]]]]:
-    """A table of the files that could not be read."""
-    reasons = [[row["status"]] for row in rows if row["status"] != "ok"]
+def skipped_table(rows: list[PredictionRow]) -> list[Table]:
+    """A table of the files that could not be read, if there are any."""
+    reasons = [[row.status] for row in rows if not row.is_ok]
     if not reasons:
         return []
-    more = f", the first {MOST_SKIPPED}" if len(reasons) > MOST_SKIPPED else ""
-    return [(f"Skipped{more}", [["file and reason"], *reasons[:MOST_SKIPPED]])]
+    which = f", the first {MOST_SKIPPED}" if len(reasons) > MOST_SKIPPED else ""
+    return [Table(f"Skipped{which}", [["file and reason"], *reasons[:MOST_SKIPPED]])]
 
 
-def tile_of(place: int, output: tuple[Path, Path | None, dict], max_pixels: int) -> Tile | None:
-    """One image with its outline, read again; None where it cannot be any more."""
-    picture, mask_path, row = output
-    path = Path(row["path"])
+def make_tile(place: int, input: Input, row: PredictionRow, folder: Path, reading: ReadingOptions) -> Tile | None:
+    """An image with its outline, read again; None if it cannot be read any more."""
+    path = Path(row.path)
     try:
-        if mask_path and "://" not in row["path"]:
-            uri, width, height = page.picture(read_image(path, max_pixels))
-            mask = read_mask(mask_path, max_pixels)
-            line = page.outline(mask.astype(np.float32), 0.5, width)
-        else:  # a volume, or far away: the picture has the outlines
-            uri, width, height = page.picture(read_picture(picture), side=1024)
-            line = ""
+        if input.is_volume or "://" in row.path:
+            # The overlay has the outlines in it.
+            overlay = read_picture(folder / overlay_name(input.name, input.is_volume))
+            uri, width, height = embed_picture(overlay, side=1024)
+            outline = ""
+        else:
+            uri, width, height = embed_picture(read_image(path, reading))
+            mask = read_mask(folder / mask_name(input.name, is_volume=False), reading)
+            outline = contour_path(mask.astype(np.float32), 0.5, width)
     except (ImageError, OSError):
         return None
-    expected = row["expected_dice"]
-    told = f" {float(expected):.2f}" if expected != "" else ""
-    found = has_tumor(row)
+    expected = "" if row.expected_dice is None else f" {row.expected_dice:.2f}"
+    is_judged = row.expected_dice is not None
     return Tile(
-        label=f"{path.name}{told}" + (f": {row['review']}" if row["review"] else ""),
-        groups=[
-            row["review"] or ("not judged" if expected == "" else "no reason to doubt"),
-            *(["no tumor"] if not found else []),
-        ],
-        sort={
-            "place": place,
-            "expected": float(expected) if expected != "" else None,
-            "size": float(row["tumor_percent"] or 0),
-        },
-        about={name.replace("_", " "): str(value) for name, value in row.items() if value != ""},
+        label=f"{path.name}{expected}" + (f": {row.review}" if row.review else ""),
         image=uri,
         width=width,
         height=height,
-        prediction=line,
+        prediction=outline,
+        groups=[
+            row.review or ("no reason for doubt" if is_judged else "not judged"),
+            *([] if row.tumor_pixels else ["no tumor"]),
+        ],
+        sort={"place": place, "expected": row.expected_dice, "size": row.tumor_percent or 0.0},
+        about={name.replace("_", " "): str(value) for name, value in asdict(row).items() if value not in (None, "")},
     )
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """One of our own pictures, BGR."""
-    # Not imread: it cannot open every name.
+    """One of our own pictures as BGR uint8 (height, width, 3)."""
+    # cv2.imread cannot open every file name.
     return cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
 
 
-def contact_sheet(worst: list[tuple[Path, Path | None, dict]]) -> np.ndarray:
-    """The outlines that most need a look, with expected Dice and name."""
+def contact_sheet(results: list[tuple[Input, PredictionRow]], folder: Path) -> np.ndarray:
+    """The most doubtful outlines with their expected Dice and file name, BGR uint8 (height, width, 3)."""
     tiles, labels = [], []
-    for picture, _, row in worst:
-        tiles.append(read_picture(picture))
-        name = Path(row["path"]).name.encode("ascii", "replace").decode()
-        labels.append(f"{row['expected_dice'] or '-':.4} {name}"[:28])
+    for input, row in results:
+        tiles.append(read_picture(folder / overlay_name(input.name, input.is_volume)))
+        name = Path(row.path).name.encode("ascii", "replace").decode()
+        expected = "-" if row.expected_dice is None else f"{row.expected_dice:.2f}"
+        labels.append(f"{expected} {name}"[:28])
     return montage(tiles, labels)

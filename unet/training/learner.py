@@ -7,71 +7,60 @@ import tensorflow as tf
 from unet.evaluation.metrics import MeanDice, MeanIoU
 from unet.network.losses import segmentation_loss
 from unet.network.model import build_unet, with_logits
-from unet.network.normalization import (
-    FusedBatchNormalization,
-    SynchronizedBatchNormalization,
-    fold_normalization,
-)
+from unet.network.normalization import FusedBatchNormalization, SynchronizedBatchNormalization, fold_normalization
 from unet.options import TrainingOptions
+
+WARMUP = 0.05  # fraction of the steps over which the learning rate rises
 
 
 class Learner:
-    """The network that learns, the average of its weights, that average as it is kept, and the optimizer."""
+    """The network that learns (`model`), its averaged weights (`averaged`), the same for prediction (`folded`),
+    and the optimizer."""
 
-    def __init__(
-        self,
-        options: TrainingOptions,
-        batch_size: int,
-        steps: int,
-        strategy: tf.distribute.Strategy,
-    ):
-        """batch_size: slices a step over all replicas; steps: of the whole training."""
+    def __init__(self, options: TrainingOptions, batch_size: int, steps: int, strategy: tf.distribute.Strategy):
+        """batch_size: slices per step over all replicas. steps: of the whole training."""
         keras.utils.set_random_seed(options.seed)
-        self.dice_over = options.dice
         self.batch_size = batch_size
         self.strategy = strategy
-        self.average_over_steps = max(1.0, options.ema * steps)
+        self.averaging_steps = max(1.0, options.ema * steps)
         with strategy.scope():
-            alone = strategy.num_replicas_in_sync == 1
+            is_alone = strategy.num_replicas_in_sync == 1
             self.model = build_unet(
-                options.model,
-                FusedBatchNormalization if alone else SynchronizedBatchNormalization,
+                options.model, FusedBatchNormalization if is_alone else SynchronizedBatchNormalization
             )
             self.averaged = build_unet(options.model)
-            self.kept = build_unet(options.model, normalization=None)
-            self.learning_rate = learning_rate_schedule(options, steps)
+            self.folded = build_unet(options.model, normalization=None)
+            self.learning_rate = learning_rate_schedule(options.learning_rate, steps)
             self.optimizer = keras.optimizers.AdamW(
-                self.learning_rate,
-                weight_decay=options.weight_decay,
-                global_clipnorm=1.0,
+                self.learning_rate, weight_decay=options.weight_decay, global_clipnorm=1.0
             )
-            # Keras would sum them after it has clipped each replica's.
+            # Keras would sum gradients over replicas after clipping them on each; train_step does it before.
             self.optimizer._all_reduce_sum_gradients = lambda pairs: pairs
-            # Scale and shift of batch normalisation, and biases, must be free to be large.
+            # Scales and shifts of batch normalization, and biases, must be free to be large.
             self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
             if options.precision == "mixed_float16":
-                # Small gradients would be 0 in it.
+                # Without scaling the loss, small gradients would be 0 in this format.
                 self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
             self.optimizer.build(self.model.trainable_variables)
             self.loss = keras.metrics.Mean("loss")
             self.dice = MeanDice()
             self.iou = MeanIoU()
         self.network = with_logits(self.model)
-        self.kept_network = with_logits(self.kept)
+        self.folded_network = with_logits(self.folded)
 
     @tf.function
     def train_step(self, images: tf.Tensor, masks: tf.Tensor) -> None:
-        """One update from a batch (batch, size, size, 1)."""
+        """One update from a batch of images and masks, each (batch, size, size, 1)."""
 
         def on_replica(images: tf.Tensor, masks: tf.Tensor) -> None:
             with tf.GradientTape() as tape:
                 logits = self.network(images, training=True)
-                losses = segmentation_loss(masks, logits, self.dice_over)
-                # Each replica sees a part of the batch; gradients are summed over replicas, before they are
-                # clipped: their number must not matter.
+                losses = segmentation_loss(masks, logits)
+                # Divided by the whole batch: gradients are summed over replicas, each of which sees a part.
                 loss = self.optimizer.scale_loss(tf.reduce_sum(losses) / self.batch_size)
             variables = self.model.trainable_variables
             gradients = tape.gradient(loss, variables)
+            # Before clipping, so that the number of replicas does not matter.
             gradients = tf.distribute.get_replica_context().all_reduce("sum", gradients)
             self.optimizer.apply(gradients, variables)
             self.loss.update_state(losses)
@@ -81,29 +70,29 @@ class Learner:
         self.update_average()
 
     def update_average(self) -> None:
-        """Move `averaged` towards `model`, weights and normalisation statistics alike.
+        """Move `averaged` towards `model`, both weights and normalization statistics.
 
-        The average spans what --ema says, but never more than a tenth of the steps so far: the random
-        weights of the start leave it soon. (Keras' own average in the optimizer has no such start.)
+        The average spans what --ema says, but never more than a tenth of the steps so far, so that the random
+        weights of the start are soon forgotten. (The average of Keras' optimizers has no such warm-up.)
         """
         step = tf.cast(self.optimizer.iterations, tf.float32)
-        share = 1 / tf.clip_by_value(step / 10, 1.0, self.average_over_steps)
+        rate = 1 / tf.clip_by_value(step / 10, 1.0, self.averaging_steps)
         for average, current in zip(self.averaged.variables, self.model.variables, strict=True):
             if average.dtype.startswith("float"):
-                average.assign(average + share * (current - average))
+                average.assign(average + rate * (current - average))
 
-    def refresh_kept(self) -> None:
-        """Make `kept` what `averaged` is now."""
-        fold_normalization(self.averaged, self.kept)
+    def refresh_folded(self) -> None:
+        """Update `folded` from `averaged`."""
+        fold_normalization(self.averaged, self.folded)
 
     @tf.function(reduce_retracing=True)
     def validation_step(self, images: tf.Tensor, masks: tf.Tensor, raw: bool = False) -> None:
-        """Score the network that is kept, or the raw weights, on a batch."""
-        network = self.network if raw else self.kept_network
+        """Score the averaged weights, or the raw ones, on a batch of images and masks."""
+        network = self.network if raw else self.folded_network
 
         def on_replica(images: tf.Tensor, masks: tf.Tensor) -> None:
             logits = network(images, training=False)
-            self.loss.update_state(segmentation_loss(masks, logits, self.dice_over))
+            self.loss.update_state(segmentation_loss(masks, logits))
             probability = tf.sigmoid(logits)
             self.dice.update_state(masks, probability)
             self.iou.update_state(masks, probability)
@@ -111,35 +100,35 @@ class Learner:
         self.strategy.run(on_replica, (images, masks))
 
     def take_scores(self) -> dict[str, float]:
-        """Means since the last call: loss, dice and (validation only) iou."""
-        scores = {metric.name: float(metric.result()) for metric in (self.loss, self.dice, self.iou)}
-        for metric in (self.loss, self.dice, self.iou):
+        """Mean loss, dice and (for validation) iou since the last call."""
+        metrics = (self.loss, self.dice, self.iou)
+        scores = {metric.name: float(metric.result()) for metric in metrics}
+        for metric in metrics:
             metric.reset_state()
         return scores
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """All that training changes: weights, statistics, dropout's seed state, average, optimizer, means."""
-        metrics = (self.loss, self.dice, self.iou)
-        parts = (self.model, self.averaged, self.optimizer, *metrics)
+        """Everything that training changes: weights, statistics, their average, optimizer and metrics."""
+        parts = (self.model, self.averaged, self.optimizer, self.loss, self.dice, self.iou)
         return [variable for part in parts for variable in part.variables]
 
     def state(self) -> list[np.ndarray]:
+        """Values of all variables, in order."""
         return [np.asarray(variable.numpy()) for variable in self.variables]
 
     def restore(self, arrays: list[np.ndarray]) -> None:
+        """Set all variables to a saved state."""
         for variable, array in zip(self.variables, arrays, strict=True):
             variable.assign(array)
 
 
-def learning_rate_schedule(
-    options: TrainingOptions, steps: int
-) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Linear warm-up to options.learning_rate, then a cosine to zero at the last step."""
-    warmup_steps = max(1, round(options.warmup * steps))
+def learning_rate_schedule(peak: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Linear warm-up to `peak`, then a cosine to zero at the last step."""
+    warmup_steps = max(1, round(WARMUP * steps))
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
-        warmup_target=options.learning_rate,
+        warmup_target=peak,
         warmup_steps=warmup_steps,
         decay_steps=max(1, steps - warmup_steps),
     )

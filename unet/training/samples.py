@@ -1,49 +1,72 @@
-"""Train a U-Net: one loop of our own over Keras' model, optimizer, weight average, schedule and metrics.
+"""Pictures of a training: learning curves, a few validation slices, and a film strip of how they were learned."""
 
-Keras' fit fails under tf.distribute with several hosts (keras issue 20585) and cannot resume exactly;
-this loop does both, as order and augmentation depend on (seed, epoch, slice) only.
-"""
+import contextlib
+import io
+from pathlib import Path
 
 import numpy as np
 
 from unet.data.batches import validation_batches
 from unet.data.slices import Slices
+from unet.files import write_whole
 from unet.network.saved_run import SavedRun
 from unet.pictures import training_plots
 from unet.training.learner import Learner
 
+SAMPLES_SHOWN = 6
 FRAMES = 8  # of the film strip
 
 
+class Samples:
+    """The same few validation slices, drawn again and again as training goes on."""
+
+    def __init__(self, run: SavedRun, slices: Slices, learner: Learner):
+        self.run = run
+        self.learner = learner
+        shown = evenly_spaced(slices.indices(run.slices.split["val"]), SAMPLES_SHOWN)
+        self.ids = [slices.ids[index] for index in shown]
+        self.inputs, masks = next(iter(validation_batches(slices, shown, len(shown))))
+        self.images = self.inputs.numpy()[..., 0]
+        self.truths = masks.numpy()[..., 0] > 0.5
+
+    def draw(self, history: list[dict]) -> Path:
+        """Draw curves.png and samples.png; returns the path of samples.png."""
+        training_plots.draw_curves(history, self.run.folder / "curves.png")
+        path = self.run.folder / "samples.png"
+        heading = f"Validation after epoch {len(history)}"
+        tiles = (self.images, self.truths, self._probabilities())
+        training_plots.draw_samples(tiles, self.run.config.outline_rule.threshold, self.ids, heading, path)
+        return path
+
+    def draw_film_strip(self, epoch: int) -> Path:
+        """Add a frame to film.npz, and draw film_strip.png of all frames so far; returns its path."""
+        frames = add_frame(self.run.folder / "film.npz", epoch, self._probabilities())
+        path = self.run.folder / "film_strip.png"
+        training_plots.draw_film_strip(self.images, self.truths, frames, self.run.config.outline_rule.threshold, path)
+        return path
+
+    def _probabilities(self) -> np.ndarray:
+        return self.learner.folded(self.inputs).numpy()[..., 0]
+
+
+def add_frame(path: Path, epoch: int, probabilities: np.ndarray) -> dict[int, np.ndarray]:
+    """Add probabilities (slices, size, size) to film.npz, in 8 bits; returns all frames so far by epoch."""
+    frames = {}
+    with contextlib.suppress(Exception):  # missing or damaged: the film starts again
+        with np.load(path, allow_pickle=False) as saved:
+            frames = {int(name): saved[name] for name in saved.files if int(name) < epoch}
+    frames[epoch] = np.rint(255 * probabilities).astype(np.uint8)
+    content = io.BytesIO()
+    np.savez_compressed(content, **{str(name): frame for name, frame in frames.items()})
+    write_whole(path, content.getvalue())
+    return {epoch: frame / 255 for epoch, frame in frames.items()}
+
+
 def film_epochs(epochs: int) -> set[int]:
-    """The few epochs, many early ones among them, after which a frame of the film strip is kept."""
+    """The few epochs, more early than late ones, after which a frame is added to the film strip."""
     return set(np.geomspace(1, epochs, FRAMES).round().astype(int).tolist())
 
 
-def draw(run: SavedRun, learner: Learner, slices: Slices, shown: np.ndarray, history: list[dict]) -> None:
-    """The learning curves, and the same few validation slices as the network now outlines them."""
-    training_plots.curves(history, run.folder / "curves.png")
-    images, masks = next(iter(validation_batches(slices, shown, len(shown))))
-    probability = learner.kept(images)
-    training_plots.samples(
-        images.numpy()[..., 0], masks.numpy()[..., 0] > 0.5, probability.numpy()[..., 0],
-        run.config.threshold, [slices.ids[index] for index in shown],
-        f"Validation after epoch {len(history)}", run.folder / "samples.png",
-    )  # fmt: skip
-
-
-def draw_film(run: SavedRun, learner: Learner, slices: Slices, shown: np.ndarray, epoch: int) -> None:
-    """Keep how the network now outlines the same few slices, and draw all that was kept so far."""
-    images, masks = next(iter(validation_batches(slices, shown, len(shown))))
-    probability = learner.kept(images).numpy()[..., 0]
-    frames = run.add_frame(epoch, np.rint(255 * probability).astype(np.uint8))
-    training_plots.film_strip(
-        images.numpy()[..., 0], masks.numpy()[..., 0] > 0.5,
-        {epoch: frame / 255 for epoch, frame in frames.items()}, run.config.threshold,
-        run.folder / "film_strip.png",
-    )  # fmt: skip
-
-
-def spread(indices: np.ndarray, count: int) -> np.ndarray:
-    """Up to `count` of them at even distances: with sorted ids, of different patients."""
+def evenly_spaced(indices: np.ndarray, count: int) -> np.ndarray:
+    """Up to `count` evenly spaced indices. Since ids are sorted, they mostly belong to different patients."""
     return indices[np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)]

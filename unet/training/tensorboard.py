@@ -16,18 +16,16 @@ class Board:
 
     def __init__(self, folder: Path, wanted: bool):
         self.writers = {
-            part: tf.summary.create_file_writer(str(folder / part))
-            for part in ("train", "validation")
-            if wanted
+            part: tf.summary.create_file_writer(str(folder / part)) for part in ("train", "validation") if wanted
         }
 
     @staticmethod
-    def check(wanted: bool) -> None:
+    def check_installed(wanted: bool) -> None:
         """UserError where it is wanted and not installed."""
         if wanted and not find_spec("tensorboard"):
             raise UserError("--tensorboard needs: pip install tensorboard")
 
-    def scores(self, row: dict[str, float | str]) -> None:
+    def add_scores(self, row: dict[str, float | str]) -> None:
         """A row of history.csv, after its epoch."""
         for part, writer in self.writers.items():
             with writer.as_default(step=row["epoch"]):
@@ -37,7 +35,7 @@ class Board:
                         tf.summary.scalar(name.removeprefix("val_"), value)
             writer.flush()
 
-    def picture(self, path: Path, epoch: int) -> None:
+    def add_picture(self, path: Path, epoch: int) -> None:
         """A PNG that was drawn after an epoch, of validation slices."""
         if self.writers:
             with self.writers["validation"].as_default(step=epoch):

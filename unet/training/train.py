@@ -1,7 +1,7 @@
-"""Train a U-Net: one loop of our own over Keras' model, optimizer, weight average, schedule and metrics.
+"""Train a U-Net, with a loop of our own over Keras' model, optimizer, schedule and metrics.
 
-Keras' fit fails under tf.distribute with several hosts (keras issue 20585) and cannot resume exactly;
-this loop does both, as order and augmentation depend on (seed, epoch, slice) only.
+Keras' fit fails under tf.distribute with several hosts (Keras issue 20585) and cannot resume exactly. This loop does
+both, since order and augmentation depend on (seed, epoch, slice) only.
 """
 
 import tensorflow as tf
@@ -14,13 +14,33 @@ from unet.network.saved_run import SavedRun
 from unet.options import TrainingOptions
 from unet.training.finish import finish
 from unet.training.learner import Learner
-from unet.training.loop import fit
+from unet.training.loop import TrainingLoop
 from unet.training.start import new_run, resumed_run
 from unet.training.workers import LOST, Workers
 
 
 def train(options: TrainingOptions) -> SavedRun:
-    """Train, or go on with options.resume; returns the run, whose folder holds all results."""
+    """Train a network, or resume a training.
+
+    Args:
+        options: All choices. With options.resume, the other options come from that run.
+
+    Returns:
+        The finished run. Its folder contains all results.
+
+    Raises:
+        UserError: If the training cannot start or continue; the message names the file or option.
+        Stopped: After SIGINT or SIGTERM, once a checkpoint is written.
+
+    Example:
+        >>> from unet.options import DataOptions, ModelConfig
+        >>> small = ModelConfig(width=4, depth=3)
+        >>> options = TrainingOptions(DataOptions("data/phantom"), name="small", size=32, epochs=1, model=small)
+        >>> run = train(options)  # doctest: +ELLIPSIS
+        Split by patient ...
+        >>> (run.folder / "model.keras").exists()
+        True
+    """
     workers = Workers()
     try:
         with workers.runs_folder() as runs:
@@ -33,34 +53,33 @@ def train(options: TrainingOptions) -> SavedRun:
                 fit_and_finish(run, slices, workers)
     except LOST as error:
         raise UserError(
-            "Another worker has ended: see what it said, then start all of them again, with --resume where "
-            "the run has a checkpoint."
+            "Another worker has stopped: see its output, then start all workers again, with --resume if the run has "
+            "a checkpoint."
         ) from error
     return run
 
 
 def fit_and_finish(run: SavedRun, slices: Slices, workers: Workers) -> None:
-    """Train from the run's last checkpoint, or the start, to the end, and say what was reached."""
+    """Train from the last checkpoint, or from the start, to the end, and report the scores."""
     use_precision(run.config.precision)
     options = run.config.options
-    train_count = len(run.config.split["train"])
+    train_count = len(run.slices.split["train"])
     batch_size = min(options.batch_size, train_count)
     replicas = workers.strategy.num_replicas_in_sync
     if batch_size % replicas:
         raise UserError(
-            f"Each of {replicas} devices takes an equal part of a batch: start anew with a --batch-size that "
-            f"is a multiple of {replicas}, not {batch_size}."
+            f"--batch-size {batch_size} is not a multiple of {replicas}, the number of devices, which take equal "
+            "parts of each batch: start a new run with another --batch-size."
         )
     steps = train_count // batch_size * options.epochs
     try:
         learner = Learner(options, batch_size, steps, workers.strategy)
-        history = fit(learner, run, slices, workers)
+        history = TrainingLoop(run, slices, learner, workers).fit()
         finish(run, slices, history)
     except KeyboardInterrupt:
-        print(f"Go on with: python train.py --resume {run.folder}")
+        print(f"Continue with: python train.py --resume {run.folder}")
         raise
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise UserError(
-            f"Out of memory: start anew with a --batch-size below {batch_size} or a --size below "
-            f"{options.size}."
+            f"Out of memory: start a new run with a --batch-size below {batch_size} or a --size below {options.size}."
         ) from error

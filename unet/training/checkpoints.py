@@ -1,0 +1,107 @@
+"""Checkpoints: the whole state of a training, written so that a kill at any time leaves a readable one."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from unet.errors import UserError
+from unet.files import write_whole
+from unet.network.run_config import CONFIG
+from unet.network.saved_run import CHECKPOINTS, SavedRun
+
+KEPT = 2
+
+
+def save_checkpoint(run: SavedRun, steps: int, arrays: list[np.ndarray], progress: dict) -> None:
+    """Save the state after `steps` steps: variables in order, and the progress as JSON."""
+    content = io.BytesIO()
+    state = {"settings": decisive_settings(run), "progress": progress}
+    variables = {f"variable_{index}": array for index, array in enumerate(arrays)}
+    np.savez(content, state=json.dumps(state), **variables)
+    write_whole(run.folder / CHECKPOINTS.replace("*", f"{steps:09d}"), content.getvalue())
+    for path in checkpoints(run)[:-KEPT]:
+        path.unlink()
+
+
+def load_checkpoint(run: SavedRun) -> tuple[list[np.ndarray], dict] | None:
+    """Variables and progress of the newest readable checkpoint; None if there are no checkpoints.
+
+    Damaged checkpoints are renamed.
+
+    Raises:
+        UserError: If all checkpoints are damaged, one cannot be read, or the run's settings have changed.
+    """
+    for path in reversed(checkpoints(run)):
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                arrays = [content[f"variable_{index}"] for index in range(len(content.files) - 1)]
+                state = json.loads(str(content["state"]))
+        except OSError as error:
+            raise UserError(f"Cannot read '{path}': {error.strerror or error}.") from error
+        except MemoryError:
+            raise
+        except Exception as error:  # zipfile, zlib and numpy raise many types for damaged files
+            os.replace(path, f"{path}.damaged")
+            print(f"'{path}' is damaged ({error}): renamed to '{path.name}.damaged'.")
+            continue
+        settings = decisive_settings(run)
+        for name, value in state["settings"].items():
+            if settings.get(name) != value:
+                raise UserError(
+                    f"'{run.folder}' has a different {name} than '{path.name}' was made with: restore its "
+                    "config.json and slices.csv, or start a new run."
+                )
+        return arrays, state["progress"]
+    if any(run.folder.glob(f"{CHECKPOINTS}.damaged")):
+        raise UserError(
+            f"'{run.folder}' has no readable checkpoint: start a new run. The best network so far is still there."
+        )
+    return None
+
+
+def checkpoints(run: SavedRun) -> list[Path]:
+    """Checkpoint files from the oldest to the newest."""
+    return sorted(run.folder.glob(CHECKPOINTS))
+
+
+def decisive_settings(run: SavedRun) -> dict[str, object]:
+    """Everything that must not change during a training, by name."""
+    options = CONFIG.dump_python(run.config, mode="json")["options"]
+    slices = json.dumps(run.slices.rows()).encode()
+    return {
+        "precision": run.config.precision,
+        "slices": hashlib.sha256(slices).hexdigest()[:16],
+        **flatten(options, "options"),
+    }
+
+
+def settings_of_all_workers(run: SavedRun) -> dict[str, object]:
+    """The decisive settings that must be the same for all workers. Their paths may differ."""
+    own = ("options.data.", "options.name", "options.resume")
+    return {name: value for name, value in decisive_settings(run).items() if not name.startswith(own)}
+
+
+def flatten(tree: dict, name: str) -> dict[str, object]:
+    """Leaves of nested dicts by their dotted names."""
+    leaves = {}
+    for key, value in tree.items():
+        path = f"{name}.{key}"
+        leaves |= flatten(value, path) if isinstance(value, dict) else {path: value}
+    return leaves
+
+
+def check_disk(run: SavedRun, arrays: list[np.ndarray]) -> None:
+    """UserError if the checkpoints that are kept, and the one being written, do not fit on the disk."""
+    needed = (KEPT + 1) * sum(array.nbytes for array in arrays)
+    needed -= sum(path.stat().st_size for path in checkpoints(run))
+    free = shutil.disk_usage(run.folder).free
+    if free < needed:
+        raise UserError(
+            f"The disk of '{run.folder}' has {free / 2**30:.2f} GiB free, but the checkpoints need "
+            f"{needed / 2**30:.2f} GiB more: free some space or train on another disk."
+        )
