@@ -1,18 +1,17 @@
-"""Validation Dice against minutes of training: our recipes beside other projects' networks.
+"""Validation Dice against minutes of training, for our recipes and for the networks of other projects (the peers).
 
 Usage:
 
     python benchmarks/accuracy.py speeds FOLDER
     python benchmarks/accuracy.py curves FOLDER --peers-python /tmp/venv-peers/bin/python --runs runs/A runs/B
 
-FOLDER holds the real data. The first command needs an idle machine, of the kind that speed.py ran on: it
-times our training as it is, with augmentation. The second may take its time: what is learned from a number
-of slices does not depend on how busy the machine is, so minutes are the slices seen over the idle speed
-(validation takes none). A peer's speed is that of its network alone in speed.json: its data and
-augmentation cost nothing. Each peer trains from scratch on the same slices of the published split with our
-loss, about our augmentation, AdamW and a cosine schedule over as many slices as it does in --minutes; ours
-come from the history of finished runs. Results go to benchmarks/results/accuracy.json; speeds and curves
-that are there and not measured now stay.
+FOLDER contains the real data. `speeds` times our training, including augmentation. It needs an idle machine, of the
+kind that speed.py ran on. `curves` also works on a busy machine, since it counts slices: minutes are the slices seen,
+divided by the speed on the idle machine. Validation takes no time. The speed of a peer is that of its network alone,
+from speed.json, so its data and augmentation cost nothing. Each peer trains from scratch on the same slices of the
+published split, with our loss, augmentation close to ours, AdamW, and a cosine schedule over the slices that it trains
+on in --minutes. Our curves come from the history of finished runs. Results are written to
+benchmarks/results/accuracy.json. Older speeds and curves that are not measured now are kept.
 """
 
 import json
@@ -21,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,7 +28,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import tyro
-from timing import slices_an_epoch
+from timing import slices_per_epoch
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -40,7 +40,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
 SIZE = 256
 BATCH = 16
 MINUTES_BETWEEN_POINTS = 10
-# Of the peers: a warm-up over this share of the steps, then a cosine.
+# Of the peers. Warm-up is a fraction of the steps, the same as ours.
 SCHEDULE = {"learning_rate": 1e-3, "warmup": 0.05}
 Peer = Literal["author", "smp-resnet18", "smp-resnet34", "monai-basicunet", "nnunet-plain"]
 OURS = {"ours, --quick": ["--quick"], "ours": []}
@@ -48,12 +48,13 @@ OURS = {"ours, --quick": ["--quick"], "ours": []}
 
 @dataclass(frozen=True)
 class Speeds:
-    """Time our training on the idle machine: two epochs of each recipe."""
+    """Time two epochs of each of our recipes on the idle machine."""
 
     folder: tyro.conf.Positional[Path]
     """Folder with images/, masks/ and patients.csv."""
 
     def measure(self, results: dict) -> None:
+        """Add the speeds to the results."""
         from unet.machine import installed_versions, machine_description
 
         results |= {"machine": machine_description(), "versions": installed_versions()}
@@ -62,59 +63,59 @@ class Speeds:
             for name, options in OURS.items():
                 speeds[name] = our_speed(self.folder, options, Path(temporary))
                 print(name, speeds[name], flush=True)
-                keep(results)
+                save(results)
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Train each peer for what it does in --minutes, and take ours from finished runs."""
+    """Train the peers, and take our curves from finished runs."""
 
     folder: tyro.conf.Positional[Path]
     """Folder with images/, masks/ and patients.csv."""
     peers_python: Path
     """Python of the peers' environment."""
     runs: tuple[Path, ...] = ()
-    """Finished runs of ours: of the default recipe, of the quick one."""
+    """Our finished runs: one of the default recipe, one of the quick recipe."""
     minutes: float = 45.0
-    """Idle minutes that each peer's schedule is made for."""
+    """Length of each peer's schedule, in minutes on the idle machine."""
     only: tuple[Peer, ...] = Peer.__args__
-    """Which peers to train."""
+    """Peers to train."""
 
     def measure(self, results: dict) -> None:
+        """Add the curves to the results."""
         curves = results.setdefault("curves", {})
         for run in self.runs:
             name, curve = our_curve(run)
             curves[name] = curve
-        keep(results)
+        save(results)
         with tempfile.TemporaryDirectory() as temporary:
             slices = save_slices(self.folder, Path(temporary)) if self.only else None
             for peer in self.only:
                 best = json.loads(SPEED.read_text())["best"][peer]["training"]
-                per_minute = 60 * best["slices_per_second"] / BATCH
+                steps_per_minute = 60 * best["slices_per_second"] / BATCH
                 job = {
                     "network": peer,
                     "precision": best["precision"],
                     "mode": best["mode"],
                     "batch": BATCH,
                     "slices": str(slices),
-                    "steps": round(self.minutes * per_minute),
-                    "steps_between_points": round(MINUTES_BETWEEN_POINTS * per_minute),
+                    "steps": round(self.minutes * steps_per_minute),
+                    "steps_between_points": round(MINUTES_BETWEEN_POINTS * steps_per_minute),
                 } | SCHEDULE
                 curve = {"minutes": self.minutes, "points": []}
-                for told in run_peer(job, self.peers_python):
-                    if "val_dice" in told:
-                        print(peer, told, flush=True)
-                        curve["points"].append(told)
+                for point in run_peer(job, self.peers_python):
+                    if "val_dice" in point:
+                        print(peer, point, flush=True)
+                        curve["points"].append(point)
                 curves[peer] = curve
-                keep(results)
+                save(results)
 
 
 def our_speed(folder: Path, options: list[str], temporary: Path) -> dict:
-    """Slices a second of the second epoch of train.py, and what share of it waited for data."""
+    """Slices per second in the second epoch of train.py, and the fraction of its time spent waiting for data."""
     name = "-".join(["run", *options])
     process = subprocess.Popen(
-        [sys.executable, ROOT / "train.py", "--data", folder.resolve(), "--name", name, *options],
-        cwd=temporary,
+        [sys.executable, ROOT / "train.py", "--data", folder.resolve(), "--name", name, *options], cwd=temporary
     )
     run = temporary / "runs" / name
     timing = []
@@ -123,19 +124,18 @@ def our_speed(folder: Path, options: list[str], temporary: Path) -> dict:
         timing = read_table(run / "timing.csv") if (run / "timing.csv").exists() else []
     process.terminate()
     process.wait()
-    config = json.loads((run / "config.json").read_text())
     return {
-        "precision": config["precision"],
-        "slices_per_second": slices_an_epoch(config) / float(timing[1]["seconds"]),
+        "precision": json.loads((run / "config.json").read_text())["precision"],
+        "slices_per_second": slices_per_epoch(run) / float(timing[1]["seconds"]),
         "waiting_for_data": float(timing[1]["waiting_for_data"]),
     }
 
 
 def our_curve(run: Path) -> tuple[str, dict]:
-    """Name of the recipe; slices seen and validation Dice after each epoch of a run."""
+    """Name of a run's recipe, and the slices seen and validation Dice after each epoch."""
     config = json.loads((run / "config.json").read_text())
     points = [
-        {"slices": slices_an_epoch(config) * int(row["epoch"]), "val_dice": float(row["val_dice"])}
+        {"slices": slices_per_epoch(run) * int(row["epoch"]), "val_dice": float(row["val_dice"])}
         for row in read_table(run / "history.csv")
     ]
     name = "ours, --quick" if config["options"]["quick"] else "ours"
@@ -144,7 +144,7 @@ def our_curve(run: Path) -> tuple[str, dict]:
 
 
 def save_slices(folder: Path, temporary: Path) -> Path:
-    """Images and masks of the published training and validation patients, as numpy."""
+    """Write images and masks of the published training and validation patients to a numpy file; returns its path."""
     from unet.data.slices import load_slices
     from unet.data.split import split_slices
     from unet.options import DataOptions
@@ -152,34 +152,37 @@ def save_slices(folder: Path, temporary: Path) -> Path:
     slices = load_slices(folder, SIZE)
     split = split_slices(slices, folder, DataOptions())
     arrays = {}
-    for part, ids in (("train", split.train), ("val", split.val)):
-        indices = slices.indices(ids)
-        arrays[f"{part}_images"] = slices.images[indices]
-        arrays[f"{part}_masks"] = slices.masks[indices]
+    for name in ("train", "val"):
+        indices = slices.indices(split.ids[name])
+        arrays[f"{name}_images"] = slices.images[indices]
+        arrays[f"{name}_masks"] = slices.masks[indices]
     path = temporary / "slices.npz"
     np.savez(path, **arrays)
     return path
 
 
-def run_peer(job: dict, python: Path):
-    """Run the worker; yields what it tells. RuntimeError with its last words where it fails."""
+def run_peer(job: dict, python: Path) -> Iterator[dict]:
+    """The points of a peer's curve, from a worker process; RuntimeError with its last words if it fails."""
     is_keras = job["network"] == "author"
     worker = ROOT / "benchmarks" / ("accuracy_keras.py" if is_keras else "accuracy_torch.py")
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             [sys.executable if is_keras else python, worker, json.dumps(job)],
             env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"},
-            stdout=subprocess.PIPE, stderr=errors, text=True,
-        )  # fmt: skip
-        for text in process.stdout:
-            if text.startswith("{"):
-                yield json.loads(text)
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        for line in process.stdout:
+            if line.startswith("{"):
+                yield json.loads(line)
         if process.wait():
             errors.seek(0)
             raise RuntimeError(f"{job['network']}: {errors.read()[-300:]}")
 
 
-def keep(results: dict) -> None:
+def save(results: dict) -> None:
+    """Write the results with today's date."""
     write_json(RESULTS, results | {"date": f"{datetime.now():%Y-%m-%d}"})
 
 

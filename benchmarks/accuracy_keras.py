@@ -1,4 +1,4 @@
-"""Worker of accuracy.py in the project's environment: trains the data set author's network."""
+"""Worker of accuracy.py in the project's environment: trains the network of the data set's author."""
 
 import json
 import sys
@@ -7,63 +7,54 @@ import keras
 import numpy as np
 import tensorflow as tf
 from speed_keras import POLICIES, plain_unet
-from timing import tell
+from timing import print_figures
 
-from unet.data.batches import training_batches, validation_batches
+from unet.data.batches import BatchPlan, training_batches, validation_batches
 from unet.data.slices import Slices
 from unet.evaluation.metrics import MeanDice
 from unet.machine import use_precision
 from unet.network.losses import segmentation_loss
-from unet.options import AugmentationConfig, TrainingOptions
 from unet.training.learner import learning_rate_schedule
 
 
 def train(job: dict) -> None:
-    """Train job["steps"] steps and tell the Dice now and then.
+    """Train for job["steps"] steps, and print the Dice after every job["steps_between_points"].
 
-    Our augmentation and loss, AdamW with a warm-up and a cosine over the steps.
+    It uses our augmentation, loss and schedule, and AdamW.
     """
     keras.utils.set_random_seed(0)
     use_precision(POLICIES[job["precision"]])
     with np.load(job["slices"]) as content:
         train_slices, val_slices = (
-            slices_from(content[f"{part}_images"], content[f"{part}_masks"]) for part in ("train", "val")
+            slices_from(content[f"{split}_images"], content[f"{split}_masks"]) for split in ("train", "val")
         )
     steps = job["steps"]
-    schedule = TrainingOptions(learning_rate=job["learning_rate"], warmup=job["warmup"])
     model = plain_unet(activation=None)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            # Keras' 0.99 averages over more steps than this network does in the time: PyTorch's rate.
+            # PyTorch's value: the 0.99 of Keras averages over more steps than this network trains in the time.
             layer.momentum = 0.9
     model.compile(
-        keras.optimizers.AdamW(learning_rate_schedule(schedule, steps), weight_decay=0.01),
-        lambda masks, logits: segmentation_loss(masks, logits, "image"),
+        keras.optimizers.AdamW(learning_rate_schedule(job["learning_rate"], steps), weight_decay=0.01),
+        segmentation_loss,
         jit_compile=job["mode"] == "xla",
     )
-    batches = iter(
-        training_batches(
-            train_slices,
-            np.arange(len(train_slices.pixels)),
-            job["batch"],
-            range(steps),
-            0,
-            AugmentationConfig(),
-        )  # fmt: skip
-    )
+    plan = BatchPlan(batch_size=job["batch"], epochs=range(steps))
+    batches = iter(training_batches(train_slices, np.arange(len(train_slices.pixels)), plan))
     for number in range(1, steps + 1):
         model.train_on_batch(*next(batches))
         if number % job["steps_between_points"] == 0 or number == steps:
             dice = validation_dice(model, val_slices, job["batch"])
-            tell({"slices": number * job["batch"], "val_dice": dice})
+            print_figures({"slices": number * job["batch"], "val_dice": dice})
 
 
 def slices_from(images: np.ndarray, masks: np.ndarray) -> Slices:
+    """Slices without files, from images and masks, each uint8 (slices, size, size)."""
     return Slices([], np.stack([images, masks], axis=1), [], np.zeros(len(images)))
 
 
 def validation_dice(model: keras.Model, slices: Slices, batch: int) -> float:
-    """Mean over slices of the Dice at threshold 0.5."""
+    """Mean Dice over slices at threshold 0.5."""
     dice = MeanDice()
     run = tf.function(lambda images: tf.sigmoid(model(images, training=False)), reduce_retracing=True)
     for images, masks in validation_batches(slices, np.arange(len(slices.pixels)), batch):

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from speed_torch import NETWORKS, loss_of
-from timing import tell
+from timing import print_figures
 from torch import Tensor, nn
 
 
 def augment(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotation, scaling, shift, mirroring, gamma and brightness in the ranges that ours has."""
+    """Random rotation, scaling, shift, mirroring, gamma and brightness, in the same ranges as ours."""
     count = len(images)
 
     def uniform(low: float, high: float) -> Tensor:
@@ -37,7 +37,7 @@ def augment(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def validation_dice(network: nn.Module, images: Tensor, masks: Tensor, batch: int) -> float:
-    """Mean over slices of the Dice at threshold 0.5."""
+    """Mean Dice over slices at threshold 0.5."""
     network.eval()
     scores = []
     with torch.inference_mode():
@@ -53,9 +53,9 @@ def validation_dice(network: nn.Module, images: Tensor, masks: Tensor, batch: in
 
 
 def train(job: dict) -> None:
-    """Train job["steps"] steps and tell the Dice now and then.
+    """Train for job["steps"] steps, and print the Dice after every job["steps_between_points"].
 
-    AdamW with a warm-up and a cosine over the steps.
+    It uses AdamW, with a warm-up and a cosine over the steps.
     """
     torch.manual_seed(0)
     layout = torch.channels_last if job["mode"].endswith("nhwc") else torch.contiguous_format
@@ -72,7 +72,7 @@ def train(job: dict) -> None:
     batches = endless_batches(len(images), job["batch"])
 
     def step(done: float) -> None:
-        """One step; `done` is the share of the schedule that is over."""
+        """One training step. `done` is the fraction of the schedule that has passed."""
         rate = min(done / job["warmup"], 0.5 + 0.5 * math.cos(math.pi * done))
         for group in optimizer.param_groups:
             group["lr"] = job["learning_rate"] * rate
@@ -89,11 +89,11 @@ def train(job: dict) -> None:
         if number % job["steps_between_points"] == 0 or number == job["steps"]:
             with autocast:
                 dice = validation_dice(network, val_images, val_masks, job["batch"])
-            tell({"slices": number * job["batch"], "val_dice": dice})
+            print_figures({"slices": number * job["batch"], "val_dice": dice})
 
 
 def endless_batches(count: int, batch: int) -> Iterator[Tensor]:
-    """Indices of full batches, each epoch in an order of its own."""
+    """Indices of full batches, in a different order in each epoch."""
     while True:
         yield from torch.randperm(count)[: count // batch * batch].split(batch)
 

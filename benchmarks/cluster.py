@@ -1,13 +1,13 @@
-"""Prediction of many slices: one process, two shards side by side, and Ray's actors on the same machine.
+"""Prediction of many slices on one machine: in one process, in two shards, and with two Ray actors.
 
 Usage:
 
     python benchmarks/cluster.py
 
-The machine must be idle and have two cores: each shard and each actor gets one. Slices are simulated, 512 x
-512 pixels. Each way is measured on few files and on many: speed is that of the difference, without the
-start. With Ray one process writes all files; the processor time that it takes says how many actors it can
-serve. Results go to benchmarks/results/cluster.json.
+The machine must be idle and have two cores: each shard and each actor gets one. The slices are simulated and have 512 x
+512 pixels. Each way predicts a few files and then many. The difference gives the speed without the start. With Ray,
+one process writes all files. The processor time it needs shows how many actors it can serve. Results are written to
+benchmarks/results/cluster.json.
 """
 
 import os
@@ -19,6 +19,7 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import tyro
 from timing import link_images
 
 ROOT = Path(__file__).parent.parent
@@ -28,7 +29,7 @@ from unet.images.folders import find_files  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "cluster.json"
 FEW, MANY = 100, 900
-# Each way as the options of the processes that it takes.
+# For each way, the options of each of its processes.
 WAYS = {
     "one process": [[]],
     "two shards": [["--shard", "1/2"], ["--shard", "2/2"]],
@@ -37,7 +38,7 @@ WAYS = {
 
 
 def predict(folder: Path, output: Path, processes: list[list[str]]) -> tuple[float, float]:
-    """Seconds until all processes have ended, and the processor time of the last one."""
+    """Seconds until all processes have ended, and the processor seconds of the last one."""
     start = time.perf_counter()
     started = [
         subprocess.Popen(
@@ -48,14 +49,15 @@ def predict(folder: Path, output: Path, processes: list[list[str]]) -> tuple[flo
         for core, options in enumerate(processes)
     ]
     for process in started:
-        # wait4 tells the processor time of this child alone.
+        # wait4 reports the processor time of this child only.
         _, status, usage = os.wait4(process.pid, 0)
         if status:
-            raise SystemExit(f"predict.py failed: {processes}.")
+            raise SystemExit(f"predict.py failed with {processes}: see its output above.")
     return time.perf_counter() - start, usage.ru_utime + usage.ru_stime
 
 
 def measure() -> dict:
+    """All figures, as in cluster.json."""
     from unet.data.phantoms import write_phantoms
     from unet.machine import installed_versions, machine_description
 
@@ -86,4 +88,4 @@ def measure() -> dict:
 
 
 if __name__ == "__main__":
-    write_json(RESULTS, measure())
+    write_json(RESULTS, tyro.cli(measure, description=__doc__))

@@ -1,11 +1,11 @@
-"""What optional packages cost: size of the wheel, seconds to import.
+"""What each extra package costs: the size of its wheel and the seconds to import it.
 
 Usage:
 
     python benchmarks/extras.py
 
-The machine must be idle; tests/requirements.txt and openvino must be installed. Imports are timed in
-processes of their own, the median of five, less an empty one's. Results go to benchmarks/results/extras.json.
+The machine must be idle, and all packages in EXTRAS must be installed. Each import is timed in five new processes; the
+figure is the median minus that of an empty process. Results are written to benchmarks/results/extras.json.
 """
 
 import statistics
@@ -17,44 +17,44 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import tyro
+
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 from unet.files import write_json  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "extras.json"
-# Package, module, what is worth it.
+# Package, module, and what it is for.
 EXTRAS = (
-    ("kaggle", "kagglesdk", "`train.py` fetches the data set; imported for a download only"),
-    ("nibabel", "nibabel", "NIfTI volumes in and out, with their affines"),
-    (
-        "tensorboard",
-        "tensorboard.summary",
-        "`--tensorboard`; TensorFlow does not bring it any more",
-    ),
-    ("onnx", "onnx", "export, with tf2onnx"),
-    ("tf2onnx", "tf2onnx", "export to ONNX"),
-    ("onnxruntime", "onnxruntime", "proves an ONNX export; runs it anywhere"),
-    ("openvino", "openvino", "export to OpenVINO, and its proof"),
-    ("pydicom", "pydicom", "DICOM slices and series"),
-    ("highdicom", "highdicom", "masks as DICOM-SEG, which viewers lay over their scan"),
-    ("pyarrow", "pyarrow.fs", "object stores; comes with Ray"),
+    ("kaggle", "kagglesdk", "downloads the data set; imported only for that"),
+    ("nibabel", "nibabel", "reads and writes NIfTI volumes with their affines"),
+    ("tensorboard", "tensorboard.summary", "`train.py --tensorboard`; TensorFlow no longer includes it"),
+    ("onnx", "onnx", "export to ONNX, with tf2onnx"),
+    ("tf2onnx", "tf2onnx", "export to ONNX, with onnx"),
+    ("onnxruntime", "onnxruntime", "runs ONNX exports, and checks them"),
+    ("openvino", "openvino", "export to OpenVINO, and checking it"),
+    ("pydicom", "pydicom", "reads DICOM slices and series"),
+    ("highdicom", "highdicom", "writes masks as DICOM-SEG, which viewers draw over the scan"),
+    ("pyarrow", "pyarrow.fs", "object stores; installed with Ray"),
     ("ray", "ray.data", "`predict.py --ray`"),
 )
 
 
 def wheel_megabytes(package: str) -> float:
+    """Size of the wheel of the installed version, in MB."""
     with tempfile.TemporaryDirectory() as folder:
         wanted = f"{package}=={version(package)}"
         subprocess.run(
             [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, wanted],
-            check=True, capture_output=True,
-        )  # fmt: skip
+            check=True,
+            capture_output=True,
+        )
         (wheel,) = Path(folder).iterdir()
         return wheel.stat().st_size / 1e6
 
 
 def import_seconds(module: str) -> float:
-    """Median of five, after one that fills the disk's cache."""
+    """Median of five imports, after one that fills the disk cache."""
     times = []
     for _ in range(6):
         start = time.perf_counter()
@@ -64,6 +64,7 @@ def import_seconds(module: str) -> float:
 
 
 def measure() -> dict:
+    """All figures, as in extras.json."""
     from unet.machine import installed_versions, machine_description
 
     empty = import_seconds("sys")
@@ -85,7 +86,7 @@ def measure() -> dict:
 
 
 if __name__ == "__main__":
-    results = measure()
+    results = tyro.cli(measure, description=__doc__)
     write_json(RESULTS, results)
     for extra in results["extras"]:
         print(extra)

@@ -1,13 +1,13 @@
-"""The five folds of the quick recipe, and what a split by slice would have made of it (the leakage meter).
+"""Scores of the quick recipe on five folds of patients, and how much a split by slice would inflate them.
 
 Usage:
 
     python benchmarks/folds.py FOLDER
 
-FOLDER holds the real data. Six trainings of the quick recipe; those that are finished are kept, one that
-was stopped goes on. Five validate on each fifth of the patients in turn. The sixth is split by slice: a
-random fifth of the slices validates, and other slices of the same patients train. Its scores less the
-folds' of the same slices are the optimism of a split by slice, of one training each. Results go to
+FOLDER contains the real data. There are six trainings of the quick recipe. Finished ones are kept, and interrupted ones
+continue. Five of them each validate on a different fifth of the patients. The sixth is split by slice: it validates on
+a random fifth of the slices, and trains on other slices of the same patients. Its scores minus those of the folds on
+the same slices are the optimism of a split by slice (the leakage), from one training each. Results are written to
 benchmarks/results/folds.json.
 """
 
@@ -31,18 +31,18 @@ BY_SLICE = "by-slice"
 
 @dataclass(frozen=True)
 class FoldsOptions:
-    """Where the data are."""
+    """Which data, and which trainings."""
 
     folder: tyro.conf.Positional[Path]
     """Folder with images/, masks/ and patients.csv."""
     only: tuple[str, ...] = ("0", "1", "2", "3", "4", BY_SLICE)
     """Which trainings to run now."""
     output: Path = ROOT / "benchmarks" / "results" / "folds.json"
-    """Where the figures go, once all are there."""
+    """File for the figures, written once all trainings are finished."""
 
 
 def measure(options: FoldsOptions) -> None:
-    """Train and score what is not there yet, then gather."""
+    """Run the trainings that are not finished, then gather the scores."""
     for part in options.only:
         chosen = ["--fold", part]
         if part == BY_SLICE:
@@ -54,7 +54,7 @@ def measure(options: FoldsOptions) -> None:
 
 
 def table_by_slice(folder: Path) -> Path:
-    """A patients table that calls each slice a patient of its own and lets a random fifth validate."""
+    """Write a patients table in which each slice is a patient and a random fifth validates; returns its path."""
     rows = [row for row in read_table(folder / "patients.csv") if row["split"] != "test"]
     validation = set(random.Random(0).sample([row["id"] for row in rows], len(rows) // 5))
     table = [
@@ -72,33 +72,29 @@ def table_by_slice(folder: Path) -> Path:
 
 
 def gather(folds: list[Path], by_slice: Path) -> dict:
-    """Every slice's score over the five folds, its interval over patients, and the split by slice beside."""
+    """Scores over all slices of the five folds, with intervals over patients, and those of the split by slice."""
     from unet.evaluation.intervals import interval_over_patients
-    from unet.evaluation.summary import SUMMARISED, all_and_by_tumor, summarize_group
+    from unet.evaluation.summary import SUMMARIZED, all_and_by_tumor, summarize_groups
 
     rows = []
     for run in folds:
         rows += read_table(run / "evaluation-val" / "per_slice.csv")
     for row in rows:
-        for name in row.keys() & {*SUMMARISED, "truth_pixels"}:
+        for name in row.keys() & {*SUMMARIZED, "truth_pixels"}:
             row[name] = float(row[name])
     config = json.loads((folds[0] / "config.json").read_text())
-    fold_dice = [
-        json.loads((run / "evaluation-val" / "summary.json").read_text())["scores"]["all"]["dice"]
-        for run in folds
-    ]
-    by_patient = {row["id"]: row for row in rows}
+    summaries = [json.loads((run / "evaluation-val" / "summary.json").read_text()) for run in folds]
+    by_id = {row["id"]: row for row in rows}
     leaky = read_table(by_slice / "evaluation-val" / "per_slice.csv")
-    optimism = np.array([float(row["dice"]) - by_patient[row["id"]]["dice"] for row in leaky])
-    patients = np.array([by_patient[row["id"]]["patient"] for row in leaky])
-    scores = {name: summarize_group(group) for name, group in all_and_by_tumor(rows).items()}
+    optimism = np.array([float(row["dice"]) - by_id[row["id"]]["dice"] for row in leaky])
+    patients = np.array([by_id[row["id"]]["patient"] for row in leaky])
     return {
         "date": f"{datetime.now():%Y-%m-%d}",
         "machine": config["machine"],
         "versions": config["versions"],
         "epochs": config["options"]["epochs"],
-        "scores": scores,
-        "dice_of_each_fold": [fold["mean"] for fold in fold_dice],
+        "scores": summarize_groups(all_and_by_tumor(rows)),
+        "dice_of_each_fold": [summary["scores"]["all"]["dice"]["mean"] for summary in summaries],
         "split_by_slice": {
             "slices": len(leaky),
             "dice": float(np.mean([float(row["dice"]) for row in leaky])),

@@ -1,14 +1,14 @@
-"""Prediction end to end: slices a second, first mask, memory; beside the network alone and the author's loop.
+"""Speed, time to the first mask and memory of predict.py, compared with the network alone and the author's loop.
 
 Usage:
 
-    python benchmarks/prediction.py FOLDER          PNGs of 512 x 512 pixels, as Kaggle has them
+    python benchmarks/prediction.py FOLDER          PNGs of 512 x 512 pixels, as on Kaggle
 
-The machine must be idle. predict.py runs as users run it, on links to FOLDER's images under new names; a
-first run, which fills the disk's cache, does not count. As a machine's speed drifts by some percent within
-minutes, rounds of the network alone and predict.py follow each other; the middle one of their shares counts.
-The author's loop reads, scales, predicts and writes one image after the other with the data set
-author's network, as his test script does. Results go to benchmarks/results/prediction.json.
+The machine must be idle. predict.py runs as users run it, on links to the images in FOLDER under new names. A first
+run fills the disk cache and does not count. Since the speed of a machine drifts by a few percent within minutes, the
+network alone and predict.py are measured in alternating rounds. The round with the median ratio of the two speeds
+counts. The author's loop reads, scales, predicts and writes one image after another with the network of the data set's
+author, as in the author's test script. Results are written to benchmarks/results/prediction.json.
 """
 
 import os
@@ -35,31 +35,31 @@ from unet.images.folders import find_files  # noqa: E402
 
 @dataclass(frozen=True)
 class PredictionBenchmark:
-    """What to predict with, and how many."""
+    """Which images to predict, and how many."""
 
     folder: tyro.conf.Positional[Path]
-    """Folder of slices."""
+    """Folder of images."""
     run: Path | None = None
     """Run to predict with. Default: the network that comes with the project."""
     few: int = 100
-    """Files of the small folder."""
+    """Number of files in the small folder."""
     many: int = 5000
-    """Files of the large one: speed is that of the difference, without the start."""
+    """Number of files in the large folder. The difference gives the speed without the start."""
     rounds: int = 5
-    """How often predict.py and the network alone are measured."""
+    """Number of rounds."""
     author: int = 40
-    """Slices for the author's loop."""
+    """Number of files for the author's loop."""
     output: Path = ROOT / "benchmarks" / "results" / "prediction.json"
-    """Where the figures go."""
+    """File for the figures."""
 
 
 def measure(options: PredictionBenchmark) -> dict:
-    """All figures; the network alone and the author's loop in this process, predict.py in its own."""
+    """Measure and write all figures: predict.py in its own process, the rest in this one."""
     images = find_files(options.folder)
     author = author_loop(images[: options.author])
     speed_alone = network_alone(images, options.run)
     rounds = []
-    # Removed at the end only: where many files have just gone, some disks are slow to make new ones.
+    # Removed only at the end: some disks are slow to create files soon after many were deleted.
     with tempfile.TemporaryDirectory() as temporary:
         predict_many(images, 1, options.run, Path(temporary))
         before = speed_alone()
@@ -81,8 +81,8 @@ def measure(options: PredictionBenchmark) -> dict:
                 }
             )
             before = after
-    shares = [one["share_of_network_alone"] for one in rounds]
-    middle = sorted(rounds, key=lambda one: one["share_of_network_alone"])[len(rounds) // 2]
+    shares = [each["share_of_network_alone"] for each in rounds]
+    median = sorted(rounds, key=lambda each: each["share_of_network_alone"])[len(rounds) // 2]
 
     from unet.machine import installed_versions, machine_description
 
@@ -90,10 +90,10 @@ def measure(options: PredictionBenchmark) -> dict:
         "date": f"{datetime.now():%Y-%m-%d}",
         "machine": machine_description(),
         "versions": installed_versions(),
-        **middle,
+        **median,
         "shares": shares,
         "author_loop_slices_per_second": author,
-        "times_the_author_loop": middle["slices_per_second"] / author,
+        "times_the_author_loop": median["slices_per_second"] / author,
     }
     write_json(options.output, results)
     return results
@@ -109,11 +109,11 @@ def predict_many(images: list[Path], count: int, run: Path | None, temporary: Pa
     while not any((output / "masks").glob("*.png")) and process.poll() is None:
         time.sleep(0.02)
     first = time.perf_counter() - start
-    # wait4 tells the peak memory of this child alone.
+    # wait4 reports the peak memory of this child only.
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     if status:
-        raise SystemExit(f"predict.py failed on {count} files of '{folder}'.")
+        raise SystemExit(f"predict.py failed on {count} files in '{folder}': see its output above.")
     return {
         "files": count,
         "seconds": seconds,
@@ -123,7 +123,7 @@ def predict_many(images: list[Path], count: int, run: Path | None, temporary: Pa
 
 
 def network_alone(images: list[Path], run: Path | None) -> Callable[[], float]:
-    """What measures slices a second of the network with its mirror image, on inputs that are ready."""
+    """A function that measures the slices per second of the network, with mirror averaging, on a prepared batch."""
     import tensorflow as tf
 
     from unet.images.preprocessing import to_network_input, to_training_image
@@ -143,7 +143,7 @@ def network_alone(images: list[Path], run: Path | None) -> Callable[[], float]:
 
 
 def author_loop(images: list[Path]) -> float:
-    """Slices a second of the author's loop."""
+    """Slices per second of the author's loop."""
     from speed_keras import plain_unet
 
     model = plain_unet()
@@ -152,7 +152,7 @@ def author_loop(images: list[Path]) -> float:
         for path in images:
             start = time.perf_counter()
             image = cv2.resize(cv2.imread(str(path)), (256, 256))
-            # His network takes three channels; ours of his has one, which is a little faster.
+            # One channel, a little faster than the author's three.
             grey = image[np.newaxis, ..., :1].astype(np.float32) / 255
             mask = model.predict(grey, verbose=0)[0] >= 0.5
             white = np.repeat(mask, 3, axis=-1).astype(np.uint8) * 255

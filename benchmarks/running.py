@@ -1,4 +1,4 @@
-"""What the benchmarks that train share: a run that is trained and scored unless it is there."""
+"""Train and score a run if that is not done yet, for the benchmarks that train."""
 
 import subprocess
 import sys
@@ -8,13 +8,13 @@ ROOT = Path(__file__).parent.parent
 
 
 def train_and_score(run: Path, arguments: list) -> Path:
-    """Train runs/NAME with those arguments and score its validation slices; what was stopped goes on.
+    """Train runs/NAME with these arguments, or resume it, and score its validation slices.
 
-    Returns the folder of the scores.
+    Returns the folder with the scores.
     """
     if not (run / "metrics.json").exists():
-        begun = any(run.glob("checkpoint-*.npz"))
-        options = ["--resume", run] if begun else [*arguments, "--name", run.name]
+        has_started = any(run.glob("checkpoint-*.npz"))
+        options = ["--resume", run] if has_started else [*arguments, "--name", run.name]
         subprocess.run([sys.executable, ROOT / "train.py", *map(str, options)], check=True)
     scores = run / "evaluation-val"
     if not (scores / "summary.json").exists():

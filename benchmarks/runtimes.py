@@ -1,13 +1,13 @@
-"""The network in other runtimes beside TensorFlow: is one so much faster that predict.py should use it?
+"""Speed of the network in other runtimes than TensorFlow: is one so much faster that predict.py should use it?
 
 Usage:
 
     python benchmarks/runtimes.py
 
-The machine must be idle; tests/requirements.txt and openvino must be installed. The network that comes with
-the project is exported in each format, in float32 with preprocessing and mirror averaging inside, and
-outlines simulated slices of 512 x 512 pixels one at a time; beside it what predict.py uses, in batches.
-Results go to benchmarks/results/runtimes.json.
+The machine must be idle, and onnx, tf2onnx, onnxruntime and openvino must be installed. The network that comes with the
+project is exported to each format in float32, including preprocessing and mirror averaging. Each export predicts
+simulated slices of 512 x 512 pixels one at a time. For comparison, the network of predict.py predicts them in batches.
+Results are written to benchmarks/results/runtimes.json.
 """
 
 import statistics
@@ -18,6 +18,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+import tyro
 from timing import times_of
 
 ROOT = Path(__file__).parent.parent
@@ -26,9 +27,12 @@ from unet.files import write_json  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "runtimes.json"
 SECONDS = 10.0
+# Slices to compare the masks on: larger and smaller than the network's input, and not square.
+SHAPES = ((256, 256), (512, 512), (300, 200), (97, 131), (512, 512), (181, 256))
 
 
 def measure() -> dict:
+    """All figures, as in runtimes.json."""
     from unet.data.phantoms import phantom_slice
     from unet.machine import installed_versions, machine_description
     from unet.network.predictor import Predictor
@@ -36,6 +40,10 @@ def measure() -> dict:
     from unet.prediction.export import FORMATS, compare, save, with_preprocessing
 
     image = phantom_slice(0, 0, 1, 3, 512).image
+    compared = [
+        phantom_slice(0, patient, 1, 3, max(shape)).image[: shape[0], : shape[1]]
+        for patient, shape in enumerate(SHAPES)
+    ]
     results = {
         "date": f"{datetime.now():%Y-%m-%d}",
         "machine": machine_description(),
@@ -45,27 +53,27 @@ def measure() -> dict:
     }
     speeds = results["slices_per_second"]
     for precision in ("float32", "mixed_bfloat16"):
-        predictor = Predictor(SavedRun.open(None), precision=precision)
+        predictor = Predictor(SavedRun.open(), precision=precision)
         step = partial(predictor, [image] * predictor.batch_size)
         speeds[f"predict.py, {precision}"] = speed_of(step, predictor.batch_size)
-    predictor = Predictor(SavedRun.open(None), precision="float32")
+    predictor = Predictor(SavedRun.open(), precision="float32")
     module = with_preprocessing(predictor)
     with tempfile.TemporaryDirectory() as folder:
         source = save(module, Path(folder))
         for name, kind in FORMATS.items():
             run = kind.open(kind.convert(source, Path(folder) / f"model{kind.suffix}"))
-            results["dice_with_keras"][name] = compare(predictor, run)
+            results["dice_with_keras"][name] = compare(predictor, run, compared)
             speeds[name] = speed_of(partial(run, image), 1)
             print(name, speeds[name], flush=True)
     return results
 
 
 def speed_of(step: Callable[[], object], slices: int) -> float:
-    """Slices a second of a step that outlines so many."""
+    """Slices per second of a step that predicts `slices` slices."""
     return slices / statistics.median(times_of(step, repetitions=5, seconds=SECONDS))
 
 
 if __name__ == "__main__":
-    results = measure()
+    results = tyro.cli(measure, description=__doc__)
     write_json(RESULTS, results)
     print(results)

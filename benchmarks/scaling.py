@@ -1,14 +1,14 @@
-"""Training on several hosts: measured with two processes, projected for up to 64 hosts.
+"""Speed of training on several hosts: measured with two processes, projected for up to 64 hosts.
 
 Usage:
 
     python benchmarks/scaling.py
 
-The machine must be idle and have two cores: each process gets one. Two that train together are
-compared with two that train apart at the same time, as cores share memory and hosts do not; all train
-the quick recipe on simulated slices, each process with as many slices a step. How long they take
-to add up numbers is measured on the loopback for several sizes and fitted with a line; for a network,
-its bandwidth takes the loopback's place. Results go to benchmarks/results/scaling.json.
+The machine must be idle and have two cores: each process gets one. Two processes that train together are compared with
+two that train separately at the same time, because cores share memory but hosts do not. All train the quick recipe on
+simulated slices, with the same number of slices per step and process. The time to sum tensors over both processes is
+measured on the loopback interface for several sizes, and fitted with a line. In the projection, the bandwidth of a
+network replaces that of the loopback. Results are written to benchmarks/results/scaling.json.
 """
 
 import json
@@ -22,8 +22,9 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import tyro
 from loopback import worker_configs
-from timing import slices_an_epoch
+from timing import slices_per_epoch
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -31,14 +32,14 @@ from unet.files import write_json  # noqa: E402
 from unet.tables import read_table  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "scaling.json"
-BATCH = 8  # of each process
+BATCH = 8  # slices per step and process
 HOSTS = (2, 4, 8, 16, 32, 64)
 GIGABITS = (1, 10, 100)
 MEGABYTES = (0.001, 1, 4, 16)
 
 
 def start(arguments: list, folders: list[Path], together: bool, **more) -> list[subprocess.Popen]:
-    """A process in each folder, on a core of its own; together: as workers of one training."""
+    """Start a process in each folder, on its own core. If `together`, they are workers of one training."""
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}
     configs = worker_configs(len(folders)) if together else [""] * len(folders)
     return [
@@ -49,35 +50,33 @@ def start(arguments: list, folders: list[Path], together: bool, **more) -> list[
             text=True,
             preexec_fn=lambda core=core: os.sched_setaffinity(0, {core}),
             **more,
-        )  # fmt: skip
+        )
         for core, (folder, config) in enumerate(zip(folders, configs, strict=True))
     ]
 
 
 def training_speed(folders: list[Path], together: bool) -> float:
-    """Slices a second of the second epoch of train.py, summed over a process in each of the folders."""
+    """Slices per second in the second epoch of train.py, summed over one process in each folder."""
     name = f"run-{len(folders)}-{together}"
-    arguments = [
-        ROOT / "train.py", "--quick", "--data", "phantom", "--name", name, "--epochs", 2,
-        "--batch-size", BATCH * (len(folders) if together else 1),
-    ]  # fmt: skip
+    batch_size = BATCH * (len(folders) if together else 1)
+    arguments = [ROOT / "train.py", "--quick", "--data", "phantom", "--name", name]
+    arguments += ["--epochs", 2, "--batch-size", batch_size]
     processes = start(arguments, folders, together)
     if any([process.wait() for process in processes]):
-        raise SystemExit(f"train.py failed in {len(folders)} processes.")
+        raise SystemExit(f"train.py failed in one of {len(folders)} processes: see its output above.")
     speed = 0.0
     for folder in folders[:1] if together else folders:
         run = folder / "runs" / name
-        config = json.loads((run / "config.json").read_text())
-        speed += slices_an_epoch(config) / float(read_table(run / "timing.csv")[1]["seconds"])
+        speed += slices_per_epoch(run) / float(read_table(run / "timing.csv")[1]["seconds"])
     return speed
 
 
 def sum_times() -> None:
-    """In each of two processes: seconds that both take to add up so many megabytes; the first tells."""
+    """Print the bytes and seconds of sums over two processes as JSON. Each of the two processes calls this."""
     import tensorflow as tf
 
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    told = []
+    sums = []
     for megabytes in MEGABYTES:
         numbers = tf.zeros(max(1, int(megabytes * 1e6 / 4)))
 
@@ -89,14 +88,15 @@ def sum_times() -> None:
         add().numpy()
         times = []
         for _ in range(30):
-            begun = time.perf_counter()
+            started = time.perf_counter()
             add().numpy()
-            times.append(time.perf_counter() - begun)
-        told.append({"bytes": int(numbers.shape[0]) * 4, "seconds": statistics.median(times)})
-    print(json.dumps(told), flush=True)
+            times.append(time.perf_counter() - started)
+        sums.append({"bytes": int(numbers.shape[0]) * 4, "seconds": statistics.median(times)})
+    print(json.dumps(sums), flush=True)
 
 
 def measure() -> dict:
+    """All figures, as in scaling.json."""
     from keras.layers import BatchNormalization
 
     from unet.machine import installed_versions, machine_description
@@ -117,8 +117,8 @@ def measure() -> dict:
     per_byte, latency = np.polyfit(sizes, times, 1)
     model = build_unet(QUICK.model)
     gradients = 4 * sum(int(np.prod(weights.shape)) for weights in model.trainable_variables)
-    # Each normalisation once forward and once backward, and the gradients.
-    meetings = 1 + 2 * sum(isinstance(x, BatchNormalization) for x in model.layers)
+    # One for each normalization forward, one for each backward, and one for the gradients.
+    meetings = 1 + 2 * sum(isinstance(layer, BatchNormalization) for layer in model.layers)
     step = 2 * BATCH / apart
     return {
         "date": f"{datetime.now():%Y-%m-%d}",
@@ -136,8 +136,7 @@ def measure() -> dict:
         "modelled_efficiency_of_two": efficiency(2, step, gradients, meetings, 1 / per_byte, latency),
         "projected": {
             str(gigabits): {
-                str(hosts): efficiency(hosts, step, gradients, meetings, gigabits * 1e9 / 8, latency)
-                for hosts in HOSTS
+                str(hosts): efficiency(hosts, step, gradients, meetings, gigabits * 1e9 / 8, latency) for hosts in HOSTS
             }
             for gigabits in GIGABITS
         },
@@ -145,17 +144,20 @@ def measure() -> dict:
 
 
 def efficiency(
-    hosts: int,
-    step: float,
-    gradients: float,
-    meetings: int,
-    bytes_per_second: float,
-    latency: float,
+    hosts: int, step: float, gradients: float, meetings: int, bytes_per_second: float, latency: float
 ) -> float:
-    """Speed a host over that of one alone, with sums made in a ring and no overlap with computing.
+    """Speed of each host relative to one host alone, if gradients are summed in a ring and nothing overlaps.
 
-    In a ring each host sends 2 (n - 1) parts of 1 / n of the gradients, each after the one before it; the
-    latency of two hosts, as measured, has two of these. The other meetings sum next to nothing.
+    In a ring of n hosts, each host sends 2 (n - 1) messages one after another, each with 1 / n of the gradients. The
+    latency as measured with two hosts covers two messages. The other meetings sum very little.
+
+    Args:
+        hosts: Number of hosts.
+        step: Seconds of a step on one host.
+        gradients: Bytes of the gradients.
+        meetings: How often all hosts exchange numbers in a step.
+        bytes_per_second: Bandwidth.
+        latency: Seconds of a meeting of two hosts.
     """
     sent = 2 * (hosts - 1)
     waiting = meetings * sent / 2 * latency
@@ -166,6 +168,6 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["sums"]:
         sum_times()
     else:
-        results = measure()
+        results = tyro.cli(measure, description=__doc__)
         write_json(RESULTS, results)
         print(json.dumps(results, indent=1))

@@ -1,14 +1,15 @@
-"""Make a run the network that comes with the project: unet/network/pretrained/, with its model card.
+"""Make a run the network that comes with the project: unet/network/pretrained/, including its model card.
 
 Usage:
 
     python benchmarks/ship.py runs/NAME FOLDER
 
-FOLDER holds the data that the run was trained on. With unet/network/pretrained as the run, the network stays and
-its quality, scores and card are made anew. Weights are kept in 16 bits; the card's scores are those
-of the kept file, by predict.py's own way (mirror averaging). Nothing that shows a patient is copied.
+FOLDER contains the data that the run was trained on. If the run is unet/network/pretrained, the network stays, and its
+confidence model, scores and card are written again. The weights are saved in 16 bits. The scores on the card are those
+of the saved file, with mirror averaging as in predict.py. Nothing that shows a patient is copied.
 """
 
+import functools
 import json
 import shutil
 import statistics
@@ -23,7 +24,8 @@ import tyro
 from render import score_table
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from unet.data.pairs import find_pairs, read_slice  # noqa: E402
+from unet.command_line import UNGROUPED  # noqa: E402
+from unet.data.pairs import find_pairs  # noqa: E402
 from unet.data.patients import is_published, published_facts  # noqa: E402
 from unet.evaluation import metrics  # noqa: E402
 from unet.evaluation.evaluate import evaluate  # noqa: E402
@@ -31,12 +33,12 @@ from unet.evaluation.fitting import fit_confidence_model  # noqa: E402
 from unet.evaluation.scoring import score_pairs  # noqa: E402
 from unet.files import write_json, write_whole  # noqa: E402
 from unet.images.preprocessing import to_training_image  # noqa: E402
+from unet.machine import use_precision  # noqa: E402
 from unet.network.confidence import confidence  # noqa: E402
 from unet.network.model import build_unet  # noqa: E402
-from unet.network.outlining import rule_in_words  # noqa: E402
 from unet.network.predictor import Prediction, Predictor  # noqa: E402
 from unet.network.saved_run import PRETRAINED, SavedRun  # noqa: E402
-from unet.options import MAX_PIXELS, QUICK, EvaluationOptions, TrainingOptions  # noqa: E402
+from unet.options import QUICK, EvaluationOptions, TrainingOptions  # noqa: E402
 from unet.tables import read_table  # noqa: E402
 
 COPIED = ("history.csv", "timing.csv", "metrics.json", "curves.png")
@@ -44,20 +46,20 @@ COPIED = ("history.csv", "timing.csv", "metrics.json", "curves.png")
 
 @dataclass(frozen=True)
 class ShipOptions:
-    """What to ship."""
+    """Which run to ship."""
 
     run: tyro.conf.Positional[Path]
-    """A finished run."""
+    """Folder of a finished run."""
     folder: tyro.conf.Positional[Path]
-    """The data it was trained on."""
+    """Folder of the data it was trained on."""
 
 
 def ship(options: ShipOptions) -> None:
-    """Write unet/network/pretrained anew."""
+    """Write unet/network/pretrained."""
     if options.run.resolve() != PRETRAINED:
-        keep_network(options)
+        copy_run(options)
     run = SavedRun.open(PRETRAINED)
-    fit_its_quality(run, options.folder)
+    fit_confidence(run, options.folder)
     with tempfile.TemporaryDirectory() as folder:
         evaluate(EvaluationOptions(split="val", data=options.folder, output=Path(folder)))
         summary = json.loads((Path(folder) / "summary.json").read_text())
@@ -66,110 +68,103 @@ def ship(options: ShipOptions) -> None:
     write_whole(PRETRAINED / "README.md", card(run, summary))
 
 
-def keep_network(options: ShipOptions) -> None:
-    """Copy the run, its weights in 16 bits."""
+def copy_run(options: ShipOptions) -> None:
+    """Copy the run, with its weights in 16 bits."""
     source = SavedRun.open(options.run)
-    config = source.config
-    own = all(is_published(id, facts) for id, facts in config.facts.items())
-    if config.options.data.fold is not None or not own:
-        raise SystemExit("Only a run on the published training patients is shipped.")
+    config, facts = source.config, source.slices.facts
+    if config.options.data.fold is not None or not all(is_published(id, facts[id]) for id in facts):
+        raise SystemExit(f"'{options.run}' was not trained on the published data and split: choose a run that was.")
     missing = [name for name in COPIED if not (options.run / name).exists()]
     if missing:
         raise SystemExit(f"'{options.run}' has no {missing[0]}: finish it with train.py --resume first.")
-    model = source.load_model()
+    network = source.load_trainable_network()
     shutil.rmtree(PRETRAINED, ignore_errors=True)
-    usual = TrainingOptions().data
-    published = published_facts()
+    default, published = TrainingOptions().data, published_facts()
     shipped = SavedRun(
         PRETRAINED,
         replace(
             config,
-            options=replace(config.options, data=usual, name=None),
-            data_folder=usual.data,
+            options=replace(config.options, data=default, name=None),
+            data_folder=default.data,
             split_source=config.split_source.replace(str(options.folder), "data"),
-            # With the tumors' sizes: evaluate.py knows the slices by them at any resolution.
-            facts={id: published[id] for id in config.facts},
-            fingerprints={},
         ),
+        # evaluate.py compares tumor sizes instead of fingerprints, which depend on the resolution.
+        replace(source.slices, fingerprints=dict.fromkeys(facts, ""), facts={id: published[id] for id in facts}),
     )
     shipped.create()
-    save_in_16_bits(shipped, model)
+    save_in_16_bits(shipped, network)
     for name in COPIED:
         shutil.copy(options.run / name, PRETRAINED / name)
 
 
-def fit_its_quality(run: SavedRun, folder: Path) -> None:
-    """quality.json, as at the end of a training, by the kept weights and rule."""
+def fit_confidence(run: SavedRun, folder: Path) -> None:
+    """Write confidence.json, as at the end of a training, for the saved weights and the saved outline rule."""
     pairs = {pair.id: pair for pair in find_pairs(folder)[0]}
     predictor = Predictor(run)
 
     def score(prediction: Prediction, truth: np.ndarray) -> tuple[float, float]:
-        mask = predictor.mask(prediction.probability)
+        mask = predictor.rule.mask(prediction.probability)
         return confidence(prediction.probability, mask), metrics.score(truth, mask)["dice"]
 
-    chosen = [pairs[id] for id in run.config.split["val"]]
-    scores = score_pairs(predictor, chosen, score, "Fitting quality", MAX_PIXELS)
-    training = np.stack(
-        [
-            to_training_image(read_slice(pairs[id], MAX_PIXELS), predictor.size)
-            for id in run.config.split["train"]
-        ]
-    )
-    run.save_quality(fit_confidence_model(*np.array(scores).T, training))
+    validation, training = ([pairs[id] for id in run.slices.split[split]] for split in ("val", "train"))
+    scores = score_pairs(predictor, validation, score, "Fitting the confidence model")
+    squares = np.stack([to_training_image(pair.read_image(), predictor.size) for pair in training])
+    run.save_confidence_model(fit_confidence_model(*np.array(scores).T, squares))
 
 
-def save_in_16_bits(run: SavedRun, model: keras.Model) -> None:
-    """Write the weights as float16: half the size; masks stay the same but for single pixels."""
-    keras.config.set_dtype_policy("float16")
-    small = build_unet(run.config.options.model, normalization=None)
-    small.set_weights(model.get_weights())
-    run.save_model(small)
-    keras.config.set_dtype_policy("float32")
+def save_in_16_bits(run: SavedRun, network: keras.Model) -> None:
+    """Write the convolutions in float16, for half the size. Except for single pixels, masks do not change."""
+    use_precision("float16")
+    # In float32: a variance in float16 could overflow, or become 0.
+    normalization = functools.partial(keras.layers.BatchNormalization, dtype="float32")
+    small = build_unet(run.config.options.model, normalization)
+    small.set_weights(network.get_weights())
+    run.save_network(small)
+    use_precision("float32")
 
 
 def command(options: TrainingOptions) -> str:
-    """The command that trains with these options: what differs from the defaults is named."""
+    """The command that trains with these options. It names the options that differ from the defaults."""
 
-    def differences(now: dict, usual: dict, prefix: str) -> list[str]:
+    def differences(values: dict, defaults: dict, prefix: str) -> list[str]:
         found = []
-        for name, value in now.items():
+        for name, value in values.items():
             if isinstance(value, dict):
-                inner = "" if name == "data" else f"{name}."
-                found += differences(value, usual[name], prefix + inner)
-            elif value != usual[name] and name != "quick":
+                group = "" if name in UNGROUPED else f"{name}."
+                found += differences(value, defaults[name], prefix + group)
+            elif value != defaults[name] and name != "quick":
                 found.append(f"--{prefix}{name} {value}".replace("_", "-"))
         return found
 
-    usual = QUICK if options.quick else TrainingOptions()
+    recipe = QUICK if options.quick else TrainingOptions()
     quick = ["--quick"] if options.quick else []
-    return " ".join(["python train.py", *quick, *differences(asdict(options), asdict(usual), "")])
+    return " ".join(["python train.py", *quick, *differences(asdict(options), asdict(recipe), "")])
 
 
 def minutes(run: SavedRun) -> float:
-    """What all steps of a training took, without validation, had each epoch taken as long as the median."""
+    """Minutes of training without validation, as if every epoch took as long as the median."""
     seconds = [float(row["seconds"]) for row in read_table(run.folder / "timing.csv")]
     return len(seconds) * statistics.median(seconds) / 60
 
 
 def card(run: SavedRun, summary: dict) -> str:
-    """The model card: model-card.md, its gaps filled."""
+    """The model card: model-card.md with its fields filled in."""
     config = run.config
     metrics = json.loads((run.folder / "metrics.json").read_text())
-    train = config.split["train"]
     return (
         (Path(__file__).parent / "model-card.md")
         .read_text()
         .format(
             command=command(config.options),
-            train_slices=len(train),
-            train_patients=len({config.facts[id]["patient"] for id in train}),
+            train_slices=len(run.slices.split["train"]),
+            train_patients=len(run.slices.patients("train")),
             epochs=metrics["epochs"],
             best_epoch=metrics["best_epoch"],
             minutes=minutes(run),
             precision=config.precision,
             machine=config.machine,
             versions=", ".join(f"{name} {number}" for name, number in config.versions.items()),
-            rule=rule_in_words(config.threshold, config.peak),
+            rule=str(config.outline_rule),
             scores=score_table(summary["scores"]),
         )
     )

@@ -1,12 +1,12 @@
-"""Training and inference speed of our network beside others', and beside what the machine can do.
+"""Training and inference speed of our network and of others, compared with what the machine can do.
 
 Usage:
 
     python benchmarks/speed.py --peers-python /tmp/venv-peers/bin/python
 
-It waits until the machine is idle. requirements-peers.txt says how to make the peers' environment. Each
-network and setting runs in a process of its own, on random slices; in bfloat16 only where the machine has it.
-Results go to benchmarks/results/speed.json.
+It waits until the machine is idle. requirements-peers.txt explains how to create the environment of the peers (the
+PyTorch networks). Each network and setting runs in its own process, on random slices, and in bfloat16 only if the
+machine supports it. Results are written to benchmarks/results/speed.json.
 """
 
 import itertools
@@ -31,37 +31,37 @@ from unet.files import write_json  # noqa: E402
 Network = Literal["ours", "author", "smp-resnet18", "smp-resnet34", "monai-basicunet", "nnunet-plain"]
 PRECISIONS = ("float32", "bfloat16")
 KERAS_MODES = {"ceiling": ["graph"], "ours": ["graph"], "author": ["graph", "xla"]}
-# Channels last or first: networks with instance normalisation may be faster with channels first.
+# Channels last (nhwc) or first (nchw): networks with instance normalization may be faster with channels first.
 TORCH_MODES = ["eager nhwc", "compile nhwc", "compile nchw"]
 LONGEST_SECONDS = 3600
-# Mean number of processes that want a core.
+# Load average up to which the machine counts as idle.
 IDLE = 0.3
 
 
 @dataclass(frozen=True)
 class SpeedOptions:
-    """What to measure, and how long."""
+    """What to measure, and for how long."""
 
     peers_python: Path | None = None
-    """Python of the peers' environment; without it the PyTorch networks are skipped."""
+    """Python of the peers' environment. Default: the PyTorch networks are skipped."""
     batch: int = 16
-    """Slices a step."""
+    """Slices per step."""
     size: int = 256
-    """Pixels a side."""
+    """Side of a slice in pixels."""
     repetitions: int = 7
-    """Steps, at least, whose median counts."""
+    """Least number of steps to time. Their median counts."""
     seconds: float = 15.0
-    """Repeat each step for at least so long."""
+    """Least time to repeat each step, in seconds."""
     only: tuple[Network, ...] = Network.__args__
     """Networks to measure."""
     settings_of: Path | None = None
-    """Results of an earlier run: of other networks only the settings that were the fastest there."""
+    """Results of an earlier measurement. Other networks run only in the settings that were fastest there."""
     output: Path = ROOT / "benchmarks" / "results" / "speed.json"
-    """Where all figures go."""
+    """File for the figures."""
 
 
 def measure_all(options: SpeedOptions) -> dict:
-    """Run every network in every setting; results are written after each, so none is lost."""
+    """Measure every network in every setting, and write the results after each."""
     while (load := os.getloadavg()[0]) > IDLE:
         print(f"The machine is busy (load {load:.1f}): waiting.", flush=True)
         time.sleep(30)
@@ -84,9 +84,9 @@ def measure_all(options: SpeedOptions) -> dict:
             phases = filter(None, fastest[network].values())
             settings = sorted({(phase["precision"], phase["mode"]) for phase in phases})
         if network not in KERAS_MODES and not options.peers_python:
-            settings = [("-", "-")]  # one line says why there are no figures
+            settings = [("-", "-")]  # one line that says why there are no figures
         for precision, mode in settings:
-            if precision == "bfloat16" and network != "ceiling" and not bfloat16_pays(results):
+            if precision == "bfloat16" and network != "ceiling" and not is_bfloat16_faster(results):
                 continue
             amounts = (options.batch, options.size, options.repetitions, options.seconds)
             figures = run(Job(network, precision, mode, *amounts), options.peers_python)
@@ -106,15 +106,15 @@ def measure_all(options: SpeedOptions) -> dict:
     return results
 
 
-def bfloat16_pays(results: dict) -> bool:
-    """Whether a lone convolution is faster in bfloat16 here: else it is emulated, and takes for ever."""
+def is_bfloat16_faster(results: dict) -> bool:
+    """Whether a single convolution is faster in bfloat16. If not, bfloat16 is emulated and extremely slow."""
     ceilings = [run for run in results["runs"] if run["network"] == "ceiling"]
     speeds = {run["precision"]: run.get("convolution", 0) for run in ceilings}
     return speeds["bfloat16"] > 1.2 * speeds["float32"]
 
 
 def run(job: Job, peers_python: Path | None) -> dict:
-    """Figures of one job, from a process of its own; where it fails, its last words as "error"."""
+    """Figures of one job, from its own process. If it fails, they contain an "error"."""
     is_keras = job.network in KERAS_MODES
     if not is_keras and not peers_python:
         return {"error": "needs --peers-python"}
@@ -124,12 +124,15 @@ def run(job: Job, peers_python: Path | None) -> dict:
     try:
         process = subprocess.run(
             [python, worker, json.dumps(asdict(job))],
-            env=environment, capture_output=True, text=True, timeout=LONGEST_SECONDS,
-        )  # fmt: skip
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=LONGEST_SECONDS,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return {"error": str(error)}
-    told = [text for text in process.stdout.splitlines() if text.startswith("{")]
-    figures = json.loads(told[-1]) if told else {}
+    lines = [line for line in process.stdout.splitlines() if line.startswith("{")]
+    figures = json.loads(lines[-1]) if lines else {}
     if process.returncode < 0:
         figures["error"] = f"ended by signal {-process.returncode} (9: out of memory)"
     elif process.returncode > 0:
@@ -139,7 +142,7 @@ def run(job: Job, peers_python: Path | None) -> dict:
 
 
 def best_run(runs: list[dict], network: str, phase: str) -> dict | None:
-    """The fastest setting of a network in training or inference; None where none ran."""
+    """The fastest setting of a network in training or inference; None if no setting ran."""
     finished = [run for run in runs if run["network"] == network and phase in run]
     if not finished:
         return None
@@ -148,9 +151,9 @@ def best_run(runs: list[dict], network: str, phase: str) -> dict | None:
 
 
 def ours_over_ceiling(runs: list[dict]) -> dict:
-    """FLOP/s of our training over those of a lone convolution and a matrix product, by precision.
+    """FLOP/s of our training, absolute and relative to a single convolution and a matrix product, by precision.
 
-    A training step counts as three forward passes: forward, gradients of inputs and of weights.
+    A training step counts as three forward passes: forward, gradients of the inputs, and gradients of the weights.
     """
     ceilings = {run["precision"]: run for run in runs if run["network"] == "ceiling" and "product" in run}
     shares = {}
@@ -167,7 +170,7 @@ def ours_over_ceiling(runs: list[dict]) -> dict:
 
 
 def line(run: dict) -> str:
-    """One run as a line of the terminal."""
+    """One run as a line for the terminal."""
     text = f"{run['network']:16}{run['precision']:9} {run['mode']:13}"
     for name in ("convolution", "product"):
         text += f"{name} {run[name] / 1e9:.0f} GFLOP/s  " if name in run else ""
@@ -178,7 +181,7 @@ def line(run: dict) -> str:
 
 
 def table(results: dict) -> str:
-    """Each network in its best settings, our share of the ceiling, and what failed."""
+    """The best settings of each network, our fraction of the ceiling, and failed runs, for the terminal."""
     lines = [
         f"\nThe best settings at {results['size']} px, batch {results['batch']}:",
         f"{'network':16}{'parameters':>12}{'GFLOP':>8}   {'training':46}inference",
@@ -195,8 +198,8 @@ def table(results: dict) -> str:
     for precision, share in results["ours_over_ceiling"].items():
         lines.append(
             f"ours, {precision}: trains at {share['flops_per_second'] / 1e9:.0f} GFLOP/s, "
-            f"{share['over_convolution']:.0%} of a lone convolution's, "
-            f"{share['over_product']:.0%} of a matrix product's"
+            f"{share['over_convolution']:.0%} of a single convolution, "
+            f"{share['over_product']:.0%} of a matrix product"
         )
     return "\n".join(lines + [line(run) for run in results["runs"] if "error" in run])
 

@@ -1,4 +1,4 @@
-"""Worker of speed.py in the project's own environment: our network, the data set author's, the ceiling."""
+"""Worker of speed.py in the project's environment: our network, that of the data set's author, and the ceiling."""
 
 import statistics
 from collections.abc import Callable
@@ -6,19 +6,19 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 from keras import layers
-from timing import Job, tell
+from timing import Job, print_figures
 
 from unet.machine import installed_versions, machine_description, use_precision
 from unet.network.model import build_unet, flops
 from unet.options import ModelConfig, TrainingOptions
 from unet.training.learner import Learner
 
-# What Keras calls the number formats of speed.py.
+# Keras names of the number formats in speed.py.
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 def plain_unet(activation: str | None = "sigmoid") -> keras.Model:
-    """The U-Net that the author of the Kaggle data set trains: 64 to 512 channels, bottleneck 1024."""
+    """The U-Net that the author of the Kaggle data set trains: 64 to 512 channels, 1024 in the bottleneck."""
 
     def convolutions(x: keras.KerasTensor, filters: int) -> keras.KerasTensor:
         for _ in range(2):
@@ -41,16 +41,18 @@ def plain_unet(activation: str | None = "sigmoid") -> keras.Model:
 
 
 def our_training(job: Job, images: tf.Tensor, masks: tf.Tensor) -> tuple[keras.Model, Callable]:
+    """Our network and its training step."""
     learner = Learner(TrainingOptions(), job.batch, 1000, tf.distribute.get_strategy())
 
     def step() -> float:
         learner.train_step(images, masks)
-        return float(learner.loss.result())  # ends when the step has ended
+        return float(learner.loss.result())  # waits for the end of the step
 
     return learner.model, step
 
 
 def author_training(job: Job, images: tf.Tensor, masks: tf.Tensor) -> tuple[keras.Model, Callable]:
+    """The author's network and its training step."""
     model = plain_unet()
     model.compile("adam", keras.losses.Dice(), jit_compile=job.mode == "xla")
     return model, lambda: model.train_on_batch(images, masks)
@@ -60,32 +62,32 @@ TRAININGS = {"ours": our_training, "author": author_training}
 
 
 def measure(job: Job) -> None:
-    """Speeds of a network on random slices; inference first, or its peak memory would be training's."""
+    """Print the speeds of a network on random slices. Inference comes first, to get its own peak memory."""
     use_precision(POLICIES[job.precision])
     images = tf.random.uniform((job.batch, job.size, job.size, 1))
     masks = tf.cast(tf.random.uniform(images.shape) < 0.02, tf.float32)
     model, train = TRAININGS[job.network](job, images, masks)
-    # As predict.py has it.
+    # Without normalization, as in predict.py.
     ready = build_unet(ModelConfig(), normalization=None) if job.network == "ours" else model
     infer = tf.function(lambda x: ready(x, training=False), jit_compile=job.mode == "xla")
     figures = {"parameters": model.count_params(), "flops": flops(model, job.size)}
     figures["inference"] = job.speed(lambda: infer(images).numpy())
-    tell(figures)
+    print_figures(figures)
     figures["training"] = job.speed(train)
-    tell(figures)
+    print_figures(figures)
 
 
 def measure_ceiling(job: Job) -> None:
-    """FLOP/s of one large 3 x 3 convolution and one large matrix product."""
+    """Print the FLOP/s of one large 3 x 3 convolution and of one large matrix product."""
     images = tf.cast(tf.random.uniform((8, 128, 128, 64)), job.precision)
     kernel = tf.cast(tf.random.uniform((3, 3, 64, 64)), job.precision)
     matrix = tf.cast(tf.random.uniform((2048, 2048)), job.precision)
-    # One number is read, so that the time ends with the work and copies nothing.
+    # Reading one number waits for the result without copying all of it.
     convolve = tf.function(lambda x, y: tf.nn.conv2d(x, y, 1, "SAME")[0, 0, 0, 0])
     multiply = tf.function(lambda x, y: tf.matmul(x, y)[0, 0])
     convolution = statistics.median(job.time(lambda: convolve(images, kernel).numpy()))
     product = statistics.median(job.time(lambda: multiply(matrix, matrix).numpy()))
-    tell(
+    print_figures(
         {
             "convolution": 2 * 9 * 64 * 64 * 8 * 128 * 128 / convolution,
             "product": 2 * 2048**3 / product,

@@ -1,24 +1,23 @@
-"""Worker of speed.py in the peers' environment: networks of PyTorch libraries."""
+"""Worker of speed.py in the peers' environment: networks from PyTorch libraries."""
 
 from importlib.metadata import version
 
 import torch
 import torch.nn.functional as F
-from timing import Job, tell
+from timing import Job, print_figures
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-PACKAGES = (
-    "torch", "torchvision", "segmentation-models-pytorch", "monai", "dynamic-network-architectures",
-)  # fmt: skip
+PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "monai", "dynamic-network-architectures")
 
 
 def smp_unet(encoder: str) -> nn.Module:
+    """The U-Net of segmentation_models_pytorch with this encoder."""
     try:
         import torchvision  # noqa: F401
     except RuntimeError:
-        # torchvision has no CPU build on PyPI, and the operators compiled for CUDA do not load
-        # beside a CPU build of PyTorch. Its ResNet needs none; to import it, two must have a name.
+        # PyPI has no CPU build of torchvision, and operators compiled for CUDA do not load with a CPU build of PyTorch.
+        # The ResNet needs no operators, but the import fails unless these two are defined.
         library = torch.library.Library("torchvision", "FRAGMENT")
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -28,13 +27,14 @@ def smp_unet(encoder: str) -> nn.Module:
 
 
 def monai_basic_unet() -> nn.Module:
+    """MONAI's BasicUNet."""
     from monai.networks.nets import BasicUNet
 
     return BasicUNet(spatial_dims=2, in_channels=1, out_channels=1)
 
 
 def nnunet_plain(size: int) -> nn.Module:
-    """The network of nnU-Net's 2D plan: halved while the edge is 8 or more, 32 to 512 channels."""
+    """The network of nnU-Net's 2D plan: halved while the side is 8 pixels or more, 32 to 512 channels."""
     from dynamic_network_architectures.architectures.unet import PlainConvUNet
 
     stages = 1
@@ -68,7 +68,7 @@ NETWORKS = {
 
 
 def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Binary cross-entropy + Dice loss over each image, as ours."""
+    """Binary cross-entropy + Dice loss of each image, the same as ours."""
     logits = logits.float()
     probability = logits.sigmoid()
     overlap = (probability * masks).sum((1, 2, 3))
@@ -78,7 +78,7 @@ def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
 
 
 def loss_of(outputs: Tensor | list[Tensor], masks: Tensor) -> Tensor:
-    """nnU-Net supervises several resolutions: each counts half of the finer one, the last nothing."""
+    """The loss. nnU-Net supervises several resolutions: each weighs half as much as the finer one, the last nothing."""
     if isinstance(outputs, Tensor):
         return segmentation_loss(outputs, masks)
     weights = [0.5**level for level in range(len(outputs) - 1)]
@@ -90,21 +90,21 @@ def loss_of(outputs: Tensor | list[Tensor], masks: Tensor) -> Tensor:
 
 
 def measure(job: Job) -> None:
-    """Speeds of a network on random slices; inference first, or its peak memory would be training's."""
+    """Print the speeds of a network on random slices. Inference comes first, to get its own peak memory."""
     torch.manual_seed(0)
-    how, layout = job.mode.split()
+    mode, layout = job.mode.split()
     layout = {"nhwc": torch.channels_last, "nchw": torch.contiguous_format}[layout]
     network = NETWORKS[job.network](job.size).to(memory_format=layout)
     images = torch.rand(job.batch, 1, job.size, job.size).to(memory_format=layout)
     masks = (torch.rand_like(images) < 0.02).float()
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=job.precision == "bfloat16")
     run = network
-    if how == "compile":
-        # Left alone, the compiler turns every network to channels last.
+    if mode == "compile":
+        # By default, the compiler converts every network to channels last.
         options = {"layout_optimization": layout == torch.channels_last}
         run = torch.compile(network, options=options)
 
-    def be_training(training: bool) -> None:
+    def set_training(training: bool) -> None:
         network.train(training)
         if job.network == "nnunet-plain":
             network.decoder.deep_supervision = training
@@ -120,7 +120,7 @@ def measure(job: Job) -> None:
         loss_of(outputs, masks).backward()
         optimizer.step()
 
-    be_training(False)
+    set_training(False)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(images[:1])
     figures = {
@@ -129,11 +129,11 @@ def measure(job: Job) -> None:
         "versions": {name: version(name) for name in PACKAGES},
         "inference": job.speed(infer),
     }
-    tell(figures)
-    be_training(True)
+    print_figures(figures)
+    set_training(True)
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
     figures["training"] = job.speed(train)
-    tell(figures)
+    print_figures(figures)
 
 
 if __name__ == "__main__":

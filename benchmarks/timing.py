@@ -1,5 +1,6 @@
-"""What the benchmarks share: a job and how its steps are timed, memory, slices of an epoch, many images."""
+"""What the benchmarks share: timing of steps, peak memory, slices per epoch, and folders of many images."""
 
+import csv
 import itertools
 import json
 import os
@@ -17,26 +18,27 @@ WARM_UP_STEPS = 2
 
 @dataclass(frozen=True)
 class Job:
-    """One network in one setting, measured in a process of its own."""
+    """One network in one setting, measured in its own process."""
 
     network: str
     precision: str  # float32 or bfloat16
-    mode: str  # how the framework runs it: see speed.py
+    mode: str  # how the framework runs it; see speed.py
     batch: int
-    size: int  # pixels a side
+    size: int  # side of a slice in pixels
     repetitions: int
     seconds: float
 
     @classmethod
     def from_command_line(cls) -> "Job":
+        """The job that speed.py passes to a worker as JSON."""
         return cls(**json.loads(sys.argv[1]))
 
     def time(self, step: Callable[[], object]) -> list[float]:
-        """Seconds of each `step` after warm-up: `repetitions` of them, more until `seconds` are over."""
+        """Seconds of each step after the warm-up, as many as this job needs."""
         return times_of(step, self.repetitions, self.seconds)
 
     def speed(self, step: Callable[[], object]) -> dict[str, float]:
-        """Slices per second of `step`, which takes a batch; peak memory of the process until now."""
+        """Slices per second of a step on one batch, and the peak memory of the process so far."""
         times = self.time(step)
         return {
             "slices_per_second": self.batch / statistics.median(times),
@@ -48,7 +50,7 @@ class Job:
 
 
 def times_of(step: Callable[[], object], repetitions: int, seconds: float = 0.0) -> list[float]:
-    """Seconds of each `step` after warm-up: `repetitions` of them, more until `seconds` are over."""
+    """Seconds of each step after the warm-up: at least `repetitions` steps, and at least `seconds` in total."""
     for _ in range(WARM_UP_STEPS):
         step()
     times = []
@@ -59,15 +61,16 @@ def times_of(step: Callable[[], object], repetitions: int, seconds: float = 0.0)
     return times
 
 
-def slices_an_epoch(config: dict) -> int:
-    """Slices that a run trains on in an epoch: whole batches; `config` is its config.json."""
-    train = len(config["split"]["train"])
-    batch = min(config["options"]["batch_size"], train)
+def slices_per_epoch(run: Path) -> int:
+    """Slices that a run trains on in an epoch, in whole batches, according to its config.json and slices.csv."""
+    with open(run / "slices.csv", newline="") as file:
+        train = sum(row["used_for"] == "train" for row in csv.DictReader(file))
+    batch = min(json.loads((run / "config.json").read_text())["options"]["batch_size"], train)
     return train // batch * batch
 
 
 def link_images(images: list[Path], count: int, folder: Path) -> Path:
-    """A new folder of `count` links to the images, which repeat under new names."""
+    """Fill a new folder with `count` links to these images, repeated under new names; returns the folder."""
     folder.mkdir()
     for number, image in enumerate(itertools.islice(itertools.cycle(images), count)):
         os.symlink(image.resolve(), folder / f"{number:06d}{image.suffix}")
@@ -80,6 +83,6 @@ def peak_gib(usage: resource.struct_rusage) -> float:
     return usage.ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
-def tell(figures: dict) -> None:
-    """One line of JSON for speed.py; of several, with what later failed, the last counts."""
+def print_figures(figures: dict) -> None:
+    """Print one line of JSON for speed.py or accuracy.py. speed.py uses the last line of a worker."""
     print(json.dumps(figures), flush=True)

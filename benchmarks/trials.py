@@ -1,15 +1,15 @@
-"""Which change of the recipe helps on patients never seen? Small proxies, paired over patients.
+"""Which change of the recipe helps on new patients? Paired comparisons of small networks.
 
 Usage:
 
     python benchmarks/trials.py FOLDER
-    python benchmarks/trials.py FOLDER --only "batch Dice" "no copy-paste"
+    python benchmarks/trials.py FOLDER --only "weight decay 0.1" "no copy-paste"
 
-FOLDER holds the real data. Every trial trains the same small network at 128 pixels, with one change, on the
-published split and on one of the five folds: a gain counts only where both agree, so a change that gains
-nothing on the published split is not tried on the fold. Trainings that are finished are kept in runs/, one
-that was stopped goes on; it needs no idle machine. Results go to benchmarks/results/trials.json; trials that
-are there and not run now stay.
+FOLDER contains the real data. Every trial trains the same small network at 128 pixels, with one change, on the
+published split and on one of the five folds. A gain counts only if both agree, so a change that gains nothing on the
+published split is not tried on the fold. Finished trainings are kept in runs/, and interrupted ones continue. The
+machine need not be idle. Results are written to benchmarks/results/trials.json. Older trials that are not run now are
+kept.
 """
 
 import json
@@ -34,8 +34,6 @@ TRIALS = {
     BASELINE: "",
     "another seed": "--seed 1",
     "no copy-paste": "--augmentation.copy-paste 0",
-    "batch Dice": "--dice batch",
-    "dropout 0.2 at the bottleneck": "--model.dropout 0.2",
     "weight decay 0.1": "--weight-decay 0.1",
     "greys changed twice as often": (
         "--augmentation.brightness 0.3 --augmentation.contrast 0.3 --augmentation.gamma 0.6 "
@@ -53,16 +51,16 @@ TRIALS = {
 
 @dataclass(frozen=True)
 class TrialsOptions:
-    """What to try."""
+    """Which trials to run, on which data."""
 
     folder: tyro.conf.Positional[Path]
     """Folder with images/, masks/ and patients.csv."""
     only: tuple[str, ...] = tuple(TRIALS)
-    """Which trials."""
+    """Trials to run."""
 
 
 def measure(options: TrialsOptions) -> None:
-    """Run the trials; results are written after each."""
+    """Run the trials, and write the results after each."""
     from unet.evaluation.intervals import interval_over_patients
     from unet.machine import installed_versions, machine_description
 
@@ -92,19 +90,19 @@ def measure(options: TrialsOptions) -> None:
 
 
 def scores_of(trial: str, split: str, folder: Path) -> list[dict]:
-    """Rows of per_slice.csv of the trial's network on a split."""
+    """Rows of per_slice.csv of a trial on a split."""
     run = folder_of(trial, split)
     chosen = f"{PROXY} {SPLITS[split]} {TRIALS[trial]}".split()
     return read_table(train_and_score(run, ["--data", folder, *chosen]) / "per_slice.csv")
 
 
 def folder_of(trial: str, split: str) -> Path:
-    """The run of a trial on a split."""
+    """Run folder of a trial on a split."""
     return Path("runs") / f"trial-{trial}-{split}".replace(" ", "-").replace(",", "")
 
 
 def all_dice(scores: dict[str, list[dict]]) -> np.ndarray:
-    """Dice of every slice, the splits one after the other."""
+    """Dice of every slice, one split after another."""
     return np.array([float(row["dice"]) for rows in scores.values() for row in rows])
 
 

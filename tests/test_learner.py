@@ -1,4 +1,4 @@
-"""One step of learning, and the average of the weights."""
+"""Training steps, and the average of the weights."""
 
 from dataclasses import replace
 
@@ -18,25 +18,23 @@ def batch(seed: int):
     return tf.constant(images), tf.constant((images > 0.7).astype(np.float32))
 
 
-def test_the_average_follows_from_the_first_step_and_then_spans_more():
+def test_the_average_starts_with_the_first_step_and_then_spans_more_of_them():
     learner = Learner(OPTIONS, 4, steps=100, strategy=tf.distribute.get_strategy())
     learner.train_step(*batch(0))
-    # One step seen: the average is that step's weights, nothing random is left in it.
+    # After one step, the average equals that step's weights: nothing is left of the random initial ones.
     for average, current in zip(learner.averaged.variables, learner.model.variables, strict=True):
         np.testing.assert_allclose(average, current, atol=1e-7)
     for step in range(1, 20):
         before = [variable.numpy() for variable in learner.averaged.variables]
         learner.train_step(*batch(step))
-    # A tenth of 20 steps: the average moves half of the way.
-    for old, average, current in zip(
-        before, learner.averaged.variables, learner.model.variables, strict=True
-    ):
+    # The average spans a tenth of 20 steps, so it moves halfway.
+    for old, average, current in zip(before, learner.averaged.variables, learner.model.variables, strict=True):
         np.testing.assert_allclose(average, (old + current.numpy()) / 2, atol=1e-6)
 
 
-def test_float16_learns_what_float32_does():
+def test_gradients_in_float16_are_close_to_those_in_float32():
     def first_moments(precision: str) -> np.ndarray:
-        """Of the gradients of one step, as AdamW keeps them."""
+        """First moments of the gradients of one step, from AdamW."""
         keras.config.set_dtype_policy(precision)
         try:
             options = replace(OPTIONS, precision=precision, model=ModelConfig(width=8, depth=4))
@@ -44,7 +42,7 @@ def test_float16_learns_what_float32_does():
         finally:
             keras.config.set_dtype_policy("float32")
         random = np.random.default_rng(0)
-        # Of many pixels, each has a small part of the gradient.
+        # With many pixels, the gradient of each is small enough to become 0 in float16.
         images = random.random((2, 256, 256, 1)).astype(np.float32)
         learner.train_step(tf.constant(images), tf.constant((images > 0.99).astype(np.float32)))
         adam = getattr(learner.optimizer, "inner_optimizer", learner.optimizer)
@@ -55,7 +53,7 @@ def test_float16_learns_what_float32_does():
     assert np.linalg.norm(rounded - exact) < 0.2 * np.linalg.norm(exact)
 
 
-def test_a_restored_learner_goes_on_alike():
+def test_a_restored_learner_continues_identically():
     one, other = (Learner(OPTIONS, 4, steps=10, strategy=tf.distribute.get_strategy()) for _ in range(2))
     one.train_step(*batch(0))
     other.restore(one.state())

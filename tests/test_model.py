@@ -1,4 +1,4 @@
-"""The network's shape, from its config."""
+"""The U-Net: shapes, layers and batch normalization."""
 
 import keras
 import numpy as np
@@ -14,14 +14,14 @@ from unet.options import ModelConfig
 SMALL = ModelConfig(width=4, max_width=12, depth=3, stem_stride=2)
 
 
-def test_widths_double_up_to_the_most():
+def test_widths_double_up_to_the_maximum():
     assert SMALL.widths == [4, 8, 12]
     assert SMALL.divisor == 8
 
 
 @pytest.mark.parametrize("stem_stride", [1, 2, 4])
 @pytest.mark.parametrize("size", [(1, 1), (2, 3)])
-def test_output_is_a_probability_of_the_inputs_shape(stem_stride, size):
+def test_the_output_is_a_probability_with_the_shape_of_the_input(stem_stride, size):
     config = ModelConfig(width=4, max_width=8, depth=3, stem_stride=stem_stride)
     height, width = (side * config.divisor for side in size)
     probability = build_unet(config)(np.ones((2, height, width, 1), np.float32))
@@ -29,44 +29,44 @@ def test_output_is_a_probability_of_the_inputs_shape(stem_stride, size):
     assert 0 <= float(probability.numpy().min()) and float(probability.numpy().max()) <= 1
 
 
-def test_a_size_that_does_not_fit_is_told(tmp_path):
-    with pytest.raises(UserError, match="--size 100 is not a multiple of 8.*use --size 96"):
+def test_an_invalid_size_or_depth_is_refused(tmp_path):
+    with pytest.raises(UserError, match="--size 100 is not a multiple of 8.*use 96"):
         check_size(100, SMALL)
     done = run_module("unet.network.model", "--model.depth", 0, cwd=ROOT)
     assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("--model.depth 0: ")
 
 
-def test_the_layers_are_told():
+def test_the_layers_are_printed():
     done = run_module("unet.network.model", "--model.width", 4, "--model.depth", 3, "--size", 64, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "bottleneck_convolution_a" in done.stdout and "GFLOP for one image of 64 x 64" in done.stdout
 
 
-def test_logits_are_what_the_sigmoid_takes():
+def test_logits_are_the_input_of_the_sigmoid():
     model = build_unet(SMALL)
     image = np.random.default_rng(0).random((1, 16, 16, 1)).astype(np.float32)
     expected = keras.ops.sigmoid(with_logits(model)(image, training=False))
     np.testing.assert_allclose(model(image, training=False), expected, atol=1e-6)
 
 
-def test_it_is_symmetric_with_a_skip_a_level():
+def test_the_network_is_symmetric_with_one_skip_per_level():
     layers = build_unet(SMALL).layers
-    count = {kind: sum(isinstance(x, kind) for x in layers) for kind in map(type, layers)}
+    count = {kind: sum(isinstance(layer, kind) for layer in layers) for kind in map(type, layers)}
     assert count[keras.layers.MaxPooling2D] == count[keras.layers.Concatenate] == 2
-    # Two a block in 2 levels down, the bottleneck and 2 levels up, and the stem; Conv2DTranspose is
-    # a kind of its own: 2 ups and the mirror of the stem.
-    assert sum(type(x) is keras.layers.Conv2D for x in layers) == 2 * 5 + 1
-    assert sum(type(x) is keras.layers.Conv2DTranspose for x in layers) == 2 + 1
+    # Two per block in 2 levels down, the bottleneck and 2 levels up, and the stem. Transposed convolutions: one per
+    # level up, and the mirror image of the stem.
+    assert sum(type(layer) is keras.layers.Conv2D for layer in layers) == 2 * 5 + 1
+    assert sum(type(layer) is keras.layers.Conv2DTranspose for layer in layers) == 2 + 1
 
 
-def test_flops_of_one_level_by_hand():
+def test_flops_of_one_level_computed_by_hand():
     model = build_unet(ModelConfig(width=2, depth=1, stem_stride=1))
-    # Multiply-adds a pixel: 3*3*1*2 + 3*3*2*2 for the block and 2*1 for the logits; borders have fewer.
+    # Multiply-adds per pixel: 3*3*1*2 + 3*3*2*2 for the block and 2*1 for the logits; fewer at borders.
     upper_bound = 2 * 8 * 8 * (18 + 36 + 2)
     assert 0.75 * upper_bound < flops(model, 8) < 1.25 * upper_bound
 
 
-def test_any_layer_computes_in_the_chosen_format_but_the_output_in_float32():
+def test_all_layers_except_the_output_compute_in_the_chosen_format():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         model = build_unet(SMALL)
@@ -78,10 +78,10 @@ def test_any_layer_computes_in_the_chosen_format_but_the_output_in_float32():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_fused_batch_norm_gives_what_keras_gives(training):
+def test_fused_batch_normalization_agrees_with_keras(training):
     stock, fused = build_unet(SMALL), build_unet(SMALL, FusedBatchNormalization)
     fused.set_weights(stock.get_weights())
-    # 1024 values a channel in the first block, 16 at the bottleneck: variances differ by 1024/1023, 16/15.
+    # Per channel: 1024 values in the first block and 16 at the bottleneck, so variances differ by up to 16/15.
     images = np.random.default_rng(0).random((4, 16, 16, 1)).astype(np.float32)
     expected, result = stock(images, training=training), fused(images, training=training)
     np.testing.assert_allclose(result, expected, atol=1e-4)
@@ -90,14 +90,13 @@ def test_fused_batch_norm_gives_what_keras_gives(training):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4 + ratio - 1, atol=1e-6)
 
 
-def test_folded_normalization_gives_what_keras_gives():
+def test_folded_batch_normalization_agrees_with_keras():
     stock = build_unet(SMALL)
     random = np.random.default_rng(0)
     stock.set_weights([w * random.uniform(0.5, 1.5, w.shape) + 0.01 for w in stock.get_weights()])
     images = random.random((4, 16, 16, 1)).astype(np.float32)
-    folded = build_unet(SMALL, normalization=None)
-    fold_normalization(stock, folded)
-    assert not any(isinstance(x, keras.layers.BatchNormalization) for x in folded.layers)
+    folded = fold_normalization(stock, build_unet(SMALL, normalization=None))
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in folded.layers)
     result, expected = (with_logits(model)(images).numpy() for model in (folded, stock))
     assert np.ptp(expected) > 0.1
     np.testing.assert_allclose(result, expected, atol=1e-4)

@@ -361,8 +361,8 @@ def faults():
     no_run = ["evaluate", "nowhere"], "'nowhere' is not a run folder"
     no_data = ["train"], "try --data phantom"
     bad_size = ["train", "--data", "pairs", "--size", "100"], "use --size 128"
-    no_image = ["predict", "none", "--run", "RUN", "--output", "out"], "'none' names no image"
-    nothing = ["predict", "--run", "RUN", "--output", "out"], "No images are named"
+    no_image = ["predict", "none", "--run", "RUN", "--output", "out"], "No images found at 'none'"
+    nothing = ["predict", "--run", "RUN", "--output", "out"], "No images given"
     with_epochs = ["train", "--resume", "RUN", "--epochs", "9"], "remove '--epochs'"
     # Even if it is the default: the run may have another.
     with_seed = ["train", "--resume", "RUN", "--seed=0"], "remove '--seed'"

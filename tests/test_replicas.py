@@ -1,4 +1,4 @@
-"""Two devices with half of the batch each learn what one learns with the whole of it."""
+"""Two devices with half of each batch learn the same as one device with whole batches."""
 
 import re
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 from ready import ROOT
 
-# In a process of its own: a machine's devices are fixed once TensorFlow has begun.
+# Runs in another process: devices cannot be changed after TensorFlow has started.
 CHILD = """
 import numpy as np
 import tensorflow as tf
@@ -17,7 +17,7 @@ from unet.training.learner import Learner
 from unet.options import ModelConfig, TrainingOptions
 
 options = TrainingOptions(model=ModelConfig(width=4, depth=3))
-# Gradients are large enough to be clipped.
+# Bright images, so that gradients are large enough to be clipped.
 images = 30 * np.random.default_rng(0).random((48, 16, 16, 1)).astype(np.float32)
 masks = (images > 0.6).astype(np.float32)
 
@@ -35,18 +35,15 @@ def learn(strategy):
 one, alone = learn(tf.distribute.get_strategy())
 both, together = learn(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
 print("losses", np.abs(np.subtract(one, both)).max())
-gap = [np.abs(a.numpy() - b.numpy()).max() for a, b in zip(
-    alone.averaged.trainable_variables, together.averaged.trainable_variables, strict=True)]
-print("weights", max(gap))
+pairs = zip(alone.averaged.trainable_variables, together.averaged.trainable_variables, strict=True)
+print("weights", max(np.abs(a.numpy() - b.numpy()).max() for a, b in pairs))
 """
 
 
-def test_two_replicas_learn_what_one_does():
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
+def test_two_replicas_learn_the_same_as_one():
+    done = subprocess.run([sys.executable, "-c", CHILD], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    told = dict(re.findall(r"^(losses|weights) (\S+)$", done.stdout, re.MULTILINE))
-    assert float(told["losses"]) < 1e-5, done.stdout
-    # Adam divides by gradients near zero, so rounding shows.
-    assert float(told["weights"]) < 1e-4, done.stdout
+    gaps = dict(re.findall(r"^(losses|weights) (\S+)$", done.stdout, re.MULTILINE))
+    assert float(gaps["losses"]) < 1e-5, done.stdout
+    # Adam divides by gradients close to 0, which magnifies rounding errors.
+    assert float(gaps["weights"]) < 1e-4, done.stdout

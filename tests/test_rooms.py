@@ -1,6 +1,9 @@
 """Imports only go down: a room uses the rooms below it, never one beside or above it."""
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,3 +66,48 @@ def test_scripts_are_thin_and_import_no_other_script(script):
 def test_modules_can_be_read_in_one_sitting():
     for path in (ROOT / "unet").rglob("*.py"):
         assert len(path.read_text().splitlines()) < 350, path
+
+
+def modules_used_by(name: str) -> set[str]:
+    """The unet modules that a module imports, directly or through others."""
+    paths = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / "unet").rglob("*.py")}
+    found, waiting = set(), {name}
+    while waiting:
+        module = waiting.pop()
+        if module in found or module not in paths:
+            continue
+        found.add(module)
+        for imported in imported_names(paths[module]):
+            waiting |= {imported, imported.rpartition(".")[0]}
+    return found
+
+
+def test_modules_do_not_import_each_other_in_a_circle():
+    for path in (ROOT / "unet").rglob("*.py"):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for imported in imported_names(path):
+            for other in (imported, imported.rpartition(".")[0]):
+                assert name == other or name not in modules_used_by(other), f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "unet" / "prediction").glob("*.py")), ids=lambda path: path.stem)
+def test_prediction_never_imports_the_data_room(path):
+    used = modules_used_by(f"unet.prediction.{path.stem}")
+    assert not [name for name in used if name.startswith(("unet.data.", "unet.training."))]
+
+
+def test_prediction_never_loads_the_data_room(phantoms, tmp_path):
+    code = (
+        "import sys; sys.argv = ['predict.py', *sys.argv[1:]]\n"
+        "from pathlib import Path\n"
+        "from unet.options import PredictionOptions\n"
+        "from unet.prediction.predict import predict\n"
+        "predict(PredictionOptions((sys.argv[1],), Path('out')))\n"
+        "print(sorted(name for name in sys.modules if name.startswith(('unet.data', 'unet.training'))))"
+    )
+    image = next((phantoms / "images").iterdir())
+    command = [sys.executable, "-c", code, str(image)]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "[]", done.stderr + done.stdout

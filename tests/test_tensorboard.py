@@ -1,4 +1,4 @@
-"""What TensorBoard would show is what the run's tables say."""
+"""TensorBoard shows the same scores as the run's tables."""
 
 from importlib.util import find_spec
 
@@ -9,7 +9,7 @@ from ready import run_script
 from unet.tables import read_table
 
 
-def test_scores_and_pictures(phantoms, tmp_path):
+def test_scores_and_pictures_are_those_of_the_run(phantoms, tmp_path):
     done = run_script("train", "--data", phantoms, "--name", "tiny", "--tensorboard", *TINY, cwd=tmp_path)
     if not find_spec("tensorboard"):
         assert done.returncode == 2
@@ -30,8 +30,8 @@ def test_scores_and_pictures(phantoms, tmp_path):
         ("validation", "dice", "val_dice"),
         ("train", "learning_rate", "learning_rate"),
     ):
-        told = {event.step: float(make_ndarray(event.tensor_proto)) for event in parts[part].Tensors(name)}
-        assert told == {int(row["epoch"]): pytest.approx(float(row[column])) for row in rows}
+        scores = {event.step: float(make_ndarray(event.tensor_proto)) for event in parts[part].Tensors(name)}
+        assert scores == {int(row["epoch"]): pytest.approx(float(row[column])) for row in rows}
     for name in ("samples", "film_strip"):
         picture = parts["validation"].Tensors(name)[-1].tensor_proto
         assert make_ndarray(picture)[2].startswith(b"\x89PNG")

@@ -1,4 +1,4 @@
-"""Two workers on this machine's loopback train what one does; where one is killed, both go on later."""
+"""Two workers on one machine train the same network as one, and can resume after one of them is killed."""
 
 import io
 import json
@@ -26,7 +26,7 @@ from unet.training.workers import place
 
 
 def start_workers(arguments, *folders):
-    """train.py as one worker in each of those folders."""
+    """Start train.py as one worker in each folder."""
     return [
         subprocess.Popen(
             [sys.executable, ROOT / "train.py", *map(str, arguments)],
@@ -35,21 +35,21 @@ def start_workers(arguments, *folders):
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-        )  # fmt: skip
+        )
         for folder, config in zip(folders, worker_configs(len(folders)), strict=True)
     ]
 
 
 def finish(processes, seconds=300):
-    """Output and errors of each; all must have ended well."""
-    told = [process.communicate(timeout=seconds) for process in processes]
-    for process, (_, errors) in zip(processes, told, strict=True):
+    """Wait for all processes, which must succeed; returns the output of each."""
+    results = [process.communicate(timeout=seconds) for process in processes]
+    for process, (_, errors) in zip(processes, results, strict=True):
         assert process.returncode == 0, errors[-2000:]
-    return [output for output, _ in told]
+    return [output for output, _ in results]
 
 
 def weights_of(run):
-    """All weights of a run's network, one after the other."""
+    """All weights of a run's network in one array."""
     with zipfile.ZipFile(run / "model.keras") as archive:
         content = archive.read("model.weights.h5")
     arrays = []
@@ -63,32 +63,32 @@ def weights_of(run):
     return np.concatenate(arrays)
 
 
-def test_two_workers_learn_what_one_does(trained, phantoms, tmp_path):
-    told = finish(start_workers(["--data", phantoms, "--name", "two", *TINY], tmp_path, tmp_path))
-    assert "Validation Dice" in told[0] and "Validation Dice" not in told[1]
-    assert os.listdir(tmp_path / "runs") == ["two"]  # of the second worker nothing is left
+def test_two_workers_learn_the_same_as_one(trained, phantoms, tmp_path):
+    outputs = finish(start_workers(["--data", phantoms, "--name", "two", *TINY], tmp_path, tmp_path))
+    assert "Validation Dice" in outputs[0] and "Validation Dice" not in outputs[1]
+    assert os.listdir(tmp_path / "runs") == ["two"]  # the second worker leaves nothing behind
     one, two = (read_table(run / "history.csv") for run in (trained, tmp_path / "runs" / "two"))
     for row, same in zip(one, two, strict=True):
         for column in ("loss", "dice", "val_loss", "val_dice"):
             assert float(same[column]) == pytest.approx(float(row[column]), abs=2e-3), column
     gap = np.abs(weights_of(trained) - weights_of(tmp_path / "runs" / "two"))
-    # Adam divides by gradients near zero, so rounding shows.
+    # Adam divides by gradients close to 0, which magnifies rounding errors.
     assert gap.mean() < 1e-3
 
 
 @pytest.mark.slow
-def test_where_the_chief_cannot_start_the_other_ends_in_a_line(trained, phantoms):
+def test_if_the_chief_cannot_start_the_other_worker_ends_with_one_line(trained, phantoms):
     home = trained.parent.parent
     workers = start_workers(["--data", phantoms, "--name", "tiny", *TINY], home, home)
-    told = [process.communicate(timeout=300)[1] for process in workers]
+    errors = [process.communicate(timeout=300)[1] for process in workers]
     assert [process.returncode for process in workers] == [2, 2]
-    assert "holds a run" in told[0].splitlines()[-1]
-    assert "Another worker has ended" in told[1].splitlines()[-1]
+    assert "already contains a run" in errors[0].splitlines()[-1]
+    assert "Another worker has stopped" in errors[1].splitlines()[-1]
 
 
 @pytest.mark.slow
-def test_workers_with_other_data_are_told(tmp_path):
-    # Each sees a folder of that name, but with other slices.
+def test_workers_with_different_data_are_refused(tmp_path):
+    # Both have a folder of that name, but with different slices.
     folders = tmp_path / "one", tmp_path / "other"
     for slices, folder in enumerate(folders, start=2):
         write_phantoms(folder / "data", patients=18, slices=slices, size=64)
@@ -99,7 +99,7 @@ def test_workers_with_other_data_are_told(tmp_path):
 
 
 @pytest.mark.slow
-def test_where_a_worker_is_killed_the_other_ends_and_both_resume(phantoms, tmp_path):
+def test_if_a_worker_is_killed_the_other_ends_and_both_can_resume(phantoms, tmp_path):
     arguments = ["--data", phantoms, "--name", "run", *TINY, "--epochs", 40]
     chief, other = start_workers(arguments, tmp_path, tmp_path)
     run = tmp_path / "runs" / "run"
@@ -111,8 +111,8 @@ def test_where_a_worker_is_killed_the_other_ends_and_both_resume(phantoms, tmp_p
     assert chief.returncode == 2 and "--resume" in errors.splitlines()[-1], errors[-2000:]
     done = len(read_table(run / "history.csv"))
     assert 0 < done < 40
-    told = finish(start_workers(["--resume", "runs/run"], tmp_path, tmp_path))
-    assert re.search(r"Going on after \d+ steps", told[0])
+    outputs = finish(start_workers(["--resume", "runs/run"], tmp_path, tmp_path))
+    assert re.search(r"Resuming after \d+ steps", outputs[0])
     through = run_script("train", *arguments[:3], "through", *arguments[4:], cwd=tmp_path)
     assert through.returncode == 0, through.stderr
     first, second = (read_table(tmp_path / "runs" / name / "history.csv") for name in ("run", "through"))
@@ -120,12 +120,10 @@ def test_where_a_worker_is_killed_the_other_ends_and_both_resume(phantoms, tmp_p
     assert float(first[0]["loss"]) == pytest.approx(float(second[0]["loss"]), abs=1e-3)
 
 
-def test_slurm_tells_who_takes_part(monkeypatch):
-    told = {
-        "SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "3", "SLURM_STEP_NODELIST": "node[1-3]",
-        "SLURM_STEP_TASKS_PER_NODE": "1(x3)", "TF_CONFIG": "",
-    }  # fmt: skip
-    for name, value in told.items():
+def test_workers_are_read_from_slurm(monkeypatch):
+    step = {"NUM_TASKS": "3", "NODELIST": "node[1-3]", "TASKS_PER_NODE": "1(x3)"}
+    variables = {"TF_CONFIG": "", "SLURM_PROCID": "2"} | {f"SLURM_STEP_{name}": value for name, value in step.items()}
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert place() == (2, 3)
     config = json.loads(os.environ["TF_CONFIG"])
@@ -135,18 +133,18 @@ def test_slurm_tells_who_takes_part(monkeypatch):
 @pytest.mark.parametrize(
     "config",
     [
-        "no JSON",
+        "not JSON",
         '{"cluster": {"worker": ["a:1", "b:1"]}}',
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
         '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "worker", "index": 0}}',
     ],
 )
-def test_a_wrong_tf_config_is_told(config, monkeypatch):
+def test_an_invalid_tf_config_is_refused(config, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", config)
-    with pytest.raises(UserError, match="TF_CONFIG is not valid"):
+    with pytest.raises(UserError, match="TF_CONFIG is invalid"):
         place()
 
 
-def test_alone_there_is_one(monkeypatch):
+def test_without_tf_config_there_is_one_worker(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     assert place() == (0, 1)

@@ -32,7 +32,7 @@ def run(
         options_type: Dataclass of the script's options.
         description: Text for --help.
         step: What the script does with its options. It may return an exit code.
-        default: Options to use where the user gives none. None uses those of options_type.
+        default: Default options. None uses those of options_type.
         uses_tensorflow: Whether to import TensorFlow before the step.
     """
     try:

@@ -1,6 +1,6 @@
 """Every option a user has, with its default and its help text.
 
-Options live here, not beside the code that uses them, so that `--help` answers without importing TensorFlow.
+Options live here, not next to the code that uses them, so that `--help` answers without importing TensorFlow.
 """
 
 from dataclasses import dataclass, field

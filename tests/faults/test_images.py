@@ -1,6 +1,6 @@
-"""Faults 1 to 19: files that prediction meets in a folder it has never looked into.
+"""Faults 1 to 19 and 21: image files that are damaged, hostile or unusual.
 
-All stand in one folder, beside one good image; predict.py goes through it once.
+All are in one folder with one good image, which predict.py processes once.
 """
 
 import csv
@@ -40,17 +40,17 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png_that_declares(width: int, height: int, pixels: bytes = b"") -> bytes:
-    """A grey PNG with that header, whatever its pixels are."""
+    """A grey PNG whose header declares this size, with any compressed pixels."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     chunks = (b"IHDR", header), (b"IDAT", pixels), (b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
 
 
 def bomb() -> bytes:
-    """20000 x 20000 zeros in 400 KB."""
-    squeeze = zlib.compressobj(9)
-    rows = b"".join(squeeze.compress(bytes(20001 * 1000)) for _ in range(20))
-    return png_that_declares(20000, 20000, rows + squeeze.flush())
+    """A PNG of 20000 x 20000 zeros in 400 KB."""
+    compressor = zlib.compressobj(9)
+    rows = b"".join(compressor.compress(bytes(20001 * 1000)) for _ in range(20))
+    return png_that_declares(20000, 20000, rows + compressor.flush())
 
 
 def with_flipped_bit() -> bytes:
@@ -59,30 +59,31 @@ def with_flipped_bit() -> bytes:
     return bytes(content)
 
 
-def saved(image: Image.Image, **options: object) -> Callable[[Path], None]:
+def save(image: Image.Image, **options: object) -> Callable[[Path], None]:
+    """A function that writes an image with Pillow."""
     return lambda path: image.save(path, **options)
 
 
 def listen(path: Path) -> None:
-    socket.socket(socket.AF_UNIX).bind(os.path.relpath(path))  # absolute paths are too long for one
+    socket.socket(socket.AF_UNIX).bind(os.path.relpath(path))  # sockets must have short paths
 
 
-def turned() -> Callable[[Path], None]:
+def rotated() -> Callable[[Path], None]:
     exif = Image.Exif()
-    exif[274] = 6  # orientation: viewers turn it by 90 degrees clockwise
-    return saved(Image.fromarray(SQUARE), exif=exif)
+    exif[274] = 6  # orientation: viewers rotate it by 90 degrees clockwise
+    return save(Image.fromarray(SQUARE), exif=exif)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A file of fault `number`; `make` its content, or what writes it."""
+    """A file to inject."""
 
-    number: int
-    injected: str
+    number: int  # of the fault
+    injected: str  # what it is, in words
     name: str
-    make: bytes | Callable[[Path], object]
-    skipped: str = ""  # a pattern of the reason; without it the image is outlined
-    shape: tuple[int, int] = (48, 64)  # of its mask
+    make: bytes | Callable[[Path], object]  # its content, or a function that writes it
+    skipped: str = ""  # pattern of the reason why it is skipped; "" if it is outlined
+    shape: tuple[int, int] = (48, 64)  # of its mask; () if it is not even listed
 
 
 L = Image.fromarray(GREY)
@@ -97,13 +98,13 @@ CASES = [
     Case(7, "20000 x 20000 zeros in 400 KB", "bomb.png", bomb(), TOO_LARGE),
     Case(8, "16-bit PNG", "deep.png", encoded(".png", GREY.astype(np.uint16) * 16)),
     Case(8, "16-bit TIFF", "deep.tif", encoded(".tif", GREY.astype(np.uint16) * 16)),
-    Case(8, "32-bit float TIFF", "float.tif", saved(Image.fromarray(np.float32(GREY))), "32-bit pixels"),
-    Case(9, "palette PNG", "palette.png", saved(L.convert("P"))),
-    Case(9, "RGBA PNG", "rgba.png", saved(L.convert("RGBA"))),
-    Case(9, "CMYK JPEG", "cmyk.jpg", saved(L.convert("CMYK"))),
-    Case(9, "1-bit PNG", "bit.png", saved(L.convert("1"))),
-    Case(9, "TIFF of two pages", "pages.tif", saved(L, save_all=True, append_images=[L]), "has 2 pages"),
-    Case(10, "EXIF orientation 6", "turned.jpg", turned(), shape=(64, 48)),
+    Case(8, "32-bit float TIFF", "float.tif", save(Image.fromarray(np.float32(GREY))), "32-bit pixels"),
+    Case(9, "palette PNG", "palette.png", save(L.convert("P"))),
+    Case(9, "RGBA PNG", "rgba.png", save(L.convert("RGBA"))),
+    Case(9, "CMYK JPEG", "cmyk.jpg", save(L.convert("CMYK"))),
+    Case(9, "1-bit PNG", "bit.png", save(L.convert("1"))),
+    Case(9, "TIFF of two pages", "pages.tif", save(L, save_all=True, append_images=[L]), "has 2 pages"),
+    Case(10, "EXIF orientation 6", "rotated.jpg", rotated(), shape=(64, 48)),
     Case(11, "1 x 1", "dot.png", encoded(".png", GREY[:1, :1]), shape=(1, 1)),
     Case(11, "1 x 5000", "line.png", encoded(".png", np.resize(GREY, (5000, 1))), shape=(5000, 1)),
     Case(11, "odd sizes, not square", "odd.png", encoded(".png", GREY[:37, :51]), shape=(37, 51)),
@@ -113,7 +114,7 @@ CASES = [
     Case(13, "suffix .Jpeg", "mixed.Jpeg", encoded(".jpg")),
     Case(14, "spaces and unicode in a name", "mit Ümläuten und 脑 .png", encoded()),
     Case(14, "newline in a name", "two\nlines.png", encoded()),
-    Case(14, "comma and quotes in a name", 'a,"b",\'c\'.png', encoded()),
+    Case(14, "comma and quotes in a name", "a,\"b\",'c'.png", encoded()),
     Case(15, "name that is not UTF-8", os.fsdecode(b"\xff\xfe.png"), encoded()),
     Case(16, "250-byte name", "n" * 246 + ".png", encoded()),
     Case(17, "FIFO", "fifo.png", os.mkfifo, NOT_A_FILE),
@@ -122,28 +123,28 @@ CASES = [
     Case(18, "broken link", "broken.png", lambda path: path.symlink_to("nowhere.png"), "Cannot read"),
     Case(18, "link to itself", "self.png", lambda path: path.symlink_to(path), "Cannot read"),
     Case(18, "folder that links to its parent", "loop/up", lambda path: path.symlink_to(".."), shape=()),
-    Case(19, "a/x.png", "a/x.png", encoded()),
-    Case(19, "b/x.png", "b/x.png", encoded()),
-    Case(19, "a/x.jpg", "a/x.jpg", encoded(".jpg")),
-]  # fmt: skip
+    Case(19, "equal names: a/x.png", "a/x.png", encoded()),
+    Case(19, "equal names: b/x.png", "b/x.png", encoded()),
+    Case(19, "equal names: a/x.jpg", "a/x.jpg", encoded(".jpg")),
+]
 
 
 def mask_name(case: Case) -> str:
-    """Images that differ only in their suffix keep it."""
+    """Name of the mask. Images whose names differ only in the suffix keep the suffix."""
     alike = [other for other in CASES if os.path.splitext(other.name)[0] == os.path.splitext(case.name)[0]]
     return f"{case.name if len(alike) > 1 else os.path.splitext(case.name)[0]}.png"
 
 
 @pytest.fixture(scope="module")
 def predicted(trained, tmp_path_factory):
-    """Rows by path, the process, its folders, and the peak memory of one that met the good image alone."""
+    """Rows by path, the process, its input and output folder, and a process that saw the good image only."""
     folder = tmp_path_factory.mktemp("hostile")
     good = folder / "good" / "good.png"
     write_image(good, GREY)
     alone = run_measured("predict", folder / "good", "--run", trained, "--output", "alone", cwd=folder)
     assert alone.returncode == 0, alone.stderr
     hostile = folder / "in"
-    (hostile).mkdir()
+    hostile.mkdir()
     os.chdir(hostile)
     for case in CASES:
         path = hostile / case.name
@@ -178,7 +179,7 @@ def test_image(case, predicted, survived):
     survived(case.number, case.injected, f"outlined: mask of {case.shape[1]} x {case.shape[0]}")
 
 
-def test_hostile_files_end_with_a_row_each_code_3_and_no_more_memory(predicted, survived):
+def test_hostile_files_give_one_row_each_exit_code_3_and_take_no_more_memory(predicted, survived):
     rows, done, _, output, alone = predicted
     assert done.returncode == 3
     assert len(rows) == len([case for case in CASES if case.shape]) + 1
@@ -189,33 +190,29 @@ def test_hostile_files_end_with_a_row_each_code_3_and_no_more_memory(predicted, 
     more = done.peak_mib - alone.peak_mib
     assert more < 100
     for number in (6, 7):
-        survived(
-            number,
-            "both, and all images of this table, in one folder",
-            f"{more:+.0f} MiB of memory",
-        )
+        survived(number, "all images of this table in one folder", f"{more:+.0f} MiB of memory")
 
 
-def test_8_16_bit_is_scaled_to_its_brightest_pixel(tmp_path):
+def test_8_16_bit_images_are_scaled_by_their_brightest_pixel(tmp_path):
     deep = GREY.astype(np.uint16) * 16
     write_image(tmp_path / "a.png", deep)
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.rint(deep * (255 / deep.max())))
 
 
-def test_10_the_mask_of_a_turned_image_lies_as_viewers_show_it(predicted):
+def test_10_exif_orientation_is_applied_as_in_viewers(predicted):
     _, _, hostile, _, _ = predicted
-    shown = read_image(hostile / "turned.jpg")
+    shown = read_image(hostile / "rotated.jpg")
     assert np.abs(shown.astype(int) - np.rot90(SQUARE, -1)).mean() < 3
 
 
-def test_12_constant_images_give_finite_numbers(predicted):
+def test_12_constant_images_have_finite_measurements(predicted):
     rows, _, hostile, _, _ = predicted
     for name in ("constant.png", "black.png"):
         row = rows[str(hostile / name)]
         assert np.isfinite([float(row[key] or 0) for key in ("tumor_percent", "mean_probability")]).all()
 
 
-def test_21_unreadable_file(trained, tmp_path, survived):
+def test_21_file_without_read_permission(trained, tmp_path, survived):
     for name in ("good.png", "secret.png"):
         write_image(tmp_path / "in" / name, GREY)
     (tmp_path / "in" / "secret.png").chmod(0)

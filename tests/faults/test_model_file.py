@@ -1,4 +1,4 @@
-"""Fault 48: model files from elsewhere are data, of which nothing runs."""
+"""Fault 48: damaged and hostile model files. They are read as data, and no code in them runs."""
 
 import shutil
 import subprocess
@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from ready import run_script
 
-MADE = "A_TRACE_OF_CODE_THAT_RAN"
-# Run in a process of its own: makes a model file with code of another's in it.
-WITH_LAMBDA = f"""
+TRACE = "A_TRACE_OF_CODE_THAT_RAN"
+# Runs in a process of its own: writes a model file that contains code.
+WRITE_LAMBDA = f"""
 import sys, keras
 def trace(x):
-    open({MADE!r}, "w").close()
+    open({TRACE!r}, "w").close()
     return x
 image = keras.Input((None, None, 1))
 keras.Model(image, keras.layers.Lambda(trace)(image)).save(sys.argv[1])
@@ -33,13 +33,13 @@ def truncated(path):
 
 def with_lambda(path):
     path.unlink()
-    # In the file's folder: building the layer runs its code once and leaves a trace there.
-    command = [sys.executable, "-c", WITH_LAMBDA, path.name]
+    # Building the layer runs its code once, which leaves a trace in this folder.
+    command = [sys.executable, "-c", WRITE_LAMBDA, path.name]
     subprocess.run(command, check=True, capture_output=True, cwd=path.parent)
 
 
 def with_lambda_and_weights(path):
-    """The network's own weights beside a config with a Lambda: no part but the weights may be read."""
+    """The network's own weights, and a config with a Lambda. Only the weights may be read."""
     with zipfile.ZipFile(path) as archive:
         weights = archive.read("model.weights.h5")
     with_lambda(path)
@@ -58,7 +58,7 @@ def legacy_h5(path):
 
 
 def weights_bomb(path):
-    """Weights that claim 8 GB of zeros in a few KB."""
+    """Weights of 8 GB of zeros in a few KB."""
     path.unlink()
     with h5py.File(path.with_suffix(".h5"), "w") as file:
         file.create_dataset("zeros", (2_000_000_000,), np.float32, chunks=True, compression="gzip")
@@ -67,7 +67,7 @@ def weights_bomb(path):
 
 
 def archive_bomb(path):
-    """A member of 1 GiB of zeros in 1 MB."""
+    """An archive member of 1 GiB of zeros in 1 MB."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         with archive.open("model.weights.h5", "w") as member:
             for _ in range(1024):
@@ -75,11 +75,11 @@ def archive_bomb(path):
 
 
 def predict_with(damage, trained, phantoms, tmp_path):
-    """Predict with a copy of a run whose model file was damaged; traces of that work are wiped first."""
+    """Predict with a copy of a run whose model file is damaged. Traces of the damaging itself are deleted first."""
     run = tmp_path / "run"
     shutil.copytree(trained, run)
     damage(run / "model.keras")
-    for trace in tmp_path.rglob(MADE):
+    for trace in tmp_path.rglob(TRACE):
         trace.unlink()
     arguments = ["--run", "run", "--output", "out"]
     return run_script("predict", phantoms / "images", *arguments, cwd=tmp_path)
@@ -89,23 +89,23 @@ def predict_with(damage, trained, phantoms, tmp_path):
     ("damage", "expected"),
     [
         (missing, "is missing"),
-        (truncated, "does not hold this run's network"),
-        (with_lambda, "does not hold this run's network"),
-        (legacy_h5, "does not hold this run's network"),
+        (truncated, "does not contain this run's network"),
+        (with_lambda, "does not contain this run's network"),
+        (legacy_h5, "does not contain this run's network"),
         (weights_bomb, "it has 2,000,000,000 weights"),
         (archive_bomb, "its weights take 1,073,741,824 bytes"),
     ],
 )
-def test_48_model_file(damage, expected, trained, phantoms, tmp_path, survived):
+def test_48_bad_model_file_is_refused(damage, expected, trained, phantoms, tmp_path, survived):
     done = predict_with(damage, trained, phantoms, tmp_path)
     assert done.returncode == 2 and expected in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert not (tmp_path / "out").exists() and not list(tmp_path.rglob(MADE))
+    assert not (tmp_path / "out").exists() and not list(tmp_path.rglob(TRACE))
     survived(48, f"model file: {damage.__name__.replace('_', ' ')}", f"exit 2: {done.stderr.strip()}")
 
 
-def test_48_of_a_model_file_with_code_only_weights_are_used(trained, phantoms, tmp_path, survived):
+def test_48_only_weights_are_read_from_a_model_file_with_code(trained, phantoms, tmp_path, survived):
     done = predict_with(with_lambda_and_weights, trained, phantoms, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert not list(tmp_path.rglob(MADE))
-    survived(48, "model file: this run's weights beside a Lambda", "outlined; its code did not run")
+    assert not list(tmp_path.rglob(TRACE))
+    survived(48, "model file: this run's weights and a Lambda", "outlined; the code in it did not run")

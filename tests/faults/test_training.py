@@ -256,9 +256,7 @@ def test_45_out_of_memory(phantoms, tmp_path, survived):
 
 def test_33_loss_becomes_nan(phantoms, tmp_path, survived):
     # Clipping the gradient does not help: the steps of Adam are as large as the learning rate.
-    done = run_script(
-        "train", "--data", phantoms, "--name", "run", *TINY, "--learning-rate", "1e38", cwd=tmp_path
-    )
+    done = run_script("train", "--data", phantoms, "--name", "run", *TINY, "--learning-rate", "1e38", cwd=tmp_path)
     assert done.returncode == 2
     assert "start a new run with a lower --learning-rate" in done.stderr
     history = tmp_path / "runs" / "run" / "history.csv"

@@ -1,6 +1,6 @@
 """Faults 22 to 27: NIfTI files that are damaged, hostile or of another kind.
 
-All stand in one folder, beside one good volume; predict.py goes through it once.
+All are in one folder with one good volume, which predict.py processes once.
 """
 
 import gzip
@@ -24,20 +24,20 @@ def nifti(voxels: np.ndarray = VOXELS, affine: np.ndarray = AFFINE) -> bytes:
 
 
 def with_header(change: Callable[[nibabel.Nifti1Header], None]) -> bytes:
-    """A good file whose header says something else."""
+    """A good file with a changed header."""
     header = nibabel.Nifti1Header(nifti()[:348])
     change(header)
     return header.binaryblock + nifti()[348:]
 
 
-def dimensions(*lengths: int) -> bytes:
+def with_shape(*lengths: int) -> bytes:
     def change(header):
         header["dim"][: 1 + len(lengths)] = len(lengths), *lengths
 
     return with_header(change)
 
 
-def affine_of(value: float) -> bytes:
+def with_affine_of(value: float) -> bytes:
     def change(header):
         for row in ("srow_x", "srow_y", "srow_z"):
             header[row] = value
@@ -46,17 +46,17 @@ def affine_of(value: float) -> bytes:
     return with_header(change)
 
 
-def far_offset(header):
+def set_far_offset(header):
     header["vox_offset"] = 1e12
 
 
 def gzip_bomb() -> bytes:
-    """8 GB of zeros in 8 MB, behind a header that claims a part of it."""
-    megabytes = gzip.compress(bytes(2**26), 9)
-    return gzip.compress(dimensions(30000, 300, 5)) + megabytes * 128
+    """8 GB of zeros in 8 MB, after a header that claims a part of them."""
+    zeros = gzip.compress(bytes(2**26), 9)
+    return gzip.compress(with_shape(30000, 300, 5)) + zeros * 128
 
 
-def not_a_number() -> bytes:
+def with_nan() -> bytes:
     voxels = VOXELS.astype(np.float32)
     voxels[3, 3, 3] = np.nan
     return nifti(voxels)
@@ -67,34 +67,36 @@ RGB = np.zeros((48, 40, 5), [("R", "u1"), ("G", "u1"), ("B", "u1")])
 
 @dataclass(frozen=True)
 class Case:
-    number: int
-    injected: str
+    """A file to inject."""
+
+    number: int  # of the fault
+    injected: str  # what it is, in words
     name: str
     content: bytes
-    skipped: str  # a pattern of the reason
+    skipped: str  # pattern of the reason why it is skipped
 
 
 CASES = [
-    Case(22, "header of 32767^3", "claim.nii", dimensions(*[32767] * 3), "more than --max-pixels"),
-    Case(22, "header with a negative length", "negative.nii", dimensions(48, -40, 5), "has the shape"),
-    Case(22, "header with voxels at byte 10^12", "far.nii", with_header(far_offset), "voxels start at byte"),
+    Case(22, "header of 32767^3", "claim.nii", with_shape(*[32767] * 3), "more than --max-pixels"),
+    Case(22, "header with a negative length", "negative.nii", with_shape(48, -40, 5), "has the shape"),
+    Case(22, "header with voxels at byte 10^12", "far.nii", with_header(set_far_offset), "voxels start at byte"),
     Case(23, "8 GB of zeros in 8 MB, header claims 90 MB", "bomb.nii.gz", gzip_bomb(), "holds more than"),
     Case(24, "half a .nii.gz", "half.nii.gz", gzip.compress(nifti())[:5000], "not a readable|cut off"),
     Case(24, "half a .nii", "half.nii", nifti()[:5000], "is cut off"),
     Case(24, ".nii.gz that is not gzip", "plain.nii.gz", nifti(), "Not a gzipped file"),
     Case(24, "empty .nii", "empty.nii", b"", "not a readable NIfTI"),
-    Case(25, "affine of NaN", "nan.nii", affine_of(np.nan), "affine or spacing"),
-    Case(25, "affine of zeros", "zero.nii", affine_of(0), "affine"),
-    Case(26, "a NaN voxel", "voxel.nii", not_a_number(), "no numbers"),
+    Case(25, "affine of NaN", "nan.nii", with_affine_of(np.nan), "affine or spacing"),
+    Case(25, "affine of zeros", "zero.nii", with_affine_of(0), "affine"),
+    Case(26, "a NaN voxel", "voxel.nii", with_nan(), "no numbers"),
     Case(27, "four dimensions", "four.nii", nifti(np.zeros((8, 8, 4, 3), np.int16)), "three dimensions"),
     Case(27, "RGB voxels", "rgb.nii", nifti(RGB), "only grey values"),
     Case(27, "complex voxels", "complex.nii", nifti(VOXELS.astype(np.complex64)), "only grey values"),
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")
 def predicted(trained, tmp_path_factory):
-    """Rows by name, and the process that wrote them."""
+    """Rows by file name, the process that wrote them, and its output folder."""
     folder = tmp_path_factory.mktemp("volumes")
     (folder / "in").mkdir()
     for case in CASES:
@@ -115,7 +117,7 @@ def test_volume(case, predicted, survived):
     survived(case.number, case.injected, "skipped: " + re.sub("'.*/", "'", row["status"]))
 
 
-def test_hostile_volumes_end_with_a_row_each_code_3_and_little_memory(predicted, survived):
+def test_hostile_volumes_give_one_row_each_exit_code_3_and_take_little_memory(predicted, survived):
     rows, done, output = predicted
     assert done.returncode == 3 and len(rows) == len(CASES) + 1
     assert rows["good.nii"]["status"] == "ok"

@@ -38,7 +38,7 @@ def evaluate(options: EvaluationOptions) -> Path:
     Example:
         >>> from unet.options import EvaluationOptions
         >>> folder = evaluate(EvaluationOptions(runs=(Path("runs/small"),)))  # doctest: +ELLIPSIS
-        slices ...
+        tumor ...
         >>> sorted(path.name for path in folder.glob("*.csv"))
         ['per_slice.csv']
     """

@@ -1,1 +1,1 @@
-"""The U-Net, its losses, and the saved run that holds a trained one."""
+"""The U-Net, its losses, and the saved run that contains a trained network."""

@@ -107,7 +107,7 @@ def check_size(size: int, config: ModelConfig) -> None:
     if size % config.divisor:
         near = max(1, round(size / config.divisor)) * config.divisor
         raise UserError(
-            f"--size {size} is not a multiple of {config.divisor}, which this network needs: use {near}."
+            f"--size {size} is not a multiple of {config.divisor}, as required: use --size {near}."
         )
 
 

@@ -1,1 +1,1 @@
-"""Prediction: from files to masks, overlays and a table."""
+"""Prediction: from images and volumes to masks, overlays and a table of measurements."""

@@ -1,7 +1,7 @@
-"""predict.py on a Ray cluster: the same Predictor in each of a pool of actors, the same results.
+"""predict.py on a Ray cluster: a pool of actors, each with the same Predictor, gives the same results.
 
-Needs Ray: requirements-ray.txt. Ray starts an actor that was lost again and repeats what it was at.
-The actors send masks and pictures back, so they need to see the inputs but not the output folder.
+Needs Ray: pip install ".[ray]". If an actor is lost, Ray starts it again and repeats its work.
+The actors send masks and pictures back, so they need access to the inputs but not to the output folder.
 """
 
 import importlib.util
@@ -23,56 +23,56 @@ from unet.options import PredictionOptions
 from unet.prediction.inputs import Input
 from unet.prediction.outlines import Outlined, outline_inputs
 
-# Large, in a run's folder.
+# Large files of a run folder that a prediction does not use.
 NOT_NEEDED = ["checkpoint-*", "evaluation-*", "tensorboard", "film.npz"]
-# Of images that an actor takes at once, at most: what is lost with it is repeated. Volumes come alone.
+# Most batches of images that an actor takes at once. If the actor is lost, all of them are repeated.
 BATCHES_AT_ONCE = 8
 SECONDS_TO_CONNECT = 5
 ENVIRONMENT = {
-    "RAY_BACKEND_LOG_LEVEL": "fatal",  # Ray is loud: only what ends it is told
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # Ray prints a lot: show only what ends it
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_worker_niceness": "0",  # 15 by itself: it would get nothing beside other work
+    "RAY_worker_niceness": "0",  # with Ray's default of 15, other programs would get nearly all of the CPU
 }
 
 
 def outline_on_ray(run: SavedRun, options: PredictionOptions) -> Callable[[list[Input]], Iterator[Outlined]]:
-    """What outlines inputs, in order, on the cluster at options.ray; UserError where there is none."""
+    """A function that outlines inputs, in order, on the cluster at options.ray; UserError if there is none."""
     if not importlib.util.find_spec("ray"):
-        raise UserError("--ray needs Ray: pip install -r requirements-ray.txt.")
+        raise UserError('--ray needs Ray: pip install ".[ray]".')
     address = "".join(options.ray)
     try:
         host = re.fullmatch(r"(?:ray://)?(.+):([0-9]+)", address)
-        if host:  # Ray itself would try for many minutes
+        if host:  # Ray would keep trying for many minutes
             socket.create_connection(host.groups(), timeout=SECONDS_TO_CONNECT).close()
         os.environ |= ENVIRONMENT
-        if token_is_there():
+        if has_token():
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         with start_up_messages_hidden():
             connect(run, address)
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         given = " ".join(["--ray", *options.ray])
-        raise UserError(f"No Ray cluster at {given}: {reason}.") from error
+        raise UserError(f"No Ray cluster at {given}: {reason}. Check the address, or start a cluster.") from error
     return lambda inputs: stream(inputs, options)
 
 
-def token_is_there() -> bool:
-    """Whether Ray has a token: by itself it shows one only to a cluster that it finds, not to one named."""
+def has_token() -> bool:
+    """Whether Ray has a token. By default, Ray sends it only to a cluster that it finds by itself."""
     given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
     return bool(given) or (Path.home() / ".ray" / "auth_token").exists()
 
 
 def connect(run: SavedRun, address: str) -> None:
-    """Join a cluster, or make one of this machine, and send it the packages and the run.
+    """Connect to a cluster, or start one on this machine, and send it this package and the run.
 
-    Without an address that of RAY_ADDRESS, or the one that was started here; where there is none it is made.
+    An empty address means the one in RAY_ADDRESS, or the cluster running on this machine, or else a new one.
     """
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.init(
         address or None,
-        # The cluster's machines need the packages, but neither this program nor the run.
+        # Sent to the cluster's machines. All other packages must be installed there.
         runtime_env={
             "py_modules": [str(Path(unet.__file__).parent)],
             "working_dir": str(run.folder),
@@ -84,7 +84,7 @@ def connect(run: SavedRun, address: str) -> None:
 
 
 def stream(inputs: list[Input], options: PredictionOptions) -> Iterator[Outlined]:
-    """Outlines of all inputs, in order, by an actor on each GPU, or on each core where there are none."""
+    """Outlines of all inputs, in order, computed by one actor per GPU, or per core if there are no GPUs."""
     import ray
 
     if not inputs:
@@ -96,7 +96,7 @@ def stream(inputs: list[Input], options: PredictionOptions) -> Iterator[Outlined
     gpus, cores = int(resources.get("GPU", 0)), max(1, int(resources["CPU"]))
     chunks = list(chunks_of(inputs, options.batch_size, gpus or cores))
     outlined = ray.data.from_items(
-        # Pickled: names of files may hold what is no text.
+        # Pickled: file names may contain bytes that are not valid text.
         [{"inputs": pickle.dumps(chunk)} for chunk in chunks],
         override_num_blocks=len(chunks),
     ).map_batches(
@@ -111,7 +111,7 @@ def stream(inputs: list[Input], options: PredictionOptions) -> Iterator[Outlined
 
 
 def chunks_of(inputs: list[Input], batch_size: int, actors: int) -> Iterator[list[Input]]:
-    """What an actor takes at once: whole batches of images, so that each gets some, or a volume."""
+    """The inputs that an actor takes at once: whole batches of images, few enough for all actors, or one volume."""
     images = [input for input in inputs if not input.is_volume]
     batches = -(-len(images) // (2 * actors * batch_size))
     at_once = batch_size * min(max(batches, 1), BATCHES_AT_ONCE)
@@ -122,7 +122,7 @@ def chunks_of(inputs: list[Input], batch_size: int, actors: int) -> Iterator[lis
 
 
 class Actor:
-    """A Predictor in a process of Ray's."""
+    """A Predictor in one of Ray's processes."""
 
     def __init__(self, options: PredictionOptions):
         import_tensorflow_quietly()
@@ -131,14 +131,14 @@ class Actor:
         from unet.network.predictor import Predictor
 
         if not tf.config.list_physical_devices("GPU"):
-            # The core that it has: actors beside each other would fight for all of them.
+            # One core per actor: otherwise each actor would start threads for all cores.
             tf.config.threading.set_intra_op_parallelism_threads(1)
         self.options = options
-        # Ray starts it in a copy of the run's folder.
+        # Ray starts the actor in a copy of the run folder.
         self.predictor = Predictor(SavedRun.open(Path.cwd()), options.batch_size, options.mirror)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
-        """A pickled list of inputs -> a pickled list of their outlines."""
+        """Outline a pickled list of inputs; returns a pickled list of their outlines."""
         (chunk,) = batch["inputs"]
         inputs = pickle.loads(chunk)
         outlined = outline_inputs(self.predictor, inputs, self.options)

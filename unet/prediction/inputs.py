@@ -1,4 +1,4 @@
-"""What predict.py is given: images, volumes and DICOM series, here or in an object store."""
+"""The inputs of predict.py: images, volumes and DICOM series, on this machine or in an object store."""
 
 import contextlib
 import glob
@@ -15,27 +15,27 @@ from unet.images.dicom import DICOM_SUFFIXES, is_dicom, series_of
 from unet.images.folders import find_files, without_suffix
 from unet.images.nifti import VOLUME_SUFFIXES, is_volume
 from unet.images.reading import IMAGE_SUFFIXES
+from unet.prediction.names import SETTINGS, TABLE
 
-# Only the output folder of a prediction has both.
-TABLE, SETTINGS = "predictions.csv", "prediction.json"
 SUFFIXES = IMAGE_SUFFIXES + VOLUME_SUFFIXES
 
 
 @dataclass(frozen=True)
 class Input:
-    """A file, or the files of a DICOM series, and the name of what is written for it."""
+    """A file, or the files of a DICOM series, and the name of its results."""
 
-    path: str  # absolute, or a URI; of a series its first file
-    name: str  # relative and without suffix
+    path: str  # absolute path or URI; the first file of a series
+    name: str  # relative path without suffix
     series: tuple[Path, ...] = ()  # DICOM files in order
 
     @property
     def is_volume(self) -> bool:
+        """Whether this is a DICOM series or a NIfTI file."""
         return bool(self.series) or is_volume(Path(without_query(self.path)))
 
     @contextlib.contextmanager
     def local_file(self) -> Iterator[Path]:
-        """Its file on this machine; of a URI a copy that vanishes. ImageErrors name what was given."""
+        """The file on this machine; a temporary copy of a URI. ImageErrors name the path or URI."""
         if "://" not in self.path:
             yield Path(self.path)
             return
@@ -55,42 +55,45 @@ class Input:
 
 
 def find_inputs(arguments: tuple[str, ...], output: Path) -> list[Input]:
-    """Every image that the arguments name, once, then every volume; UserError for one that names none.
+    """Find all images, then all volumes, that the arguments name. Each file appears once.
 
-    What lies in the output folder, or in one of an earlier prediction, is no input. Results keep the files'
-    folders below the deepest folder that all arguments share; files that differ only in their suffix keep
-    it in the name, and so does a.png.png beside them.
+    Files in the output folder, or in the output folder of an earlier prediction, are left out. The name of an input
+    is its path relative to the deepest folder that all arguments share. It has no suffix, unless files differ only
+    in their suffix, or another file has that name (a.png.png next to a.png).
+
+    Args:
+        arguments: Files, folders and globs on this machine, or URIs of files and folders in object stores.
+        output: Output folder of the prediction.
+
+    Raises:
+        UserError: If there are no images at one of the arguments, or it cannot be read.
     """
     if not arguments:
-        raise UserError("No images are named: give files, folders or quoted globs before the options.")
+        raise UserError("No images given: name files, folders or quoted globs before the options.")
     remote = ["://" in argument for argument in arguments]
     if any(remote) and not all(remote):
-        raise UserError("Paths on this machine and URIs do not go together: give one kind.")
+        raise UserError("Cannot mix paths on this machine and URIs: use a separate command for each.")
     if any(remote):
         paths, root = find_remote(arguments)
         series: dict[str, list[Path]] = {}
         names = {path: unquote(without_query(path).removeprefix(root)) for path in paths}
     else:
-        paths, root = find_here(arguments, output)
+        paths, root = find_local(arguments, output)
         series = find_series(paths)
         others = {str(path) for files in series.values() for path in files[1:]}
         names = {path: os.path.relpath(path, root) for path in paths if path not in others}
     stems = {path: without_suffix(name) for path, name in names.items()}
     count = Counter(stems.values())
-    whole = set(names.values())
+    taken = set(names.values())
     inputs = [
-        Input(
-            path,
-            stem if count[stem] == 1 and stem not in whole else names[path],
-            tuple(series.get(path, ())),
-        )
+        Input(path, stem if count[stem] == 1 and stem not in taken else names[path], tuple(series.get(path, ())))
         for path, stem in stems.items()
     ]
     return sorted(inputs, key=lambda input: input.is_volume)
 
 
-def find_here(arguments: tuple[str, ...], output: Path) -> tuple[list[str], str]:
-    """Absolute paths of files, folders and globs, and the folder that all share."""
+def find_local(arguments: tuple[str, ...], output: Path) -> tuple[list[str], str]:
+    """Absolute paths of the files at files, folders and globs, and the deepest folder that all arguments share."""
     paths: dict[str, None] = {}  # a set that keeps its order
     roots = []
     for argument in arguments:
@@ -99,17 +102,17 @@ def find_here(arguments: tuple[str, ...], output: Path) -> tuple[list[str], str]
             roots.append(os.path.abspath(argument))
         else:
             found = [Path(argument)] if os.path.lexists(argument) else []
-            found = found or files_of_glob(argument)
+            found = found or expand_glob(argument)
             roots += [os.path.dirname(os.path.abspath(path)) for path in found]
         if not found:
-            raise UserError(f"'{argument}' names no image: give a file, a folder or a quoted glob.")
+            raise UserError(f"No images found at '{argument}': give a file, a folder or a quoted glob.")
         found = without_results(found, argument)
         paths |= dict.fromkeys(os.path.abspath(path) for path in found)
     results = os.path.join(os.path.abspath(output), "")
     try:
         root = os.path.commonpath(roots)
     except ValueError as error:
-        raise UserError("The images lie on several drives: give those of one at a time.") from error
+        raise UserError("The images are on several drives: use a separate command for each drive.") from error
     kept = [path for path in paths if not path.startswith(results)]
     if not kept:
         raise UserError(f"All images lie in --output '{output}': choose another --output.")
@@ -117,24 +120,25 @@ def find_here(arguments: tuple[str, ...], output: Path) -> tuple[list[str], str]
 
 
 def without_results(files: list[Path], argument: str) -> list[Path]:
-    """The files that an argument names but for those in folders of earlier predictions: it is told.
+    """The files, except those in output folders of earlier predictions; prints which folders were skipped.
 
-    Where it names one file, or a folder of such results, that is what was meant.
+    Nothing is skipped if the argument is a file, or is such a folder or inside one: then the user wants those files.
     """
     if files == [Path(argument)]:
         return files
     folders = {file.parent for file in files}
     above = {parent for folder in folders for parent in (folder, *folder.parents)}
     above -= {Path(argument), *Path(argument).parents}
+    # Only the output folder of a prediction has both files.
     results = {folder for folder in above if all((folder / name).exists() for name in (TABLE, SETTINGS))}
     for folder in sorted(results):
-        print(f"Leaving out what an earlier prediction wrote to '{folder}'.")
+        print(f"Skipping what an earlier prediction wrote to '{folder}'.")
     inside = {folder for folder in folders if results.intersection((folder, *folder.parents))}
     return [file for file in files if file.parent not in inside]
 
 
-def files_of_glob(pattern: str) -> list[Path]:
-    """The files that a glob names, and the images in the folders that it names."""
+def expand_glob(pattern: str) -> list[Path]:
+    """The files that match a glob, and the images in folders that match it."""
     files: dict[Path, None] = {}  # a set that keeps its order
     for path in map(Path, sorted(glob.glob(pattern, recursive=True))):
         found = find_files(path, SUFFIXES, also=is_dicom) if path.is_dir() else [path]
@@ -143,13 +147,13 @@ def files_of_glob(pattern: str) -> list[Path]:
 
 
 def find_series(paths: list[str]) -> dict[str, list[Path]]:
-    """DICOM files among the paths, by the first of each series."""
+    """The DICOM files among the paths, grouped by series; each key is the first file of its series."""
     dicom = [Path(path) for path in paths if is_dicom(Path(path))]
     return {str(files[0]): files for files in series_of(dicom)}
 
 
 def find_remote(arguments: tuple[str, ...]) -> tuple[list[str], str]:
-    """URIs of files at and below URIs, and what all begin with, up to a slash."""
+    """URIs of the files at and below URIs, and the prefix that all share, up to a slash."""
     uris: dict[str, None] = {}
     folders = []
     for argument in arguments:
@@ -159,11 +163,11 @@ def find_remote(arguments: tuple[str, ...]) -> tuple[list[str], str]:
         address = without_query(argument).rstrip("/")
         query = argument[len(without_query(argument)) :]
         path = path.rstrip("/")
-        # The address ends with the path, some of whose characters it may quote.
+        # The address ends with the path, but some characters in it may be percent-encoded.
         ends = range(len(address) + 1)
         before = next((address[:end] for end in ends if unquote(address[end:]) == path), None)
         if before is None:
-            raise UserError(f"Cannot read '{argument}': quote its special characters, # as %23.")
+            raise UserError(f"Cannot read '{argument}': percent-encode its special characters (%23 for #).")
         try:
             info = store.get_file_info(path)
             found = [info]
@@ -175,13 +179,13 @@ def find_remote(arguments: tuple[str, ...]) -> tuple[list[str], str]:
         dicom = [file for file in files if file.lower().endswith(DICOM_SUFFIXES)]
         if dicom:
             raise UserError(
-                f"'{argument}' names DICOM ('{dicom[0]}'), which is read on this machine only: copy it here."
+                f"'{argument}' contains DICOM ('{dicom[0]}'), which is only read from local files: copy it here."
             )
         if any(".." in file.split("/") for file in files):
-            raise UserError(f"'{argument}' holds names with '..', which point elsewhere: refused.")
+            raise UserError(f"'{argument}' contains names with '..', which point outside of it: rename them.")
         images = [file for file in files if file == path or file.lower().endswith(SUFFIXES)]
         if not images:
-            raise UserError(f"'{argument}' names no image: give the URI of a file or a folder.")
+            raise UserError(f"No images found at '{argument}': give the URI of a file or a folder.")
         is_folder = info.type == FileType.Directory
         folders.append(before + quote(path if is_folder else path.rpartition("/")[0]))
         uris |= dict.fromkeys(sorted(before + quote(file) + query for file in images))
@@ -190,11 +194,11 @@ def find_remote(arguments: tuple[str, ...]) -> tuple[list[str], str]:
 
 
 def open_store(uri: str):
-    """pyarrow's file system of a URI (s3://, gs://, hdfs://, file://) and the path in it."""
+    """pyarrow's file system of a URI (s3://, gs://, hdfs://, file://), and the path in it."""
     try:
         from pyarrow.fs import FileSystem
     except ImportError as error:
-        raise UserError(f"'{uri}' needs pyarrow: pip install -r requirements-ray.txt.") from error
+        raise UserError(f"'{uri}' needs pyarrow: pip install \".[ray]\".") from error
     try:
         return FileSystem.from_uri(uri)
     except (OSError, ValueError) as error:
@@ -202,5 +206,5 @@ def open_store(uri: str):
 
 
 def without_query(uri: str) -> str:
-    """A URI without its options; a path as it is."""
+    """A URI without its options; a path is returned unchanged."""
     return uri.partition("?")[0] if "://" in uri else uri

@@ -36,8 +36,8 @@ def predict(options: PredictionOptions) -> int:
 
     Example:
         >>> from pathlib import Path
-        >>> predict(PredictionOptions(("data/phantom/images",), Path("predictions")))  # doctest: +ELLIPSIS
-        18 of 18 images outlined...
+        >>> predict(PredictionOptions(("data/phantom/images/phantom_000_0.png",), Path("out")))  # doctest: +ELLIPSIS
+        1 of 1 images outlined, ...
         0
     """
     run = SavedRun.open(options.run)

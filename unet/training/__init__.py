@@ -1,1 +1,1 @@
-"""Training: the loop, what it learns with, and what it writes."""
+"""Training: what learns, the training loop, and what a run writes."""

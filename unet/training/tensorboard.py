@@ -1,4 +1,4 @@
-"""Scores and pictures of a training for TensorBoard, which is a package of its own.
+"""Scores and pictures of a training for TensorBoard, which must be installed separately.
 
 tensorboard --logdir runs
 """
@@ -12,7 +12,7 @@ from unet.errors import UserError
 
 
 class Board:
-    """Writes to runs/NAME/tensorboard/train and /validation, for one chart of both, or nothing."""
+    """Writes to train/ and validation/ in `folder`, so that one chart shows both; writes nothing unless wanted."""
 
     def __init__(self, folder: Path, wanted: bool):
         self.writers = {
@@ -21,22 +21,22 @@ class Board:
 
     @staticmethod
     def check_installed(wanted: bool) -> None:
-        """UserError where it is wanted and not installed."""
+        """UserError if TensorBoard is wanted but not installed."""
         if wanted and not find_spec("tensorboard"):
             raise UserError("--tensorboard needs: pip install tensorboard")
 
     def add_scores(self, row: dict[str, float | str]) -> None:
-        """A row of history.csv, after its epoch."""
+        """Write the scores of an epoch, a row of history.csv."""
         for part, writer in self.writers.items():
             with writer.as_default(step=row["epoch"]):
                 for name, value in row.items():
-                    of = "validation" if name.startswith("val_") else "train"
-                    if of == part and name != "epoch" and value != "":
+                    belongs_to = "validation" if name.startswith("val_") else "train"
+                    if belongs_to == part and name != "epoch" and value != "":
                         tf.summary.scalar(name.removeprefix("val_"), value)
             writer.flush()
 
     def add_picture(self, path: Path, epoch: int) -> None:
-        """A PNG that was drawn after an epoch, of validation slices."""
+        """Write a PNG of validation slices that was drawn after an epoch."""
         if self.writers:
             with self.writers["validation"].as_default(step=epoch):
                 tf.summary.image(path.stem, tf.io.decode_png(path.read_bytes(), 3)[tf.newaxis])

@@ -1,7 +1,7 @@
-"""Several processes, each on a host of its own, that train one network together; usually there is one.
+"""Workers: processes, one per host, that train one network together. Usually there is only one.
 
-TF_CONFIG, or SLURM's srun, says who takes part. Every worker does the same steps on its part of each
-batch. What the first (the chief) writes is the run; the others write to folders that vanish.
+TF_CONFIG, or SLURM's srun, lists the workers. Each does the same steps on its part of each batch. The first one, the
+chief, writes the run; the others write to temporary folders.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from unet.errors import UserError
 
-# What TensorFlow raises within about a minute where another worker has ended.
+# Errors that TensorFlow raises within about a minute after another worker has ended.
 LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -27,7 +27,7 @@ LOST = (
 
 
 class Workers:
-    """All workers, seen from this one. Make it before TensorFlow computes anything: it insists."""
+    """All workers, seen from this one. TensorFlow requires that it is made before anything is computed."""
 
     def __init__(self):
         self.index, self.count = place()
@@ -42,25 +42,26 @@ class Workers:
 
     @property
     def is_chief(self) -> bool:
+        """Whether this is the first worker, which writes the run."""
         return self.index == 0
 
     def any(self, claim: object) -> bool:
-        """Whether a claim is true for any worker. All must ask at the same step."""
+        """Whether a claim is true for any worker. All workers must call this at the same point."""
         return bool(claim) if self.count == 1 else self._sum(float(bool(claim))) > 0
 
     def check_equal(self, content: str, title: str) -> None:
-        """UserError where the workers have not the same content."""
-        # 24 bits, so that sums are exact.
+        """UserError if the content, described by `title`, is not the same for all workers."""
+        # Only 24 bits, so that sums are exact.
         number = int(hashlib.sha256(content.encode()).hexdigest()[:6], 16)
         replicas = self.strategy.num_replicas_in_sync
         if self.any(self.count > 1 and self._sum(number) != replicas * number):
-            raise UserError(f"The workers differ in {title}: give all the same files and options.")
+            raise UserError(f"The workers differ in {title}: give all of them the same files and options.")
 
     def chief_first(self, step: Callable[[], object]) -> object:
-        """What `step` returns, done by the chief first: it may make files that the others then find."""
-        done = step() if self.is_chief else None
-        self.any(False)
-        return done if self.is_chief else step()
+        """Result of `step`, which the chief does first: it may create files that the others then use."""
+        result = step() if self.is_chief else None
+        self.any(False)  # the others wait here
+        return result if self.is_chief else step()
 
     def _sum(self, value: float) -> float:
         return float(self._sum_over_replicas(tf.constant(value, tf.float64)))
@@ -72,7 +73,7 @@ class Workers:
 
     @contextlib.contextmanager
     def runs_folder(self) -> Iterator[Path]:
-        """runs/ of the chief; of the others a folder that vanishes, and their words are not shown."""
+        """runs/ for the chief. The others get a temporary folder, and their output is hidden."""
         if self.is_chief:
             yield Path("runs")
             return
@@ -84,16 +85,16 @@ class Workers:
             yield Path(folder)
 
     def own_copy(self, run: Path, runs: Path) -> Path:
-        """The chief's run folder; the other workers' copies of it, made before it changes."""
+        """The run folder itself for the chief, and a copy of it in `runs` for the others."""
         if self.is_chief or not run.is_dir():
             return run
         return shutil.copytree(run, runs / run.name)
 
 
 def place() -> tuple[int, int]:
-    """This worker's number, from 0, and how many there are; sets TF_CONFIG where SLURM says so."""
+    """This worker's index and the number of workers. Sets TF_CONFIG under SLURM; UserError if it is invalid."""
     if not os.environ.get("TF_CONFIG") and int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        # Only the addresses: it cannot do without GPUs, and which ones a task sees is srun's part.
+        # For the addresses only: the resolver requires numbers of GPUs, but srun decides which GPUs a task sees.
         slurm = tf.distribute.cluster_resolver.SlurmClusterResolver(
             gpus_per_node=10_000, gpus_per_task=1, auto_set_gpu=False
         )
@@ -105,12 +106,12 @@ def place() -> tuple[int, int]:
         workers = config.get("cluster", {}).get("worker", [])
         index = int(config["task"]["index"]) if workers else 0
         if workers and (config["task"]["type"] != "worker" or set(config["cluster"]) != {"worker"}):
-            raise ValueError("only workers take part, the first is the chief")
+            raise ValueError("all tasks must be workers; the first one is the chief")
         if not 0 <= index < max(1, len(workers)):
             raise ValueError(f"there is no worker {index}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"TF_CONFIG is not valid ({error}): expected "
+            f"TF_CONFIG is invalid ({error}): expected "
             '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}.'
         ) from error
     return index, max(1, len(workers))

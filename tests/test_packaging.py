@@ -1,0 +1,58 @@
+"""The package installs with its data files and declared dependencies, from a clean copy of the repository."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+from ready import ROOT
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """A wheel built from a copy without build leftovers."""
+    folder = tmp_path_factory.mktemp("wheel")
+    ignored = shutil.ignore_patterns(".git", "*venv*", "runs", "build", "*.egg-info", "__pycache__", "data")
+    source = folder / "source"
+    shutil.copytree(ROOT, source, ignore=lambda path, names: [] if "unet" in path else ignored(path, names))
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, source]
+    subprocess.run(command, check=True, capture_output=True)
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_has_every_file_of_the_package(wheel):
+    expected = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "unet").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert packed == expected
+
+
+def test_the_wheel_declares_the_requirements_and_extras(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith("METADATA"))
+        metadata = archive.read(name).decode()
+    for line in (ROOT / "requirements.txt").read_text().splitlines():
+        package = line.partition("#")[0].partition(">")[0].strip()
+        assert not package or f"Requires-Dist: {package}" in metadata
+    for extra in ("dicom", "ray", "test"):
+        assert f"Provides-Extra: {extra}" in metadata
+
+
+def test_it_predicts_from_any_folder_without_the_repository(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    code = (
+        "import sys; sys.path.insert(0, 'site')\n"
+        "import numpy as np\n"
+        "from unet.network.predictor import Predictor\n"
+        "from unet.network.saved_run import SavedRun\n"
+        "import unet; assert 'site' in unet.__file__\n"
+        "print(Predictor(SavedRun.open())([np.zeros((20, 30), np.uint8)])[0].shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.strip() == "(20, 30)", done.stderr
