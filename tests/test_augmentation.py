@@ -1,4 +1,4 @@
-"""Augmentation moves image and mask together and depends on its seed only."""
+"""Augmentation moves image and mask together and depends only on its seed."""
 
 from dataclasses import replace
 
@@ -10,20 +10,9 @@ from unet.data import augmentation
 from unet.data.augmentation import Draws, augment, output_to_input, paste_tumors, resample
 from unet.options import AugmentationConfig
 
-NOTHING = AugmentationConfig(
-    spatial=0, mirror_left_right=0, mirror_up_down=0, noise=0, blur=0, brightness=0, contrast=0,
-    low_resolution=0, gamma=0, inverted_gamma=0, copy_paste=0,
-)  # fmt: skip
-ALWAYS = AugmentationConfig(
-    spatial=1,
-    noise=1,
-    blur=1,
-    brightness=1,
-    contrast=1,
-    low_resolution=1,
-    gamma=1,
-    inverted_gamma=1,
-)
+CHANGES = ("spatial", "noise", "blur", "brightness", "contrast", "low_resolution", "gamma", "inverted_gamma")
+ALWAYS = AugmentationConfig(**dict.fromkeys(CHANGES, 1))
+NEVER = AugmentationConfig(**dict.fromkeys((*CHANGES, "mirror_left_right", "mirror_up_down", "copy_paste"), 0))
 IMAGE = tf.constant(np.random.default_rng(0).random((32, 32, 1)), tf.float32)
 BLOB = np.zeros((32, 32, 1), np.float32)
 BLOB[8:20, 10:18] = 1
@@ -33,13 +22,13 @@ def seed(number: int) -> tf.Tensor:
     return tf.constant([3, number], tf.int32)
 
 
-def test_with_probability_zero_nothing_changes():
-    image, mask = augment(IMAGE, BLOB, NOTHING, seed(0))
+def test_nothing_changes_if_all_probabilities_are_zero():
+    image, mask = augment(IMAGE, BLOB, NEVER, seed(0))
     np.testing.assert_allclose(image, IMAGE, atol=1e-6)
     np.testing.assert_array_equal(mask, BLOB)
 
 
-def test_same_seed_same_pixels_another_seed_others():
+def test_the_same_seed_gives_the_same_pixels():
     first, again, other = (augment(IMAGE, BLOB, ALWAYS, seed(n)) for n in (1, 1, 2))
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(first[1], again[1])
@@ -48,28 +37,28 @@ def test_same_seed_same_pixels_another_seed_others():
 
 @pytest.mark.parametrize("number", range(5))
 def test_image_and_mask_move_together(number):
-    config = replace(NOTHING, spatial=1, mirror_left_right=0.5, mirror_up_down=0.5)
+    config = replace(NEVER, spatial=1, mirror_left_right=0.5, mirror_up_down=0.5)
     image, mask = augment(tf.constant(BLOB), tf.constant(BLOB), config, seed(number))
     assert set(np.unique(mask)) <= {0, 1}
-    # Bilinear at 1/2 and nearest differ on border pixels at most.
+    # Bilinear above 1/2 and nearest can only differ in border pixels.
     assert np.mean((image.numpy() >= 0.5) != (mask.numpy() > 0)) < 0.03
 
 
 def test_mirroring_is_exact():
-    flipped, _ = augment(IMAGE, BLOB, replace(NOTHING, mirror_left_right=1), seed(0))
+    flipped, _ = augment(IMAGE, BLOB, replace(NEVER, mirror_left_right=1), seed(0))
     np.testing.assert_allclose(flipped, IMAGE[:, ::-1], atol=1e-5)
-    flipped, _ = augment(IMAGE, BLOB, replace(NOTHING, mirror_up_down=1), seed(0))
+    flipped, _ = augment(IMAGE, BLOB, replace(NEVER, mirror_up_down=1), seed(0))
     np.testing.assert_allclose(flipped, IMAGE[::-1], atol=1e-5)
 
 
-def test_a_quarter_turn_and_a_magnification_by_hand():
+def test_a_quarter_turn_and_a_magnification_worked_by_hand():
     pixels = tf.reshape(tf.range(9.0), (3, 3, 1))
     turned = resample(pixels, output_to_input(np.pi / 2, 1.0, (0.0, 0.0), (1, 1), 3), "NEAREST")
-    # 0 1 2        2 5 8   or, turned the other way,   6 3 0
-    # 3 4 5   ->   1 4 7                                7 4 1
-    # 6 7 8        0 3 6                                8 5 2
+    # 0 1 2        6 3 0
+    # 3 4 5   ->   7 4 1
+    # 6 7 8        8 5 2
     assert turned[..., 0].numpy().tolist() == [[6, 3, 0], [7, 4, 1], [8, 5, 2]]
-    # Magnified three times, the middle pixel fills the image.
+    # Magnified by 3, the middle pixel fills the image.
     large = resample(pixels, output_to_input(0.0, 3.0, (0.0, 0.0), (1, 1), 3), "NEAREST")
     assert large[..., 0].numpy().tolist() == [[4, 4, 4]] * 3
 
@@ -82,7 +71,7 @@ def test_gamma_keeps_mean_and_standard_deviation(change):
     assert not np.allclose(changed, IMAGE, atol=1e-3)
 
 
-def test_contrast_keeps_the_range_and_blur_the_mean():
+def test_contrast_keeps_the_range_and_blur_keeps_the_mean():
     contrasted = augmentation.change_contrast(IMAGE, Draws(seed(5))).numpy()
     assert contrasted.min() >= IMAGE.numpy().min() and contrasted.max() <= IMAGE.numpy().max()
     blurred = augmentation.blur(tf.ones((16, 16, 1)), Draws(seed(6))).numpy()
@@ -95,8 +84,7 @@ def test_constant_images_stay_finite(value):
     assert np.isfinite(image).all() and not mask.numpy().any()
 
 
-def test_the_same_in_tf_data_with_parallel_workers():
-    # tf.data's result must not depend on which worker is faster.
+def test_parallel_calls_in_tf_data_give_the_same_pixels():
     numbers = tf.data.Dataset.range(24)
     parallel = numbers.map(
         lambda n: augment(IMAGE, tf.constant(BLOB), ALWAYS, tf.random.fold_in(seed(0), n)),
@@ -109,17 +97,15 @@ def test_the_same_in_tf_data_with_parallel_workers():
         np.testing.assert_array_equal(mask, expected_mask)
 
 
-def test_a_pasted_tumor_is_whole_and_fades_into_the_slice():
+def test_a_pasted_tumor_is_complete_and_fades_into_the_slice():
     images = np.zeros((2, 16, 16, 1), np.float32)
     masks = np.zeros_like(images)
     images[0], masks[0, 6:10, 6:10], masks[1, 0, 0] = 1.0, 1.0, 1.0
     pasted, pasted_masks = paste_tumors(images, masks, [True])
-    # The second slice was dark; it gets the bright first one's tumor, and keeps its own.
+    # The dark second slice gets the tumor of the bright first one, 16 pixels, and keeps its own, 1 pixel.
     assert (pasted[0, 6:10, 6:10] == 1).numpy().all() and pasted_masks[0].numpy().sum() == 17
     edge = pasted[0, 8, :, 0].numpy()
-    np.testing.assert_allclose(
-        edge, [0, 0, 0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0, 0], atol=1e-6
-    )
+    np.testing.assert_allclose(edge, [0, 0, 0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0, 0], atol=1e-6)
     unchanged, same_masks = paste_tumors(images, masks, [False])
     np.testing.assert_array_equal(unchanged, images[1:])
     np.testing.assert_array_equal(same_masks, masks[1:])

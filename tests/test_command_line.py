@@ -1,17 +1,33 @@
-"""What the scripts share."""
+"""What the scripts share: how they start, run a step and end."""
 
 import gc
+import subprocess
+import sys
 
 import pytest
+from ready import ROOT
 
 from unet import signals
 from unet.command_line import run
+from unet.options import DescribeOptions
 
 
-def test_garbage_is_collected_in_a_step_if_not_in_what_was_imported(monkeypatch):
+def test_garbage_collection_is_on_during_a_step_and_skips_imported_objects(monkeypatch):
     monkeypatch.setattr(signals, "SIGNALS", ())  # pytest keeps its own handlers
+    monkeypatch.setattr(sys, "argv", ["script.py", "--size", "64"])
     seen = []
     with pytest.raises(SystemExit) as ended:
-        run(lambda: seen.extend([gc.isenabled(), gc.get_freeze_count()]))
-    enabled, left_out = seen
-    assert enabled and left_out > 100_000 and ended.value.code == 0
+        run(DescribeOptions, "", lambda options: seen.extend([options.size, gc.isenabled(), gc.get_freeze_count()]))
+    size, enabled, frozen = seen
+    assert size == 64 and enabled and frozen > 100_000 and ended.value.code == 0
+
+
+@pytest.mark.parametrize("script", ["train", "evaluate", "predict"])
+def test_help_ends_quietly_if_its_reader_closes_the_pipe(script):
+    command = [sys.executable, str(ROOT / f"{script}.py"), "--help"]
+    # As `| head -1` does. The pipe and its buffer are small, so that a long help is still being written when it closes.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, pipesize=4096) as process:
+        assert process.stdout.readline().startswith(b"usage: ")
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode in (0, 141)

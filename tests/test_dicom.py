@@ -1,4 +1,4 @@
-"""DICOM slices and series, on pydicom's own test files: read in place, masks back in place."""
+"""DICOM slices and series, tested on pydicom's own files: positions are read correctly and kept in masks."""
 
 import gzip
 import io
@@ -19,26 +19,27 @@ from unet.images.dicom_seg import encode_segmentation
 from unet.images.nifti import encode_volume_mask
 from unet.network.predictor import Predictor
 from unet.network.saved_run import SavedRun
+from unet.options import PredictionOptions
 from unet.prediction.inputs import Input, find_inputs
 from unet.prediction.outlines import outline_volume
 from unet.tables import read_table
 
 SLICE = Path(get_testdata_file("MR_small.dcm"))
-# Seven slices of one scan, whose names have no suffix.
+# A folder with several series. The file names have no suffix.
 DISC = SLICE.parent / "dicomdirtests" / "98892003"
 COSINE, SINE = np.cos(np.radians(20)), np.sin(np.radians(20))
 
 
-def write_series(folder: Path, places=(0, 1, 2, 3, 4), change=lambda dataset: None) -> list[Path]:
-    """Slices 3 mm apart at those places, tilted by 20 degrees, pixels 0.5 x 0.7 mm; names are shuffled."""
+def write_series(folder: Path, positions=(0, 1, 2, 3, 4), change=lambda dataset: None) -> list[Path]:
+    """Slices at these multiples of 3 mm, tilted by 20 degrees, with pixels of 0.5 x 0.7 mm and shuffled names."""
     folder.mkdir(parents=True)
     across = np.array([0, -SINE, COSINE])
-    for number, place in enumerate(places):
+    for number, position in enumerate(positions):
         dataset = pydicom.dcmread(SLICE)
         dataset.SeriesInstanceUID = "1.2.3"
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{number}"
         dataset.ImageOrientationPatient = [1, 0, 0, 0, COSINE, SINE]
-        dataset.ImagePositionPatient = [*(np.array([-20, -30, 40]) + 3 * place * across)]
+        dataset.ImagePositionPatient = [*(np.array([-20, -30, 40]) + 3 * position * across)]
         dataset.PixelSpacing = [0.7, 0.5]
         pixels = np.zeros((64, 64), np.int16)
         pixels[10:16, 20 + number : 26 + number] = 1000
@@ -48,7 +49,7 @@ def write_series(folder: Path, places=(0, 1, 2, 3, 4), change=lambda dataset: No
     return sorted(folder.iterdir())
 
 
-def test_a_slice_is_a_volume_of_one():
+def test_a_slice_becomes_a_volume_of_one_slice():
     volume = read_series([SLICE])
     header = pydicom.dcmread(SLICE)
     assert volume.slices.shape == (1, 64, 64)
@@ -56,7 +57,7 @@ def test_a_slice_is_a_volume_of_one():
     pixels = header.pixel_array.astype(float)
     low, high = np.percentile(pixels, (0.5, 99.5))
     scaled = np.rint(np.clip((pixels - low) * 255 / (high - low), 0, 255))
-    # Up to mirroring: an image is shown with the patient's right on the left.
+    # The slice may be mirrored or transposed, so that the patient's right is on the left.
     shown = volume.slices[0]
     flips = [scaled, scaled[::-1], scaled[:, ::-1], scaled[::-1, ::-1]]
     assert any(np.array_equal(shown, each) for flip in flips for each in (flip, flip.T))
@@ -66,10 +67,10 @@ def test_a_slice_is_a_volume_of_one():
     ("name", "value", "expected"),
     [
         ("RescaleSlope", ["1", "2"], "pixels that cannot be read"),
-        ("SamplesPerPixel", 3, "pixels that cannot be read|is no grey slice"),
+        ("SamplesPerPixel", 3, "pixels that cannot be read|is not a grey slice"),
     ],
 )
-def test_a_damaged_field_is_told(name, value, expected, tmp_path):
+def test_a_file_with_a_damaged_field_is_refused(name, value, expected, tmp_path):
     def change(dataset):
         setattr(dataset, name, value)
         if name == "SamplesPerPixel":
@@ -81,13 +82,13 @@ def test_a_damaged_field_is_told(name, value, expected, tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["PixelSpacing", "SliceThickness"])
-def test_a_volume_without_spacing_has_no_size_in_mm(missing, trained, tmp_path):
+def test_a_volume_without_spacing_has_no_volume_in_mm3(missing, trained, tmp_path):
     (path,) = write_series(tmp_path / "scan", [0], lambda dataset: delattr(dataset, missing))
-    whole, lacking = read_series([SLICE]), read_series([path])
-    assert whole.spacing_known and not lacking.spacing_known
+    assert read_series([SLICE]).spacing_known and not read_series([path]).spacing_known
     source = Input(str(path), "x", (path,))
-    row = outline_volume(Predictor(SavedRun.open(trained)), source, None, 10**6).row
-    assert row.status == "ok" and row.tumor_mm3 == ""
+    options = PredictionOptions((str(path),), tmp_path / "out")
+    row = outline_volume(Predictor(SavedRun.open(trained)), source, options).row
+    assert row.is_ok and row.tumor_mm3 is None
 
 
 @pytest.mark.parametrize("name", ["RLE", "bigendian", "implicit", "expb", "padded"])
@@ -96,7 +97,7 @@ def test_encodings_give_the_same_pixels(name):
     np.testing.assert_array_equal(other.slices, read_series([SLICE]).slices)
 
 
-def test_a_series_lies_where_its_positions_say(tmp_path):
+def test_a_series_is_at_the_positions_in_its_headers(tmp_path):
     (files,) = series_of(write_series(tmp_path / "scan"))
     assert [path.stem[-1] for path in files] == list("01234")
     volume = read_series(files)
@@ -106,15 +107,15 @@ def test_a_series_lies_where_its_positions_say(tmp_path):
     voxels = np.argwhere(np.asarray(mask.dataobj))
     assert len(voxels) == 5 * 36
     for number in range(5):
-        # DICOM PS3.3 C.7.6.2.1.1: place of row 10, column 20 + number of that slice; x and y turn round.
+        # DICOM PS3.3 C.7.6.2.1.1: position of row 10, column 20 + number. NIfTI inverts x and y.
         corner = np.array([-20, -30, 40]) + 3 * number * np.array([0, -SINE, COSINE])
-        place = corner + 0.5 * (20 + number) * np.array([1, 0, 0])
-        place += 0.7 * 10 * np.array([0, COSINE, SINE])
+        position = corner + 0.5 * (20 + number) * np.array([1, 0, 0])
+        position += 0.7 * 10 * np.array([0, COSINE, SINE])
         mapped = nibabel.affines.apply_affine(mask.affine, voxels)
-        assert np.abs(mapped - place * (-1, -1, 1)).max(axis=1).min() < 1e-3
+        assert np.abs(mapped - position * (-1, -1, 1)).max(axis=1).min() < 1e-3
 
 
-def test_files_without_suffix_are_found_and_series_kept_apart():
+def test_files_without_suffix_are_found_and_grouped_by_series():
     inputs = find_inputs((str(DISC),), Path("out"))
     by_series: dict[str, int] = {}
     for path in DISC.rglob("*"):
@@ -125,9 +126,9 @@ def test_files_without_suffix_are_found_and_series_kept_apart():
     assert not is_dicom(DISC.parent / "DICOMDIR")
 
 
-def test_files_named_after_their_number_are_found(tmp_path):
+def test_files_with_a_number_as_suffix_are_found(tmp_path):
     shutil.copy(SLICE, tmp_path / "1.2.840.5")
-    (tmp_path / "notes.3").write_text("no DICOM")
+    (tmp_path / "notes.3").write_text("not DICOM")
     assert [input.name for input in find_inputs((str(tmp_path),), Path("out"))] == ["1.2.840"]
 
 
@@ -143,7 +144,7 @@ def two_frames(folder):
     return [Path(get_testdata_file("rtdose.dcm"))]
 
 
-def colours(folder):
+def color(folder):
     return [Path(get_testdata_file("SC_rgb_rle.dcm"))]
 
 
@@ -152,7 +153,7 @@ def no_image(folder):
 
 
 def text(folder):
-    (folder / "x.dcm").write_text("no DICOM")
+    (folder / "x.dcm").write_text("not DICOM")
     return [folder / "x.dcm"]
 
 
@@ -163,19 +164,19 @@ def huge(folder):
     return [folder / "x.dcm"]
 
 
-def no_position(folder):
+def invalid_position(folder):
     dataset = pydicom.dcmread(SLICE)
     dataset.ImagePositionPatient = [0, 0]
     dataset.save_as(folder / "x.dcm")
     return [folder / "x.dcm"]
 
 
-def a_gap(folder):
-    return series_of(write_series(folder / "scan", places=(0, 1, 2, 4, 5)))[0]
+def missing_slice(folder):
+    return series_of(write_series(folder / "scan", positions=(0, 1, 2, 4, 5)))[0]
 
 
-def two_at_one_place(folder):
-    return series_of(write_series(folder / "scan", places=(0, 1, 1, 2, 3)))[0]
+def two_slices_at_one_position(folder):
+    return series_of(write_series(folder / "scan", positions=(0, 1, 1, 2, 3)))[0]
 
 
 def two_sizes(folder):
@@ -193,17 +194,17 @@ def two_sizes(folder):
         (deflated, "is deflated"),
         (cut_off, "cannot be read"),
         (two_frames, "frames: save each"),
-        (colours, "only grey slices"),
-        (no_image, "holds no image"),
+        (color, "is in color"),
+        (no_image, "contains no image"),
         (text, "not a readable DICOM"),
         (huge, "more than --max-pixels"),
-        (no_position, "ImagePositionPatient"),
-        (a_gap, "a slice is missing"),
-        (two_at_one_place, "several series"),
-        (two_sizes, "another size"),
+        (invalid_position, "has an invalid ImagePositionPatient: fix it"),
+        (missing_slice, "add the missing slice"),
+        (two_slices_at_one_position, "put each series in a separate folder"),
+        (two_sizes, "a different size than its series"),
     ],
 )
-def test_what_is_no_series_is_named(make, expected, tmp_path):
+def test_files_that_are_not_a_series_are_refused_in_one_line(make, expected, tmp_path):
     with pytest.raises(ImageError, match=expected) as caught:
         read_series(make(tmp_path))
     assert "\n" not in str(caught.value)
@@ -211,22 +212,20 @@ def test_what_is_no_series_is_named(make, expected, tmp_path):
 
 def test_prediction_of_a_series(trained, tmp_path):
     write_series(tmp_path / "in" / "scan")
-    shutil.copy(SLICE, tmp_path / "in" / "lone.dcm")
+    shutil.copy(SLICE, tmp_path / "in" / "single.dcm")
     text(tmp_path / "in")
     arguments = ["in", "--run", trained, "--output", "out"]
     done = run_script("predict", *arguments, cwd=tmp_path)
     assert done.returncode == 3, done.stderr
     rows = {Path(row["path"]).name: row for row in read_table(tmp_path / "out/predictions.csv")}
-    assert rows["0-0.dcm"]["slices"] == "5" and rows["lone.dcm"]["status"] == "ok"
+    assert rows["0-0.dcm"]["slices"] == "5" and rows["single.dcm"]["status"] == "ok"
     assert "not a readable DICOM" in rows["x.dcm"]["status"]
     masks = tmp_path / "out" / "masks"
     names = {path.relative_to(masks).as_posix() for path in masks.rglob("*.*")}
-    assert names == {
-        "scan/0-0_mask.nii.gz", "scan/0-0_seg.dcm", "lone_mask.nii.gz", "lone_seg.dcm",
-    }  # fmt: skip
+    assert names == {"scan/0-0_mask.nii.gz", "scan/0-0_seg.dcm", "single_mask.nii.gz", "single_seg.dcm"}
 
 
-def test_a_segmentation_has_the_mask_on_the_sources_grid(tmp_path):
+def test_a_segmentation_contains_the_mask_of_each_source_file(tmp_path):
     (files,) = series_of(write_series(tmp_path / "scan"))
     volume = read_series(files)
     content = encode_segmentation(volume.slices > 128, volume, files)

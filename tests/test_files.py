@@ -1,4 +1,4 @@
-"""Reading images and masks, writing whole files."""
+"""Reading images and masks, and writing files completely or not at all."""
 
 import io
 import os
@@ -19,21 +19,22 @@ from unet.errors import ImageError
 from unet.files import write_whole
 from unet.images.folders import find_files
 from unet.images.reading import decode_grey_png, read_image, read_mask
+from unet.options import ReadingOptions
 from unet.tables import read_table, write_table
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
-TURNED = Image.Exif()
-TURNED[274] = 6  # orientation: turn by 90 degrees clockwise
+ROTATED = Image.Exif()
+ROTATED[274] = 6  # orientation: rotate by 90 degrees clockwise
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
-def test_grey_pixels_come_back(tmp_path, suffix):
+def test_grey_pixels_are_unchanged(tmp_path, suffix):
     path = tmp_path / f"name with späce{suffix}"
     write_image(path, GREY)
     np.testing.assert_array_equal(read_image(path), GREY)
 
 
-def test_colour_becomes_luminance(tmp_path):
+def test_color_becomes_luminance(tmp_path):
     write_image(tmp_path / "a.png", np.full((2, 2, 3), (255, 0, 0), np.uint8))  # blue
     assert read_image(tmp_path / "a.png").tolist() == [[29, 29], [29, 29]]  # 0.114 * 255
 
@@ -43,7 +44,7 @@ def saved(tmp_path, image: Image.Image, suffix: str, **options) -> np.ndarray:
     return read_image(tmp_path / f"a{suffix}")
 
 
-def test_other_kinds_of_pixels_become_grey(tmp_path):
+def test_all_pixel_formats_become_grey(tmp_path):
     grey = Image.fromarray(GREY)
     np.testing.assert_array_equal(saved(tmp_path, grey.convert("P"), ".png"), GREY)
     np.testing.assert_array_equal(saved(tmp_path, grey.convert("RGBA"), ".png"), GREY)
@@ -53,40 +54,38 @@ def test_other_kinds_of_pixels_become_grey(tmp_path):
     np.testing.assert_array_equal(bits, np.where(GREY > 100, 255, 0))
 
 
-def test_an_image_stands_as_viewers_show_it(tmp_path):
-    turned = saved(tmp_path, Image.fromarray(GREY), ".png", exif=TURNED)
-    np.testing.assert_array_equal(turned, np.rot90(GREY, -1))
+def test_exif_orientation_is_applied(tmp_path):
+    rotated = saved(tmp_path, Image.fromarray(GREY), ".png", exif=ROTATED)
+    np.testing.assert_array_equal(rotated, np.rot90(GREY, -1))
 
 
 def png(shape: tuple[int, int], *chunks: tuple[bytes, bytes], interlaced: bool = False) -> bytes:
-    """A file of 8-bit grey (height, width) and these chunks, with their checksums."""
+    """An 8-bit grey PNG of this shape (height, width) with these chunks and their checksums."""
     header = struct.pack(">IIBBBBB", *shape[::-1], 8, 0, 0, 0, interlaced)
     chunks = [(b"IHDR", header), *chunks, (b"IEND", b"")]
     parts = [
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        for name, data in chunks
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
     ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def adam7(pixels: np.ndarray) -> bytes:
-    """Image data of an interlaced PNG: seven small images, no filter."""
-    # Of each: first row and its step, first column and its step.
+    """Pixel data of an interlaced PNG: seven small images without a filter."""
+    # First row, row step, first column and column step of each small image.
     passes = ((0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2))
     parts = [pixels[top::down, left::right] for top, down, left, right in (*passes, (1, 2, 0, 1))]
     return unfiltered(*(part for part in parts if part.size))
 
 
 def unfiltered(*parts: np.ndarray) -> bytes:
-    """Image data of a PNG: the lines of all parts, each with a 0, for no filter, before it."""
-    return zlib.compress(b"".join(b"\0" + line.tobytes() for part in parts for line in part))
+    """Pixel data of a PNG: the rows of all parts, each after a 0 for no filter."""
+    return zlib.compress(b"".join(b"\0" + row.tobytes() for part in parts for row in part))
 
 
-def test_the_fast_reader_sees_what_pillow_sees():
+def test_the_fast_decoder_agrees_with_pillow():
     pixels = np.random.default_rng(0).integers(0, 256, (50, 37), np.uint8)
-    flags = cv2.IMWRITE_PNG_FILTER
-    filters = [getattr(cv2, f"IMWRITE_PNG_FILTER_{n}") for n in ("NONE", "SUB", "UP", "AVG", "PAETH")]
-    files = [cv2.imencode(".png", pixels, (flags, one))[1].tobytes() for one in filters]
+    filters = [getattr(cv2, f"IMWRITE_PNG_FILTER_{name}") for name in ("NONE", "SUB", "UP", "AVG", "PAETH")]
+    files = [cv2.imencode(".png", pixels, (cv2.IMWRITE_PNG_FILTER, filter))[1].tobytes() for filter in filters]
     files.append(png(pixels.shape, (b"IDAT", adam7(pixels)), interlaced=True))
     files.append(png(pixels.shape, (b"tRNS", b"\0\x14"), (b"IDAT", unfiltered(pixels))))
     for content in files:
@@ -96,16 +95,16 @@ def test_the_fast_reader_sees_what_pillow_sees():
             np.testing.assert_array_equal(fast, np.asarray(image))
 
 
-def test_where_the_fast_reader_will_not_do_pillow_reads(tmp_path):
+def test_pillow_reads_what_the_fast_decoder_refuses(tmp_path):
     data = unfiltered(GREY)
-    turn = (b"eXIf", TURNED.tobytes().removeprefix(b"Exif\0\0"))
-    whole = png(GREY.shape, (b"IDAT", data))
-    place = whole.index(b"IDAT") + 4 + len(data)
-    wrong_sum = whole[:place] + b"oops" + whole[place + 4 :]
+    orientation = (b"eXIf", ROTATED.tobytes().removeprefix(b"Exif\0\0"))
+    valid = png(GREY.shape, (b"IDAT", data))
+    start = valid.index(b"IDAT") + 4 + len(data)
+    wrong_checksum = valid[:start] + b"oops" + valid[start + 4 :]
     for content, expected in (
-        (png(GREY.shape, turn, (b"IDAT", data)), np.rot90(GREY, -1)),
-        (png(GREY.shape, (b"IDAT", data), turn), np.rot90(GREY, -1)),
-        (wrong_sum, GREY),
+        (png(GREY.shape, orientation, (b"IDAT", data)), np.rot90(GREY, -1)),
+        (png(GREY.shape, (b"IDAT", data), orientation), np.rot90(GREY, -1)),
+        (wrong_checksum, GREY),
     ):
         with Image.open(io.BytesIO(content)) as image:
             assert decode_grey_png(content, image) is None
@@ -113,19 +112,19 @@ def test_where_the_fast_reader_will_not_do_pillow_reads(tmp_path):
         np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected)
 
 
-def test_more_pixels_than_allowed_are_refused_from_the_header(tmp_path):
+def test_an_image_with_too_many_pixels_is_refused(tmp_path):
     write_image(tmp_path / "a.png", GREY)
     with pytest.raises(ImageError, match="4 x 3 pixels, more than --max-pixels 11"):
-        read_image(tmp_path / "a.png", max_pixels=11)
+        read_image(tmp_path / "a.png", ReadingOptions(max_pixels=11))
 
 
-def test_a_side_that_no_overlay_can_have_is_refused(tmp_path):
+def test_an_image_with_a_side_too_long_for_its_overlay_is_refused(tmp_path):
     write_image(tmp_path / "long.png", np.zeros((2, 65_501), np.uint8))
-    with pytest.raises(ImageError, match="65501 x 2 pixels, a side of more than 65500"):
+    with pytest.raises(ImageError, match="65501 x 2 pixels, with a side longer than 65500"):
         read_image(tmp_path / "long.png")
 
 
-def test_several_pages_and_32_bits_are_refused(tmp_path):
+def test_several_pages_and_32_bit_pixels_are_refused(tmp_path):
     pages = {"save_all": True, "append_images": [Image.fromarray(GREY)]}
     with pytest.raises(ImageError, match="has 2 pages"):
         saved(tmp_path, Image.fromarray(GREY), ".tif", **pages)
@@ -133,26 +132,26 @@ def test_several_pages_and_32_bits_are_refused(tmp_path):
         saved(tmp_path, Image.fromarray(GREY.astype(np.float32)), ".tif")
 
 
-def test_a_truncated_jpeg_is_no_image(tmp_path):
+def test_a_truncated_jpeg_is_refused(tmp_path):
     content = cv2.imencode(".jpg", np.tile(GREY, (20, 20)))[1].tobytes()
     (tmp_path / "a.jpg").write_bytes(content[: len(content) * 2 // 3])
     with pytest.raises(ImageError, match="not a readable image: image file is truncated"):
         read_image(tmp_path / "a.jpg")
 
 
-def test_16_bit_is_scaled_to_its_brightest_pixel(tmp_path):
+def test_16_bit_pixels_are_scaled_to_the_brightest_one(tmp_path):
     write_image(tmp_path / "a.png", np.array([[0, 1000], [2000, 4000]], np.uint16))
     assert read_image(tmp_path / "a.png").tolist() == [[0, 64], [128, 255]]
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", cv2.imencode(".png", GREY)[1].tobytes()[:20]])
-def test_what_is_no_image_is_named(tmp_path, content):
+def test_a_file_that_is_not_an_image_is_named(tmp_path, content):
     (tmp_path / "broken.png").write_bytes(content)
     with pytest.raises(ImageError, match=r"broken\.png' is not a readable image"):
         read_image(tmp_path / "broken.png")
 
 
-def test_missing_file_and_pipe_are_named_at_once(tmp_path):
+def test_a_missing_file_and_a_pipe_are_refused_without_waiting(tmp_path):
     with pytest.raises(ImageError, match="no.png': No such file"):
         read_image(tmp_path / "no.png")
     os.mkfifo(tmp_path / "pipe.png")
@@ -161,24 +160,24 @@ def test_missing_file_and_pipe_are_named_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("tumor", [1, 255])
-def test_mask_values(tmp_path, tumor):
+def test_a_mask_of_0_and_one_other_value_is_read(tmp_path, tumor):
     write_image(tmp_path / "mask.png", np.array([[0, tumor]], np.uint8))
     assert read_mask(tmp_path / "mask.png").tolist() == [[False, True]]
 
 
-def test_grey_mask_is_refused(tmp_path):
+def test_a_mask_of_three_values_is_refused(tmp_path):
     write_image(tmp_path / "mask.png", np.array([[0, 100, 255]], np.uint8))
-    with pytest.raises(ImageError, match="holds 3 grey values"):
+    with pytest.raises(ImageError, match="has 3 grey values"):
         read_mask(tmp_path / "mask.png")
 
 
-def test_images_are_found_below_in_order(tmp_path):
+def test_images_are_found_in_subfolders_and_sorted(tmp_path):
     for name in ("b.PNG", "a/x.jpeg", "a/notes.txt"):
         write_whole(tmp_path / name, b"")
     assert find_files(tmp_path) == [tmp_path / "a/x.jpeg", tmp_path / "b.PNG"]
 
 
-def test_others_may_read_what_the_user_lets_them(tmp_path):
+def test_written_files_have_the_permissions_of_the_umask(tmp_path):
     for umask, mode in ((0o022, 0o644), (0o077, 0o600)):
         code = "from pathlib import Path; from unet.files import write_whole; write_whole(Path('x'), b'')"
         command = [sys.executable, "-c", code]
@@ -187,13 +186,13 @@ def test_others_may_read_what_the_user_lets_them(tmp_path):
         assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == mode
 
 
-def test_any_name_comes_back_from_a_table(tmp_path):
+def test_a_table_keeps_any_file_name(tmp_path):
     rows = [{"path": name, "n": 1} for name in ("a", "b,c", "d\ne", "f\rg", 'h"i', "ü")]
     write_table(tmp_path / "t.csv", rows)
     assert [row["path"] for row in read_table(tmp_path / "t.csv")] == [row["path"] for row in rows]
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path):
     write_whole(tmp_path / "a.txt", "old")
     with pytest.raises(TypeError):
         write_whole(tmp_path / "a.txt", 7)

@@ -1,4 +1,4 @@
-"""Scores of masks small enough to count by hand."""
+"""Scores of masks small enough to count by hand, and intervals over patients."""
 
 import numpy as np
 import pytest
@@ -28,8 +28,8 @@ EMPTY = np.zeros((4, 4), bool)
 FULL = np.ones((4, 4), bool)
 
 
-def test_shifted_mask():
-    # 2 pixels in both, 3 only predicted, 2 only true, 9 in neither.
+def test_scores_of_a_shifted_mask():
+    # 2 pixels in both masks, 3 only predicted, 2 only true, 9 in neither.
     assert count(TRUTH, SHIFTED) == (2, 3, 2, 9)
     assert score(TRUTH, SHIFTED) == pytest.approx(
         {
@@ -46,31 +46,31 @@ def test_shifted_mask():
     ("truth", "prediction", "expected"),
     [
         (EMPTY, EMPTY, (1, 1, 1, 1, 1)),
-        (TRUTH, EMPTY, (0, 0, 0, 0, 1)),  # missed whole
+        (TRUTH, EMPTY, (0, 0, 0, 0, 1)),  # missed completely
         (EMPTY, TRUTH, (0, 0, 0, 0, 12 / 16)),  # false alarm
         (TRUTH, TRUTH, (1, 1, 1, 1, 1)),
         (FULL, FULL, (1, 1, 1, 1, 1)),
         (FULL, TRUTH, (2 * 4 / 20, 4 / 16, 1, 4 / 16, 0)),
     ],
 )
-def test_edge_cases(truth, prediction, expected):
+def test_scores_of_empty_equal_and_full_masks(truth, prediction, expected):
     assert tuple(score(truth, prediction).values()) == pytest.approx(expected)
 
 
-def test_the_border_of_a_mask_has_a_neighbour_outside():
+def test_a_border_pixel_has_a_neighbor_outside_the_mask_or_image():
     inner = np.zeros((4, 4), bool)
     inner[1:3, 1:3] = True
-    np.testing.assert_array_equal(border(FULL), ~inner)  # outside of the image counts
+    np.testing.assert_array_equal(border(FULL), ~inner)
     np.testing.assert_array_equal(border(TRUTH), TRUTH)
 
 
 def test_distances_of_a_shifted_mask():
-    # All pixels are border. From the truth's four: 1, 0, 1, 0 pixels. Back from the other five:
-    # 0, 1, 0, 1, and the square root of 2 from (3, 3) to (2, 2).
+    # All pixels are border pixels. From the four true ones to the prediction: 1, 0, 1, 0 pixels.
+    # Back from the five predicted ones: 0, 1, 0, 1, and the square root of 2 from (3, 3) to (2, 2).
     root = 2**0.5
     assert surface_score(TRUTH, SHIFTED, tolerance=1) == pytest.approx(
         {
-            "hd95": 1 + 0.8 * (root - 1),  # place 0.95 * 4 = 3.8 of 0, 0, 1, 1, 1.41
+            "hd95": 1 + 0.8 * (root - 1),  # index 0.95 * 4 = 3.8 in 0, 0, 1, 1, 1.41
             "average_distance": (1 + 1 + 1 + 1 + root) / 9,
             "surface_dice": 8 / 9,
         }
@@ -94,7 +94,7 @@ def test_distances_of_two_squares_far_apart():
     truth, prediction = np.zeros((2, 40, 60), bool)
     truth[10:20, 5:15] = True
     prediction[10:20, 35:45] = True
-    # From each row's pixels 5 to 14 to column 35: border columns only; the farthest is 30 away.
+    # From border pixels in columns 5 to 14 to the nearest one in column 35. Back is the same, mirrored.
     there = [30] * 10 + [35 - c for c in range(6, 14)] * 2 + [21] * 10
     assert surface_score(truth, prediction, 25) == pytest.approx(
         {
@@ -106,24 +106,24 @@ def test_distances_of_two_squares_far_apart():
     )
 
 
-def test_one_pixel_of_an_odd_shape():
+def test_one_pixel_in_an_image_with_odd_sides():
     truth = np.zeros((3, 5), bool)
     truth[1, 4] = True
     assert score(truth, truth)["dice"] == 1
     assert score(truth, truth[:, ::-1])["dice"] == 0
 
 
-def test_shapes_must_agree():
+def test_masks_of_different_shapes_cannot_be_compared():
     with pytest.raises(ValueError, match=r"\(4, 4\) and \(3, 5\)"):
         count(TRUTH, np.zeros((3, 5), bool))
 
 
-def test_keras_metrics_agree_with_numpy_over_an_epoch_of_uneven_batches():
+def test_keras_metrics_equal_numpy_scores_over_an_epoch_of_uneven_batches():
     random = np.random.default_rng(0)
     truths = random.random((7, 8, 6, 1)) > 0.7
     truths[2] = truths[5] = False
     probabilities = random.random((7, 8, 6, 1)).astype(np.float32)
-    probabilities[5] = 0  # both empty
+    probabilities[5] = 0  # both masks are empty
     dice, iou = MeanDice(), MeanIoU()
     for batch in (slice(0, 3), slice(3, 6), slice(6, 7)):
         dice.update_state(truths[batch].astype(np.float32), probabilities[batch])
@@ -133,8 +133,8 @@ def test_keras_metrics_agree_with_numpy_over_an_epoch_of_uneven_batches():
     assert float(iou.result()) == pytest.approx(np.mean([s["iou"] for s in by_hand]), abs=1e-6)
 
 
-def test_interval_is_over_patients_not_slices():
-    # One patient's slices are copies of each other: they add nothing that is known.
+def test_the_interval_is_over_patients_not_slices():
+    # Copies of a patient's slices add no information.
     values = np.array([0.0, 0.5, 1.0, 0.25, 0.75])
     patients = np.array(list("abcde"))
     once = interval_over_patients(values, patients)
@@ -143,19 +143,19 @@ def test_interval_is_over_patients_not_slices():
     assert 0 < once[0] < 0.5 < once[1] < 1
 
 
-def test_interval_of_one_value_is_that_value():
+def test_the_interval_of_equal_values_is_that_value():
     assert interval_over_patients(np.full(6, 0.25), np.array(list("aabbcc"))) == (0.25, 0.25)
 
 
-def test_the_interval_of_few_patients_holds_the_truth():
+def test_the_interval_of_few_patients_contains_the_true_mean():
     random = np.random.default_rng(0)
     patients = np.arange(8)
-    held = 0
+    contained = 0
     for _ in range(400):
         low, high = interval_over_patients(random.normal(size=8), patients)
-        held += low <= 0 <= high
-    # Percentiles that are not expanded hold it in 0.89.
-    assert held / 400 > 0.925
+        contained += low <= 0 <= high
+    # Percentiles that are not expanded contain it in only 0.89 of all cases.
+    assert contained / 400 > 0.925
 
 
 def test_one_patient_has_no_interval():

@@ -1,6 +1,7 @@
-"""The phantoms are reproducible, labelled in full, and written whole or not at all."""
+"""Phantoms are reproducible, all have a tumor, and are written completely or not at all."""
 
 import csv
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ SIZE = 64
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Correlation of the grey values of two images."""
     return np.corrcoef(first.ravel(), second.ravel())[0, 1]
 
 
@@ -23,7 +25,7 @@ def test_the_same_seed_gives_the_same_pixels():
 
 
 @pytest.mark.parametrize("size", [64, 97])
-def test_every_slice_has_a_tumor_and_nine_patients_show_all_kinds_and_planes(size):
+def test_every_slice_has_a_tumor_and_nine_patients_have_every_tumor_type_and_plane(size):
     phantoms = [phantom_slice(0, patient, index, 3, size) for patient in range(9) for index in range(3)]
     for phantom in phantoms:
         assert phantom.image.shape == phantom.mask.shape == (size, size)
@@ -34,22 +36,14 @@ def test_every_slice_has_a_tumor_and_nine_patients_show_all_kinds_and_planes(siz
     assert seen == {(tumor, plane) for tumor in TUMORS for plane in PLANES}
 
 
-def test_slices_of_one_patient_are_more_alike_than_patients_are():
+def test_slices_of_one_patient_are_more_similar_than_slices_of_different_patients():
     first, second, third = (
         [phantom_slice(0, patient, index, 5, SIZE).image for index in range(5)]
         for patient in (0, 9, 18)  # the same tumor and plane
     )
-    neighbours = [
-        correlation(*pair)
-        for images in (first, second, third)
-        for pair in zip(images, images[1:], strict=False)
-    ]
-    strangers = [
-        correlation(first[2], second[2]),
-        correlation(first[2], third[2]),
-        correlation(second[2], third[2]),
-    ]
-    assert min(neighbours) > max(strangers)
+    neighbors = [correlation(*pair) for images in (first, second, third) for pair in pairwise(images)]
+    others = [correlation(*pair) for pair in combinations([first[2], second[2], third[2]], 2)]
+    assert min(neighbors) > max(others)
 
 
 def test_patients_csv_lists_the_files(tmp_path: Path):
@@ -57,12 +51,7 @@ def test_patients_csv_lists_the_files(tmp_path: Path):
     write_phantoms(folder, patients=3, slices=2, size=SIZE, seed=5)
     with open(folder / "patients.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert rows[5] == {
-        "id": "phantom_002_1",
-        "patient": "phantom_002",
-        "tumor": "pituitary",
-        "plane": "axial",
-    }
+    assert rows[5] == {"id": "phantom_002_1", "patient": "phantom_002", "tumor": "pituitary", "plane": "axial"}
     ids = sorted(row["id"] for row in rows)
     for kind in ("images", "masks"):
         assert sorted(path.stem for path in (folder / kind).iterdir()) == ids
@@ -70,8 +59,8 @@ def test_patients_csv_lists_the_files(tmp_path: Path):
     assert np.array_equal(image, phantom_slice(5, 2, 1, 2, SIZE).image)
 
 
-def test_an_existing_folder_is_refused_and_a_failure_leaves_nothing(tmp_path: Path):
-    with pytest.raises(FileExistsError, match="exists already"):
+def test_an_existing_folder_is_not_overwritten_and_a_failure_leaves_nothing_behind(tmp_path: Path):
+    with pytest.raises(FileExistsError, match="already exists"):
         write_phantoms(tmp_path, patients=1, slices=1, size=SIZE)
     with pytest.raises(cv2.error):
         write_phantoms(tmp_path / "phantoms", patients=1, slices=1, size=0)

@@ -1,4 +1,4 @@
-"""Each preprocessing step on pixels that can be followed by eye, alone and inside tf.data."""
+"""Each preprocessing step on images small enough to check by hand, eagerly and inside tf.data."""
 
 import numpy as np
 import pytest
@@ -16,22 +16,22 @@ RAMP = np.arange(48, dtype=np.uint8).reshape(6, 8) * 4
         (4, 8, (2, 0, 4, 8)),
         (8, 4, (0, 2, 8, 4)),
         (5, 7, (1, 0, 6, 8)),  # 5 * 8/7 = 5.7
-        (1, 5000, (3, 0, 1, 8)),  # thinner than a pixel, yet kept
+        (1, 5000, (3, 0, 1, 8)),  # thinner than a pixel, but kept
         (1, 1, (0, 0, 8, 8)),
     ],
 )
-def test_placement_keeps_the_shape_and_centres(height, width, expected):
+def test_placement_is_centered_and_keeps_the_aspect_ratio(height, width, expected):
     assert steps.placement(height, width, 8) == expected
 
 
 def test_shrinking_averages_and_leaves_a_margin():
     image = np.array([[0, 100, 40, 40], [100, 200, 40, 40]], np.uint8)
-    # A 2 x 4 image into 2 x 2: one row of block means (100, 40), then a row of margin.
+    # 2 x 4 to 2 x 2: one row with the means of two blocks, then one row of margin.
     assert steps.resize_into_square(image, 2).tolist() == [[100, 40], [0, 0]]
 
 
-def test_halves_are_rounded_to_even_at_any_size():
-    # Blocks of mean 0.5, 1.5 and 2.5; for uint8 OpenCV itself would give 1, 2 and 3.
+def test_halves_are_rounded_to_even():
+    # The blocks have means of 0.5, 1.5 and 2.5. OpenCV would round uint8 to 1, 2 and 3.
     image = np.array([[0, 1, 1, 2, 2, 3], [0, 1, 1, 2, 2, 3]], np.uint8)
     assert steps.resize_into_square(image, 3)[1].tolist() == [0, 2, 2]
 
@@ -39,7 +39,7 @@ def test_halves_are_rounded_to_even_at_any_size():
 def test_contrast_is_stretched_between_percentiles():
     image = np.full((10, 100), 60, np.uint8)
     image[:5] = 20
-    image[0, 0] = 255  # one hot pixel of a thousand is clipped
+    image[0, 0] = 255  # one hot pixel in a thousand is clipped
     stretched = steps.stretch_contrast(image)
     assert stretched[2, 2] == 0 and stretched[8, 8] == 255 and stretched[0, 0] == 255
 
@@ -49,7 +49,7 @@ def test_a_constant_image_becomes_black(value):
     assert not steps.stretch_contrast(np.full((5, 3), value, np.uint8)).any()
 
 
-def test_a_mask_pixel_is_tumor_where_half_of_it_is():
+def test_a_mask_pixel_is_tumor_if_half_of_it_is():
     mask = np.array(
         [
             [1, 1, 0, 0],
@@ -59,18 +59,18 @@ def test_a_mask_pixel_is_tumor_where_half_of_it_is():
         ],
         bool,
     )
-    # Blocks hold 3, 1, 1 and 4 tumor pixels of 4.
+    # The blocks have 3, 1, 1 and 4 tumor pixels out of 4.
     assert steps.to_training_mask(mask, 2).tolist() == [[1, 0], [0, 1]]
 
 
-def test_network_input_is_a_share_of_white():
+def test_network_input_is_between_0_and_1():
     inputs = steps.to_network_input(np.array([[[0, 51], [255, 102]]], np.uint8))
     assert inputs.shape == (1, 2, 2, 1) and inputs.dtype == np.float32
     assert inputs.ravel().tolist() == pytest.approx([0, 0.2, 1, 0.4])
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (100, 60), (33, 77), (1, 50), (1, 1), (16, 16)])
-def test_back_on_its_own_grid_a_blob_is_where_it_was(shape):
+def test_to_native_size_undoes_resize_into_square(shape):
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     image = np.exp(-(((rows / shape[0] - 0.4) ** 2 + (columns / shape[1] - 0.6) ** 2) * 8))
     image = (255 * image).astype(np.float32)
@@ -80,7 +80,7 @@ def test_back_on_its_own_grid_a_blob_is_where_it_was(shape):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (64, 64), (101, 77)])
-def test_percentiles_are_those_of_numpy(shape):
+def test_percentiles_equal_those_of_numpy(shape):
     image = np.random.default_rng(shape[0]).integers(0, 256, shape, np.uint8)
     assert steps.percentiles(image) == pytest.approx(np.percentile(image, steps.PERCENTILES))
 
@@ -89,20 +89,14 @@ STEPS = {
     "stretch_contrast": (steps.stretch_contrast, tf.uint8),
     "resize_into_square": (lambda image: steps.resize_into_square(image, 4), tf.uint8),
     "to_training_image": (lambda image: steps.to_training_image(image, 4), tf.uint8),
-    "to_training_mask": (
-        lambda image: steps.to_training_mask(image > 90, 4),
-        tf.uint8,
-    ),
+    "to_training_mask": (lambda image: steps.to_training_mask(image > 90, 4), tf.uint8),
     "to_network_input": (lambda image: steps.to_network_input(image[np.newaxis]), tf.float32),
-    "to_native_size": (
-        lambda image: steps.to_native_size(image[:6, :6].astype(np.float32), 9, 5),
-        tf.float32,
-    ),
+    "to_native_size": (lambda image: steps.to_native_size(image[:6, :6].astype(np.float32), 9, 5), tf.float32),
 }
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_the_same_inside_tf_data(name):
+def test_a_step_gives_the_same_result_inside_tf_data(name):
     step, dtype = STEPS[name]
     dataset = tf.data.Dataset.from_tensors(RAMP).map(lambda x: tf.numpy_function(step, [x], dtype))
     np.testing.assert_array_equal(next(iter(dataset)), step(RAMP))

@@ -1,18 +1,22 @@
-"""report.html in a browser without a window: it opens, sorts, filters, enlarges, and needs no network."""
+"""report.html in a headless browser: it opens, sorts, filters and enlarges without a network."""
 
 import shutil
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import write_image
 from ready import run_script
 
+from unet.options import ReadingOptions
 from unet.pictures import evaluation_plots, training_plots
-from unet.pictures import page as pages
-from unet.pictures.page import Report, Sort, Tile
-from unet.prediction import report
-from unet.prediction.outlines import COLUMNS
+from unet.pictures.page import Card, Report, Sort, Tile, contour_path, embed_picture, outlined_tile, render
+from unet.pictures.table import Table
+from unet.prediction.inputs import Input
+from unet.prediction.outlines import PredictionRow
+from unet.prediction.report import make_tile
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
@@ -21,9 +25,9 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.w
 @pytest.fixture(scope="module")
 def browser():
     if not CHROMIUM:
-        pytest.skip("no chromium on this machine")
+        pytest.skip("Chromium is not installed")
     with playwright.sync_playwright() as driver:
-        # Root may only run it without its own sandbox.
+        # Root can run Chromium only without its own sandbox.
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
@@ -31,16 +35,14 @@ def browser():
 
 @pytest.fixture
 def visit(browser, tmp_path):
-    """visit(path) opens a page; what it asks of a network or complains of fails the test."""
+    """visit(path) opens a page. Any network request, console message or error fails the test."""
     complaints = []
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on(
         "request",
-        lambda request: (
-            None if request.url.startswith(("file:", "data:")) else complaints.append(request.url)
-        ),
+        lambda request: None if request.url.startswith(("file:", "data:")) else complaints.append(request.url),
     )
 
     def open_page(path):
@@ -52,28 +54,32 @@ def visit(browser, tmp_path):
     page.close()
 
 
-def tile(number: int, kind: str, dice: float | None) -> Tile:
+def tile(number: int, group: str, dice: float | None) -> Tile:
     image = np.full((40, 60), number % 200, np.uint8)
     image[10:20, 10:30] = 255
-    uri, width, height = pages.picture(image)
-    mask = (image == 255).astype(np.float32)
-    line = pages.outline(mask, 0.5, width)
-    told = {"number": str(number)}
-    return Tile(str(number), [kind], {"dice": dice}, told, uri, width, height, line, line)
+    mask = image == 255
+    made = outlined_tile(str(number), image, mask, mask.astype(np.float32), threshold=0.5)
+    return replace(made, groups=[group], sort={"dice": dice}, about={"number": str(number)})
 
 
 def page_of(tiles: list[Tile], **content) -> str:
-    sorts = [Sort("lowest", "dice"), Sort("highest", "dice", -1)]
-    about = {
-        "title": "T", "lead": [], "cards": [("Dice", "0.5", "")], "tables": [], "plots": [],
-        "tiles_title": "Slices", "tiles_lead": "", "tiles": tiles, "sorts": sorts,
-        "outlines": {"truth": "truth", "prediction": "network"},
-    }  # fmt: skip
-    return pages.page(Report(**about | content))
+    report = Report(
+        title="T",
+        lead=[],
+        cards=[Card("Dice", "0.5", "")],
+        tables=[],
+        plots=[],
+        tiles_title="Slices",
+        tiles_lead="",
+        tiles=tiles,
+        sorts=[Sort("lowest", "dice"), Sort("highest", "dice", -1)],
+        outlines={"truth": "truth", "prediction": "network"},
+    )
+    return render(replace(report, **content))
 
 
 def labels(page) -> list[str]:
-    # Not the inner texts: those are empty until the browser has laid a tile out.
+    # Not inner texts, which are empty until the browser lays out a tile.
     return page.locator(".tile span").all_text_contents()
 
 
@@ -82,12 +88,12 @@ def test_sorts_filters_and_enlarges(visit, tmp_path):
     path = tmp_path / "report.html"
     path.write_text(page_of(tiles))
     page = visit(path)
-    assert labels(page) == ["2", "1", "4", "3"]  # what has no value comes last
+    assert labels(page) == ["2", "1", "4", "3"]  # a tile without a value comes last
     page.select_option("#sort", label="highest")
     assert labels(page) == ["4", "1", "2", "3"]
     page.select_option("#filter", label="b (2)")
     assert labels(page) == ["4", "2"] and page.inner_text("#count") == "2 shown"
-    # By keyboard: to the first slice, enlarged, on to the next, around, and back.
+    # By keyboard: enlarge the first slice, move to the next, wrap around, and close.
     page.focus(".tile")
     page.keyboard.press("Enter")
     assert page.inner_text("#about dd") == "4"
@@ -115,25 +121,26 @@ def test_the_slider_fades_the_outlines(visit, tmp_path):
     page.wait_for_function("document.querySelector('.tile image').href.baseVal.startsWith('data:')")
 
 
-def test_names_cannot_break_out(visit, tmp_path):
+def test_names_cannot_inject_html(visit, tmp_path):
     evil = "</script><script>console.log('ran')</script><b>"
-    made = tile(1, evil, 0.5)
     path = tmp_path / "report.html"
     path.write_text(
-        page_of([made], title=evil, cards=[(evil, evil, evil)], tables=[(evil, [[evil], [evil]])])
+        page_of(
+            [tile(1, evil, 0.5)], title=evil, cards=[Card(evil, evil, evil)], tables=[Table(evil, [[evil], [evil]])]
+        )
     )
     page = visit(path)
     assert page.title() == evil and page.locator("#filter option").nth(1).inner_text()[:9] == evil[:9]
 
 
-@pytest.mark.slow  # nothing may run beside it
+@pytest.mark.slow  # it measures time, so nothing else may run
 def test_a_thousand_slices_open_within_two_seconds(visit, tmp_path):
     random = np.random.default_rng(0)
-    noise = random.integers(0, 256, (256, 256)).astype(np.uint8)  # a slice compresses better
-    uri, width, height = pages.picture(noise)
-    line = pages.outline((noise > 250).astype(np.float32)[:40, :40], 0.5, 40)
+    noise = random.integers(0, 256, (256, 256)).astype(np.uint8)  # slices compress better
+    uri, width, height = embed_picture(noise)
+    line = contour_path((noise > 250).astype(np.float32)[:40, :40], 0.5, 40)
     tiles = [
-        Tile(str(i), ["a"], {"dice": i / 1000}, {}, uri[:-8] + f"{i:04d}AAA=", width, height, line)
+        Tile(str(i), uri[:-8] + f"{i:04d}AAA=", width, height, line, groups=["a"], sort={"dice": i / 1000})
         for i in range(1000)
     ]
     path = tmp_path / "report.html"
@@ -147,49 +154,56 @@ def test_a_thousand_slices_open_within_two_seconds(visit, tmp_path):
 def test_fits_a_phone(visit, tmp_path):
     long = [["", *"abcdefghijklmnopqrstuvwxyz"], ["0.123 (0.100 to 0.200)"] * 27]
     path = tmp_path / "report.html"
-    path.write_text(page_of([tile(1, "a", 0.5)], tables=[("wide", long)], title="long " * 20))
+    path.write_text(page_of([tile(1, "a", 0.5)], tables=[Table("wide", long)], title="long " * 20))
     page = visit(path)
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_a_dollar_in_a_name_is_no_formula(tmp_path):
+def test_a_dollar_in_a_name_is_not_a_formula(tmp_path):
     square = np.zeros((1, 8, 8), np.float32)
-    training_plots.samples(square, square > 0, square, 0.5, ["a$_$b"], "heading", tmp_path / "samples.png")
-    assert (tmp_path / "samples.png").stat().st_size > 500
+    path = tmp_path / "samples.png"
+    training_plots.draw_samples((square, square > 0, square), 0.5, ["a$_$b"], "heading", path)
+    assert path.stat().st_size > 500
 
 
 def test_plots_are_svg(tmp_path):
     rows = [{"dice": 0.5, "tumor": "a"}, {"dice": 0.7, "tumor": "b"}]
-    svg = evaluation_plots.dice_distribution(rows, tmp_path / "plot.png")
+    svg = evaluation_plots.draw_dice_histogram(rows, tmp_path / "plot.png")
     text = page_of([], plots=[("Dice & more", svg)])
     assert 'alt="Dice &amp; more" src="data:image/svg+xml;base64,' in text
 
 
-def test_an_outline_of_an_unfinished_run_is_not_judged(tmp_path):
-    write_image(tmp_path / "a.png", np.zeros((20, 20), np.uint8))
-    write_image(tmp_path / "mask.png", np.eye(20, dtype=np.uint8) * 255)
-    row = dict.fromkeys(COLUMNS, "") | {"path": str(tmp_path / "a.png"), "status": "ok"}
-    for told, groups in (
+@pytest.mark.parametrize(
+    ("judgment", "groups"),
+    [
         ({"tumor_pixels": 20}, ["not judged"]),
-        ({"tumor_pixels": 20, "expected_dice": 0.8}, ["no reason to doubt"]),
+        ({"tumor_pixels": 20, "expected_dice": 0.8}, ["no reason for doubt"]),
         ({"tumor_pixels": 0}, ["not judged", "no tumor"]),
         ({"tumor_pixels": 0, "review": "nothing outlined"}, ["nothing outlined", "no tumor"]),
-    ):
-        output = (tmp_path / "a.png", tmp_path / "mask.png", row | told)
-        assert report.tile_of(0, output, 10**6).groups == groups
+    ],
+)
+def test_an_outline_of_an_unfinished_run_is_not_judged(tmp_path, judgment, groups):
+    input, row = write_result(tmp_path, **judgment)
+    made = make_tile(0, input, row, tmp_path, ReadingOptions())
+    assert made.groups == groups and made.prediction.startswith("M")
 
 
-def test_evaluation_and_prediction_have_one(visit, trained, phantoms, tmp_path):
+def write_result(folder: Path, **measurements) -> tuple[Input, PredictionRow]:
+    """Write an image and the mask predicted for it; returns what a prediction knows about them."""
+    write_image(folder / "a.png", np.zeros((20, 20), np.uint8))
+    write_image(folder / "masks" / "a.png", np.eye(20, dtype=np.uint8) * 255)
+    return Input(str(folder / "a.png"), "a"), PredictionRow(str(folder / "a.png"), **measurements)
+
+
+def test_evaluation_and_prediction_write_a_report(visit, trained, phantoms, tmp_path):
     done = run_script("evaluate", trained, "--output", tmp_path / "ev", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     page = visit(tmp_path / "ev" / "report.html")
     count = len((tmp_path / "ev" / "per_slice.csv").read_text().splitlines()) - 1
     assert page.inner_text("#count") == f"{count} shown"
     assert page.locator("path.truth").count() == count
-    done = run_script(
-        "predict", phantoms / "images", "--run", trained, "--output", tmp_path / "pr", cwd=tmp_path
-    )
+    done = run_script("predict", phantoms / "images", "--run", trained, "--output", tmp_path / "pr", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     page = visit(tmp_path / "pr" / "report.html")
     assert page.inner_text("#count") == f"{len(list((phantoms / 'images').iterdir()))} shown"

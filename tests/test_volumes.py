@@ -1,4 +1,4 @@
-"""NIfTI volumes: slices as viewers show them, masks back on the file's grid."""
+"""NIfTI volumes: slices are oriented as viewers show them, and masks are on the file's grid."""
 
 import gzip
 import itertools
@@ -18,7 +18,7 @@ VOXELS = np.random.default_rng(0).integers(0, 1000, (4, 5, 6)).astype(np.int16)
 
 
 def affines():
-    """Every way to lay an array along the three axes, and two oblique ones."""
+    """All 48 orientations of an array along the three axes, and two oblique ones."""
     for order in itertools.permutations(range(3)):
         for signs in itertools.product((1, -1), repeat=3):
             affine = np.zeros((4, 4))
@@ -27,12 +27,12 @@ def affines():
             yield affine
     for degrees in (20, 160):
         cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-        turn = np.array([[cosine, -sine, 0, 0], [sine, cosine, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-        yield turn @ np.diag([*ZOOMS, 1])
+        rotation = np.array([[cosine, -sine, 0, 0], [sine, cosine, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+        yield rotation @ np.diag([*ZOOMS, 1])
 
 
 @pytest.mark.parametrize("affine", affines(), ids=lambda affine: "".join(nibabel.aff2axcodes(affine)))
-def test_a_mask_lies_where_its_voxels_lie(affine, tmp_path):
+def test_a_mask_is_on_the_grid_of_its_volume(affine, tmp_path):
     nibabel.save(nibabel.Nifti1Image(VOXELS, affine), tmp_path / "scan.nii.gz")
     volume = read_volume(tmp_path / "scan.nii.gz")
     assert volume.axis == 2 and volume.spacing_mm[0] == pytest.approx(3)
@@ -47,7 +47,7 @@ def test_a_mask_lies_where_its_voxels_lie(affine, tmp_path):
     np.testing.assert_array_equal(np.asarray(mask.dataobj), scaled >= 128)
 
 
-def test_slices_stand_as_radiologists_see_them(tmp_path):
+def test_slices_are_in_radiological_orientation(tmp_path):
     voxels = np.zeros((4, 5, 6), np.uint8)
     voxels[3, 4, 0] = 200  # right, front, bottom
     nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "scan.nii")
@@ -56,7 +56,7 @@ def test_slices_stand_as_radiologists_see_them(tmp_path):
         assert np.argwhere(slices).tolist() == [[slice_, row, column]]
 
 
-def test_one_volume_in_four_dimensions_and_units_are_kept(tmp_path):
+def test_a_fourth_dimension_of_1_and_the_units_are_kept(tmp_path):
     image = nibabel.Nifti1Image(VOXELS[..., np.newaxis], np.diag([*ZOOMS, 1]))
     image.header.set_xyzt_units("mm", "sec")
     nibabel.save(image, tmp_path / "scan.nii")
@@ -66,7 +66,7 @@ def test_one_volume_in_four_dimensions_and_units_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize(("unit", "mm"), [("unknown", 1), ("meter", 1000), ("micron", 0.001)])
-def test_spacing_is_in_mm_whatever_the_files_unit(unit, mm, tmp_path):
+def test_spacing_is_converted_to_mm(unit, mm, tmp_path):
     image = nibabel.Nifti1Image(VOXELS, np.diag([*ZOOMS, 1]))
     image.header.set_xyzt_units(unit)
     nibabel.save(image, tmp_path / "scan.nii")
@@ -74,14 +74,14 @@ def test_spacing_is_in_mm_whatever_the_files_unit(unit, mm, tmp_path):
     assert sorted(spacing_mm) == pytest.approx([zoom * mm for zoom in ZOOMS])
 
 
-def test_pixels_that_are_none_are_refused(tmp_path):
+def test_extremely_elongated_pixels_are_refused(tmp_path):
     image = nibabel.Nifti1Image(VOXELS, np.diag([1e-6, 1, 3, 1]))
     nibabel.save(image, tmp_path / "scan.nii")
-    with pytest.raises(ImageError, match="scan.nii' has pixels of 1e-06 x 1 mm: mend its spacing"):
+    with pytest.raises(ImageError, match="scan.nii' has pixels of 1e-06 x 1 mm: fix its spacing"):
         read_volume(tmp_path / "scan.nii")
 
 
-def test_oblong_pixels_become_square(tmp_path):
+def test_rectangular_pixels_become_square(tmp_path):
     nibabel.save(nibabel.Nifti1Image(VOXELS, np.diag([1, 2, 5, 1])), tmp_path / "scan.nii")
     volume = read_volume(tmp_path / "scan.nii")
     assert volume.slices[0].shape == (5, 4) and volume.square_pixels(0).shape == (10, 4)
@@ -89,7 +89,7 @@ def test_oblong_pixels_become_square(tmp_path):
 
 def test_prediction_of_a_volume(trained, phantoms, tmp_path):
     slices = [read_image(path) for path in sorted((phantoms / "images").iterdir())[:7]]
-    # Slices as seen -> axes to the right, front and top
+    # From slices as viewers show them to axes that point to the right, the front and up.
     voxels = np.moveaxis(np.stack(slices)[:, ::-1, ::-1].swapaxes(1, 2), 0, 2)
     affine = np.diag([3, 3, 6, 1])
     (tmp_path / "in").mkdir()

@@ -1,4 +1,4 @@
-"""The machine's part: which number format the network computes in here, and the memory that is free."""
+"""This machine: its fastest number format, its free memory, and its description for reports."""
 
 import contextlib
 import os
@@ -14,22 +14,24 @@ import numpy as np
 import psutil
 import tensorflow as tf
 
-# Where Linux tells what a container may use (control groups, version 2 and 1).
+# Linux files with a container's memory limit (control groups, versions 2 and 1).
 MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+# CPU flags, from the widest vectors to the narrowest.
+VECTORS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 
 
 def choose_precision(wanted: str) -> str:
-    """Resolve "auto" to float32 or mixed_bfloat16, whichever runs this project's kind of layer faster."""
+    """The wanted number format. "auto" becomes mixed_bfloat16 if it speeds up a convolution, else float32."""
     if wanted != "auto":
         return wanted
     float32, bfloat16 = _convolution_seconds(tf.float32, tf.bfloat16)
-    # CPUs that list bfloat16 may still run it at half speed, so flags cannot tell. The margin
-    # pays for the conversions between layers and keeps the choice stable on one machine.
+    # Timed, because some CPUs with a bfloat16 flag run it at half speed. The margin pays for the conversions
+    # between layers and keeps the choice stable on one machine.
     return "mixed_bfloat16" if float32 > 1.2 * bfloat16 else "float32"
 
 
 def _convolution_seconds(*dtypes: tf.DType) -> list[float]:
-    """Least time of a 3 x 3 convolution of 64 channels on eight 64 x 64 maps, in each number format."""
+    """Shortest time of a 3 x 3 convolution of 64 channels on eight 64 x 64 maps, for each number format."""
 
     def convolution(dtype: tf.DType) -> Callable[[], tf.Tensor]:
         images = tf.zeros((8, 64, 64, 64), dtype)
@@ -42,50 +44,47 @@ def _convolution_seconds(*dtypes: tf.DType) -> list[float]:
         return time.perf_counter() - start
 
     convolutions = [convolution(dtype) for dtype in dtypes]
-    # In turns, and the least of each: what else the machine does for a moment must not decide.
-    # The first turn builds the graphs.
-    turns = [[seconds(convolve) for convolve in convolutions] for _ in range(10)]
-    return [min(times) for times in zip(*turns[1:], strict=True)]
+    # Rounds alternate between the formats, so that a brief load on the machine does not decide.
+    # The first round builds the graphs.
+    rounds = [[seconds(convolve) for convolve in convolutions] for _ in range(10)]
+    return [min(times) for times in zip(*rounds[1:], strict=True)]
 
 
 def use_precision(precision: str) -> None:
-    """Layers built from now on compute in this format; their weights stay float32."""
+    """Make layers that are built later compute in this number format. Their weights stay float32."""
     keras.config.set_dtype_policy(precision)
 
 
 def free_memory() -> int:
-    """Bytes that this process can still take without the system killing it."""
+    """Bytes that this process can still allocate before the system kills it."""
     free = psutil.virtual_memory().available + psutil.swap_memory().free
     for path in MEMORY_LIMITS:
-        with contextlib.suppress(OSError, ValueError):  # not there, or "max"
+        with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
             free = min(free, int(Path(path).read_text()) - psutil.Process().memory_info().rss)
     return free
 
 
-VECTORS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
-
-
 def installed_versions() -> dict[str, str]:
-    """Python's and the numeric packages' versions: with others, results may differ in the last digits."""
+    """Versions of Python and the numeric packages. With others, results may differ in the last digits."""
     packages = {package.__name__: package.__version__ for package in (tf, keras, np, cv2)}
     return {"python": platform.python_version()} | packages
 
 
 def machine_description() -> str:
-    """Processor, cores and system, for reports."""
+    """Processor, number of cores and operating system, for reports."""
     processor = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):  # only Linux has it
-        told = Path("/proc/cpuinfo").read_text()
-        models = re.findall(r"model name\s*: (.*)", told)
+    with contextlib.suppress(OSError):  # only on Linux
+        cpuinfo = Path("/proc/cpuinfo").read_text()
+        models = re.findall(r"model name\s*: (.*)", cpuinfo)
         processor = models[0] if models else processor
-        # Clouds hide the model; how wide its vectors are decides speed most.
-        widest = [name for name in VECTORS if re.search(rf"\b{name}\b", told)]
+        # Cloud providers hide the model, and the width of its vectors affects speed most.
+        widest = [name for name in VECTORS if re.search(rf"\b{name}\b", cpuinfo)]
         processor += f" with {widest[0].upper().replace('_', '-')}" if widest else ""
     return f"{processor}, {os.cpu_count()} cores, {platform.system()}"
 
 
 def environment() -> dict[str, str]:
-    """Number of threads and oneDNN's switch: with others, sums are taken in another order."""
+    """Number of cores and the switches of TensorFlow's math. With others, sums are taken in another order."""
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count())
     switches = ("TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
     return {"cores": str(len(cores))} | {name: os.environ.get(name, "default") for name in switches}

@@ -1,4 +1,4 @@
-"""SIGINT (Ctrl-C) and SIGTERM end a program where it can go on later, with exit codes 130 and 143."""
+"""Stop on SIGINT (Ctrl-C) and SIGTERM, at once or when the program is ready, with exit codes 130 and 143."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
-    """The program was told to end."""
+    """The program was asked to stop by a signal."""
 
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
@@ -17,7 +17,7 @@ class Stopped(KeyboardInterrupt):
 
 
 def stop_at_once(number: int, frame: FrameType | None) -> None:
-    """Signal handler: raise Stopped; in a destructor, where Python drops what is raised, a moment later."""
+    """Signal handler that raises Stopped; in a destructor, where Python ignores exceptions, 0.1 s later."""
     while frame:
         if frame.f_code.co_name == "__del__":
             threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
@@ -27,13 +27,13 @@ def stop_at_once(number: int, frame: FrameType | None) -> None:
 
 
 class StopRequest:
-    """Within this context a signal is only remembered; `number` tells which. A second one stops at once."""
+    """A context that only remembers the first signal, in `number`. A second signal raises Stopped at once."""
 
     number: int | None = None
 
     def __enter__(self) -> "StopRequest":
         self._before = {}
-        if threading.current_thread() is threading.main_thread():  # others may not handle signals
+        if threading.current_thread() is threading.main_thread():  # other threads cannot handle signals
             self._before = {number: signal.signal(number, self._remember) for number in SIGNALS}
         return self
 

@@ -1,1 +1,1 @@
-"""Data sets: where they come from, what is in a folder, who is in which split, and batches to train on."""
+"""Data sets: downloading or simulating them, reading data folders, splitting patients, and making batches."""

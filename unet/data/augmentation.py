@@ -1,8 +1,8 @@
-"""Random changes of training slices inside tf.data: a pure function of slice, options and seed.
+"""Random augmentation of training slices in tf.data, as a pure function of slice, options and seed.
 
-The operations and ranges are nnU-Net's (Isensee 2021), with stateless random numbers, so that the
-same (seed, epoch, item) gives the same pixels on any machine, in any order, after any restart.
-Images are float32 (size, size, 1), about [0, 1]; masks hold 0 and 1 in the same shape.
+The operations and ranges are those of nnU-Net (Isensee 2021). The random numbers are stateless, so the same (seed,
+epoch, slice) gives the same pixels on any machine, in any order, after any restart.
+Images are float32 (size, size, 1), roughly in [0, 1]. Masks are 0 or 1, with the same shape and type.
 """
 
 import math
@@ -13,23 +13,23 @@ from unet.options import AugmentationConfig
 
 
 class Draws:
-    """Random numbers that depend on a seed and on how many were drawn before, and on nothing else."""
+    """Random numbers that depend only on a seed and on how many were drawn before."""
 
     def __init__(self, seed: tf.Tensor):
-        """seed: int32 (2,)"""
+        """Start from a seed, int32 (2,)."""
         self._seed = seed
         self._drawn = 0
 
     def uniform(self, low: float, high: float) -> tf.Tensor:
-        """A float32 in [low, high)."""
+        """A number in [low, high), float32 ()."""
         return tf.random.stateless_uniform((), self._next_seed(), low, high)
 
     def normal(self, shape: tf.Tensor) -> tf.Tensor:
-        """Standard normal float32 of that shape."""
+        """Standard normal numbers, float32 of this shape."""
         return tf.random.stateless_normal(shape, self._next_seed())
 
     def happens(self, probability: float) -> tf.Tensor:
-        """True with that probability."""
+        """True with this probability, bool ()."""
         return self.uniform(0.0, 1.0) < probability
 
     def _next_seed(self) -> tf.Tensor:
@@ -40,7 +40,14 @@ class Draws:
 def augment(
     image: tf.Tensor, mask: tf.Tensor, config: AugmentationConfig, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """One image and its mask, changed by the same draw; seed is int32 (2,)."""
+    """An image and its mask after augmentation.
+
+    Args:
+        image: float32 (size, size, 1).
+        mask: float32 (size, size, 1), 0 or 1. It moves with the image.
+        config: Probabilities and ranges.
+        seed: int32 (2,). The same seed gives the same pixels.
+    """
     draws = Draws(seed)
     image, mask = move(image, mask, config, draws)
     for change, probability in (
@@ -53,7 +60,7 @@ def augment(
         (change_gamma, config.gamma),
     ):
         if probability:
-            # Bound now: the loop goes on before the branches are traced for a second time.
+            # Default arguments: TensorFlow may trace the branches again when the loop is already further.
             changed = tf.cond(
                 draws.happens(probability),
                 lambda change=change, image=image: change(image, draws),
@@ -64,24 +71,28 @@ def augment(
 
 
 def paste_tumors(images: tf.Tensor, masks: tf.Tensor, chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Of n + 1 slices (n + 1, size, size, 1) all but the first; some also have the tumor of the one before.
+    """Copy-paste (Ghiasi 2021, arXiv 2012.07177): give some slices the tumor of the slice before them.
 
-    `chosen`, bool (n,), says which. The pasted tumor replaces what was there and fades out over four
-    pixels around it. Heads meet tumors of other patients that way (copy-paste, Ghiasi 2021, arXiv
-    2012.07177).
+    Args:
+        images: n + 1 slices, float32 (n + 1, size, size, 1).
+        masks: Their masks, with the same shape.
+        chosen: Which of the last n slices get a tumor, bool (n,).
+
+    Returns:
+        The last n images and masks. A pasted tumor replaces what was there and fades out over four pixels around it.
     """
     other_images, other_masks, images, masks = images[:-1], masks[:-1], images[1:], masks[1:]
     other_masks *= tf.cast(chosen, tf.float32)[:, tf.newaxis, tf.newaxis, tf.newaxis]
-    # Grown by two pixels and then averaged over two: 1 on the whole tumor.
+    # Grown by two pixels, then averaged over 5 x 5: still 1 everywhere on the tumor.
     share = tf.nn.avg_pool2d(tf.nn.max_pool2d(other_masks, 5, 1, "SAME"), 5, 1, "SAME")
     return images + share * (other_images - images), tf.maximum(masks, other_masks)
 
 
 def move(image: tf.Tensor, mask: tf.Tensor, config: AugmentationConfig, draws: Draws) -> tuple[tf.Tensor, tf.Tensor]:
-    """Rotation, scaling, shift and mirroring in one resampling: bilinear image, nearest mask."""
+    """Rotate, scale, shift and mirror in one resampling: bilinear for the image, nearest for the mask."""
     moves = draws.happens(config.spatial)
     angle = draws.uniform(-1.0, 1.0) * math.radians(config.rotation_degrees)
-    # Drawn on a log scale: halving is as likely as doubling.
+    # On a log scale: halving is as likely as doubling.
     scale = tf.exp(draws.uniform(math.log(config.scale_min), math.log(config.scale_max)))
     shift = [draws.uniform(-config.shift, config.shift) for _ in range(2)]
     flip_x = tf.where(draws.happens(config.mirror_left_right), -1.0, 1.0)
@@ -91,16 +102,17 @@ def move(image: tf.Tensor, mask: tf.Tensor, config: AugmentationConfig, draws: D
     scale = tf.where(moves, scale, 1.0)
     shift = [tf.where(moves, part, 0.0) for part in shift]
     transform = output_to_input(angle, scale, shift, (flip_x, flip_y), image.shape[0])
-    # Nearest: bilinear would invent mask values between tumor and not.
+    # Nearest: bilinear would invent values between background and tumor.
     return resample(image, transform, "BILINEAR"), resample(mask, transform, "NEAREST")
 
 
 def output_to_input(angle, scale, shift, flips, size: int) -> tf.Tensor:
-    """Projective transform (8,) that takes a pixel of the result to where it comes from.
+    """Projective transform (8,) from each output pixel to the input pixel it comes from.
 
-    angle in radians, scale > 1 magnifies, shift (x, y) in shares of the side, flips (x, y) are 1 or -1.
+    `angle` is in radians, a `scale` above 1 magnifies, `shift` (x, y) is a fraction of the side, and `flips` (x, y)
+    are 1, or -1 to mirror.
     """
-    centre = (size - 1) / 2
+    center = (size - 1) / 2
     cosine, sine = tf.cos(angle) / scale, tf.sin(angle) / scale
     flip_x, flip_y = flips
     rows = []
@@ -108,12 +120,12 @@ def output_to_input(angle, scale, shift, flips, size: int) -> tf.Tensor:
         ((cosine * flip_x, sine * flip_y), shift[0] * size),
         ((-sine * flip_x, cosine * flip_y), shift[1] * size),
     ):
-        rows += [along_x, along_y, centre + offset - centre * (along_x + along_y)]
+        rows += [along_x, along_y, center + offset - center * (along_x + along_y)]
     return tf.stack([*rows, 0.0, 0.0])
 
 
 def resample(pixels: tf.Tensor, transform: tf.Tensor, interpolation: str) -> tf.Tensor:
-    """(size, size, 1) through a projective transform; what comes from outside is 0."""
+    """Pixels (size, size, 1) resampled with a projective transform (8,); 0 outside the image."""
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=pixels[tf.newaxis],
         transforms=transform[tf.newaxis],
@@ -125,13 +137,13 @@ def resample(pixels: tf.Tensor, transform: tf.Tensor, interpolation: str) -> tf.
 
 
 def add_noise(image: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Gaussian noise of up to a tenth of the image's standard deviation."""
+    """Add Gaussian noise of up to a tenth of the image's standard deviation."""
     strength = draws.uniform(0.0, 0.1) * tf.math.reduce_std(image)
     return image + strength * draws.normal(tf.shape(image))
 
 
 def blur(image: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Gaussian blur with sigma 0.5 to 1 pixel."""
+    """Blur with a Gaussian with a sigma of 0.5 to 1 pixel."""
     distance = tf.range(-3.0, 4.0)
     weights = tf.exp(-0.5 * (distance / draws.uniform(0.5, 1.0)) ** 2)
     weights = tf.reshape(weights / tf.reduce_sum(weights), (-1, 1, 1, 1))
@@ -140,19 +152,19 @@ def blur(image: tf.Tensor, draws: Draws) -> tf.Tensor:
 
 
 def change_brightness(image: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """All pixels times 0.75 to 1.25."""
+    """Multiply all pixels by 0.75 to 1.25."""
     return image * draws.uniform(0.75, 1.25)
 
 
 def change_contrast(image: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Distance from the mean times 0.75 to 1.25, clipped to the range the image had."""
+    """Multiply the distance from the mean by 0.75 to 1.25, and clip to the original range."""
     mean = tf.reduce_mean(image)
     stretched = (image - mean) * draws.uniform(0.75, 1.25) + mean
     return tf.clip_by_value(stretched, tf.reduce_min(image), tf.reduce_max(image))
 
 
 def lower_resolution(image: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Sampled down by a factor of 0.5 to 1 (nearest) and up again (bicubic)."""
+    """Downsample by a factor of 0.5 to 1 (nearest), and upsample again (bicubic)."""
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     small = tf.cast(tf.round(size * draws.uniform(0.5, 1.0)), tf.int32)
     sampled = tf.image.resize(image, small, "nearest")
@@ -160,7 +172,7 @@ def lower_resolution(image: tf.Tensor, draws: Draws) -> tf.Tensor:
 
 
 def change_gamma(image: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Grey values to the power of 0.7 to 1.5 over their range; mean and standard deviation stay."""
+    """Raise the grey values, relative to their range, to the power of 0.7 to 1.5; keep mean and standard deviation."""
     low, high = tf.reduce_min(image), tf.reduce_max(image)
     curved = tf.math.divide_no_nan(image - low, high - low) ** draws.uniform(0.7, 1.5)
     deviation = tf.math.divide_no_nan(curved - tf.reduce_mean(curved), tf.math.reduce_std(curved))
@@ -168,5 +180,5 @@ def change_gamma(image: tf.Tensor, draws: Draws) -> tf.Tensor:
 
 
 def change_inverted_gamma(image: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """change_gamma on the negative, which bends bright pixels where the other bends dark ones."""
+    """Apply change_gamma to the inverted image: this changes bright pixels like change_gamma changes dark ones."""
     return -change_gamma(-image, draws)

@@ -1,8 +1,8 @@
-"""Phantoms, the embedded default data set: simulated T1-weighted contrast-enhanced head MRI.
+"""Phantoms: simulated T1-weighted contrast-enhanced MRI of heads with tumors. No pixel comes from a real scan.
 
-Each slice is painted back to front on one grey canvas, in millimetres from its centre: a head drawn
-from outlines, a tumor, then the scanner with its bends, bias and noise. A patient has one anatomy,
-one contrast, one plane and one tumor; the slices are neighbours. No pixel comes from a real scan.
+Each slice is painted back to front on one grey canvas, in mm from its center: the head, then a tumor. Then the
+canvas is rotated and bent, and the scanner adds contrast, bias and noise. A patient has one anatomy, contrast, plane
+and tumor; the slices are neighbors.
 """
 
 import csv
@@ -16,15 +16,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from unet.data.anatomy import (
-    FIELD_OF_VIEW_MM,
-    SECTIONS,
-    SELLA_MM,
-    grid_mm,
-    is_symmetric,
-    outline_mm,
-    shape_distance,
-)
+from unet.data.anatomy import FIELD_OF_VIEW_MM, SECTIONS, SELLA_MM, grid_mm, is_symmetric, outline_mm, shape_distance
 
 PLANES = ("axial", "coronal", "sagittal")
 GREY_LEVELS = {
@@ -43,7 +35,7 @@ GREY_LEVELS = {
 
 
 class Phantom(NamedTuple):
-    """One slice: `image` uint8 (size, size), and `mask` alike with 255 inside the tumor, else 0."""
+    """One slice: image and mask, each uint8 (size, size). The mask is 255 inside the tumor and 0 elsewhere."""
 
     image: np.ndarray
     mask: np.ndarray
@@ -52,13 +44,21 @@ class Phantom(NamedTuple):
 
 
 def write_phantoms(folder: Path, patients: int = 100, slices: int = 3, size: int = 256, seed: int = 0) -> None:
-    """Write `images/<id>.png`, `masks/<id>.png` and `patients.csv`: the whole folder or nothing.
+    """Write a data folder with images/, masks/ and patients.csv, all of it or nothing.
 
-    Raises FileExistsError if `folder` exists.
+    Args:
+        folder: Folder to create.
+        patients: Number of patients.
+        slices: Number of slices of each patient.
+        size: Height and width of a slice in pixels.
+        seed: The same seed gives the same pixels.
+
+    Raises:
+        FileExistsError: If the folder exists.
     """
     folder = Path(folder)
     if folder.exists():
-        raise FileExistsError(f"'{folder}' exists already: remove it or name another folder.")
+        raise FileExistsError(f"'{folder}' already exists: delete it or choose another folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".phantoms-", dir=folder.parent) as scratch:
         draft = Path(scratch) / folder.name
@@ -74,30 +74,27 @@ def write_phantoms(folder: Path, patients: int = 100, slices: int = 3, size: int
 
 
 def write_slice(folder, seed, patient, slice_index, slices, size):
-    """Write one image and its mask; return the slice's row (id, patient, tumor, plane)."""
+    """Write one image and its mask, and return the row (id, patient, tumor, plane) of the slice."""
     phantom = phantom_slice(seed, patient, slice_index, slices, size)
     patient_id = f"phantom_{patient:03d}"
     slice_id = f"{patient_id}_{slice_index}"
     for kind, pixels in (("images", phantom.image), ("masks", phantom.mask)):
         (folder / kind).mkdir(parents=True, exist_ok=True)
-        # Not cv2.imwrite: it tells of a full disk only by returning False.
+        # Not cv2.imwrite: if the disk is full, it raises no error.
         (folder / kind / f"{slice_id}.png").write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
     return slice_id, patient_id, phantom.tumor, phantom.plane
 
 
 def phantom_slice(seed: int, patient: int, slice_index: int, slices: int, size: int) -> Phantom:
-    """Slice `slice_index` of 0 .. slices - 1; the same arguments give the same pixels.
+    """Slice `slice_index` in 0 .. slices - 1 of a patient. The same arguments give the same pixels.
 
-    Tumor kinds and planes take turns: nine patients in a row show every combination.
+    Tumor types and planes alternate: any nine patients in a row have every combination.
     """
     tumor, plane = list(TUMORS)[patient % 3], PLANES[patient // 3 % 3]
     position = (2 * slice_index + 1) / slices - 1
     noise = TurningNoise(np.random.default_rng([seed, patient]), 0.7 * position, size)
-    section = str(
-        noise.rng.choice(
-            [name for name in SECTIONS if name.startswith(plane) and (tumor != "pituitary" or name in SELLA_MM)]
-        )
-    )
+    sections = [name for name in SECTIONS if name.startswith(plane) and (tumor != "pituitary" or name in SELLA_MM)]
+    section = str(noise.rng.choice(sections))
     canvas = paint_anatomy(section, noise)
     border_mm = paint_tumor(canvas, section, tumor, position, noise)
     canvas *= coil_gain(section, size)
@@ -107,25 +104,25 @@ def phantom_slice(seed: int, patient: int, slice_index: int, slices: int, size: 
 
 
 class TurningNoise:
-    """Smooth random fields that turn slowly into other fields from slice to slice.
+    """Smooth random fields that change gradually from slice to slice.
 
-    cos(turn) A + sin(turn) B of two random fields has the same variance at every turn, and slices
-    that are d radians apart correlate with cos(d). All slices of a patient draw the same numbers
-    from `rng`, in the same order.
+    A field is cos(turn) A + sin(turn) B of two random fields. Its variance is the same at every turn, and slices
+    that are d radians apart have the correlation cos(d). All slices of a patient draw the same numbers from `rng`, in
+    the same order.
     """
 
     def __init__(self, rng: np.random.Generator, turn: float, size: int):
         self.rng, self.turn, self.size = rng, turn, size
 
     def __call__(self, rows: int, columns: int | None = None):
-        """Field (size, size) of about zero mean and unit variance, from a random coarse grid."""
+        """A field (size, size) with a mean of about 0 and a variance of about 1, from a coarse random grid."""
         first, second = self.rng.standard_normal((2, rows, columns or rows), dtype=np.float32)
         grid = math.cos(self.turn) * first + math.sin(self.turn) * second
         return cv2.resize(grid, (self.size, self.size), interpolation=cv2.INTER_CUBIC)
 
 
 def paint_anatomy(section, noise):
-    """A head without a tumor, float32 (size, size), in grey levels."""
+    """Grey levels of a head without a tumor, float32 (size, size)."""
     canvas = np.zeros((noise.size, noise.size), np.float32)
     rough_mm, mottle = 0.8 * noise(26), 0.06 * noise(30) + 0.06 * noise(24, 80)
     for name, shape in SECTIONS[section].items():
@@ -146,7 +143,7 @@ def paint_anatomy(section, noise):
 
 
 def paint_head(canvas, section, noise):
-    """Skin, scalp fat and, deeper and away from the skull, a marbling of fat, muscle and bone."""
+    """Paint skin and scalp fat and, deeper and away from the skull, a marbled mix of fat, muscle and bone."""
     head = shape_distance(section, "head", noise.size)
     cranium = shape_distance(section, "cranium", noise.size)
     marbling = noise(14) + 0.8 * noise(28) + 0.5 * noise(60)
@@ -161,7 +158,7 @@ def paint_head(canvas, section, noise):
 
 
 def paint_cranium(canvas, section, noise):
-    """Skull (marrow between two dark tables), patches of bright dura, CSF, cerebrum and vessels."""
+    """Paint the skull (marrow between two dark tables), patches of bright dura, CSF, cerebrum and vessels."""
     cranium = shape_distance(section, "cranium", noise.size)
     inside, uneven_mm = cover(cranium), noise(7)
     paint(canvas, cover(cranium - 6.5 - uneven_mm, 2), GREY_LEVELS["bone"])
@@ -178,16 +175,16 @@ def paint_cranium(canvas, section, noise):
     paint(canvas, 0.7 * vessels * inside, GREY_LEVELS["vessel"])
 
 
-def paint_folds(canvas, distance, centre, gyri, reach_mm, noise):
-    """White matter, and from the surface inward a grey ribbon that follows dark sulci.
+def paint_folds(canvas, distance, center, gyri, reach_mm, noise):
+    """Paint white matter, and a grey ribbon that follows the surface and the dark sulci inward from it.
 
-    The sulci are the zero lines of a noise that is stretched along the rays from `centre`.
+    The sulci are the zero lines of noise that is stretched along rays from `center`.
     """
     x, y = grid_mm(noise.size)
-    angle = (np.arctan2(x - centre[0], centre[1] - y) / (2 * np.pi) + 0.5) * noise.size
+    angle = (np.arctan2(x - center[0], center[1] - y) / (2 * np.pi) + 0.5) * noise.size
     rays = cv2.remap(noise(8, gyri), angle, -distance * noise.size / 50, cv2.INTER_LINEAR)
-    # Near the centre the rays would crowd into a star.
-    rays *= np.minimum(np.hypot(x - centre[0], y - centre[1]) / 60, 1)
+    # Weaker near the center, where the rays would otherwise form a star.
+    rays *= np.minimum(np.hypot(x - center[0], y - center[1]) / 60, 1)
     folds = np.abs(rays + 0.8 * noise(22))
     near_surface = cover(-distance - reach_mm * (1 + 0.4 * noise(9)), 8)
     sulci = near_surface * cover(folds - 0.06 - 0.22 * cover(-distance - 2, 10), 0.25)
@@ -199,23 +196,23 @@ def paint_folds(canvas, distance, centre, gyri, reach_mm, noise):
 
 
 def paint_tumor(canvas, section, tumor, position, noise):
-    """Paint the tumor and return the signed distance to its border, negative inside, in mm."""
+    """Paint the tumor and return the signed distance to its border in mm, negative inside."""
     paint_kind, radius_range_mm = TUMORS[tumor]
     radius = noise.rng.uniform(*radius_range_mm)
     site_x, site_y = tumor_site(section, tumor, radius, noise.rng)
     stretch = noise.rng.uniform(0.85, 1.15)
-    radius *= math.sqrt(1 - (0.7 * position) ** 2)  # the cross sections of a ball
+    radius *= math.sqrt(1 - (0.7 * position) ** 2)  # cross section of a ball
     x, y = grid_mm(noise.size)
     ball = np.hypot((x - site_x) * stretch, (y - site_y) / stretch) - radius
     return paint_kind(canvas, shape_distance(section, "cranium", noise.size), ball, radius, noise)
 
 
 def tumor_site(section, tumor, radius, rng):
-    """Centre (x, y) in mm: in the sella, against the dura (meningioma) or deep in the brain."""
+    """Center (x, y) of a tumor in mm: in the sella, at the dura (meningioma) or deep in the brain."""
     if tumor == "pituitary":
         return (SELLA_MM[section] + rng.normal(0, 1.5, 2)).tolist()
     dura = outline_mm(section, "cranium")
-    # Not along the skull base: the drawings crowd there.
+    # Not at the skull base: the drawings have too many shapes there.
     top, bottom = {"axial": (-99, 99), "axial base": (20, 70)}.get(section, (-99, -10))
     edge = rng.choice(dura[(top < dura[:, 1]) & (dura[:, 1] < bottom)])
     inward = (0, -10) - edge
@@ -225,10 +222,10 @@ def tumor_site(section, tumor, radius, rng):
 
 
 def paint_meningioma(canvas, cranium, ball, radius, noise):
-    """A bright even ball on the dura, with a dark rim, a bright dural tail and some oedema."""
+    """Paint a bright, even ball on the dura with a dark rim, a bright dural tail and some edema."""
     border = np.maximum(ball + 0.1 * radius * noise(9), cranium)
-    oedema = cover(border - noise.rng.uniform(0, 9) + 5 * noise(12), 8)
-    paint(canvas, 0.35 * oedema * cover(cranium), 40)
+    edema = cover(border - noise.rng.uniform(0, 9) + 5 * noise(12), 8)
+    paint(canvas, 0.35 * edema * cover(cranium), 40)
     paint(canvas, 0.5 * cover(border - 1.5) * cover(cranium), 40)
     paint(canvas, cover(np.abs(cranium) - 1) * cover(ball - 10, 8), 125)
     paint(canvas, cover(border), noise.rng.uniform(105, 135) + 7 * noise(24) + 5 * noise(60))
@@ -236,10 +233,10 @@ def paint_meningioma(canvas, cranium, ball, radius, noise):
 
 
 def paint_glioma(canvas, cranium, ball, radius, noise):
-    """A ragged, soft, enhancing ring around a dark core, amid oedema that is no part of it."""
+    """Paint a ragged, soft, enhancing ring around a dark core. The edema around it is not part of the tumor."""
     border = np.maximum(ball + radius * (0.17 * noise(12) + 0.08 * noise(24)), cranium + 2)
-    oedema = np.maximum(ball - noise.rng.uniform(0, 12) + 5 * noise(12), cranium + 3)
-    paint(canvas, 0.4 * cover(oedema, 8), 45)
+    edema = np.maximum(ball - noise.rng.uniform(0, 12) + 5 * noise(12), cranium + 3)
+    paint(canvas, 0.4 * cover(edema, 8), 45)
     ring = noise.rng.uniform(90, 145) + 18 * noise(16) + 12 * noise(40)
     paint(canvas, cover(border + 1, 4), ring)
     core = border + radius * (noise.rng.uniform(0.2, 0.5) + 0.25 * noise(16) + 0.12 * noise(40))
@@ -248,14 +245,14 @@ def paint_glioma(canvas, cranium, ball, radius, noise):
 
 
 def paint_pituitary(canvas, cranium, ball, radius, noise):
-    """A small lobed mass in the sella, little brighter than the brain, in a bright thin rim."""
+    """Paint a small lobed mass in the sella, slightly brighter than the brain, with a thin bright rim."""
     border = ball + 0.12 * radius * noise(14)
     paint(canvas, 0.6 * cover(border - 1.5), 130)
     paint(canvas, cover(border), noise.rng.uniform(88, 118) + 7 * noise(30) + 5 * noise(60))
     return border
 
 
-TUMORS = {  # how to paint it, and the range of its radius in mm
+TUMORS = {  # how to paint each type, and the range of its radius in mm
     "meningioma": (paint_meningioma, (11, 24)),
     "glioma": (paint_glioma, (11, 26)),
     "pituitary": (paint_pituitary, (10, 15)),
@@ -263,12 +260,12 @@ TUMORS = {  # how to paint it, and the range of its radius in mm
 
 
 def coil_gain(section, size):
-    """Surface coils hear the scalp louder than the middle of the head."""
+    """Gain of the surface coils (size, size): the scalp is brighter than the middle of the head."""
     return np.exp(0.25 * np.exp(np.minimum(shape_distance(section, "head", size), 0) / 12))
 
 
 def pose(canvas, border_mm, noise):
-    """Turn, scale, shift and bend the head, and the tumor's border with it."""
+    """Rotate, scale, shift and bend the head, and the distances to the border of the tumor with it."""
     x, y = grid_mm(noise.size)
     angle = math.radians(noise.rng.normal(0, 4))
     zoom = noise.rng.uniform(0.9, 1.12) * (1 + 0.03 * math.sin(noise.turn))
@@ -277,7 +274,7 @@ def pose(canvas, border_mm, noise):
     from_x = cosine * x + sine * y + shift_x + 3.5 * noise(4) + 0.7 * noise(16)
     from_y = cosine * y - sine * x + shift_y + 3.5 * noise(4) + 0.7 * noise(16)
     maps = [(mm / FIELD_OF_VIEW_MM + 0.5) * noise.size - 0.5 for mm in (from_x, from_y)]
-    # Replicate: a neck goes on below the drawing.
+    # Replicate: the neck continues below the drawing.
     return (
         cv2.remap(canvas, *maps, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE),
         cv2.remap(border_mm, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
@@ -285,7 +282,7 @@ def pose(canvas, border_mm, noise):
 
 
 def scan(canvas, noise, slice_rng):
-    """The patient's contrast and bias field and the slice's Rician noise; uint8 (size, size)."""
+    """The image, uint8 (size, size): the canvas with contrast and bias of the patient and Rician noise of the slice."""
     contrast, gain = noise.rng.uniform(0.85, 1.15), noise.rng.uniform(0.8, 1.1)
     signal = 255 * gain * np.exp(0.16 * noise(2)) * np.maximum(canvas / 255, 0) ** contrast
     deviation = noise.rng.uniform(1.5, 4)
@@ -294,10 +291,10 @@ def scan(canvas, noise, slice_rng):
 
 
 def cover(distance_mm, softness_mm=1.5):
-    """The part of each pixel inside a signed distance, in [0, 1]; 0.5 on the border."""
+    """The fraction of each pixel inside a border, in [0, 1], from the signed distance: 0.5 on the border."""
     return np.clip(0.5 - distance_mm / softness_mm, 0, 1)
 
 
 def paint(canvas, opacity, level):
-    """Lay a grey level over the canvas, in place."""
+    """Blend a grey level into the canvas, in place."""
     canvas += opacity * (level - canvas)

@@ -1,1 +1,1 @@
-"""Scores: metrics, intervals over patients, tables and reports."""
+"""Evaluation: scores with intervals over patients, the confidence model, and reports."""

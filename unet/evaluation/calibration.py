@@ -1,48 +1,48 @@
-"""Whether a probability of 0.8 is right in 80 of 100 pixels, and what each threshold finds and misses.
+"""Calibration of the tumor probability, and precision and recall at each threshold.
 
-All from one histogram of pixels by probability, which adds up over slices.
+Calibrated means that 80 of 100 pixels with a probability of 0.8 are tumor. Everything is computed from one histogram of
+pixels by probability, which can be summed over slices.
 """
 
 import numpy as np
 
 BINS = 100
-# A reliability diagram has fewer, wider bins.
-WIDE = 20
+WIDE_BINS = 20  # of a reliability diagram
 
 
 def pixel_histogram(truth: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """(3, BINS): pixels, tumor pixels and summed probability of each bin of probability, as float64.
+    """Pixels, tumor pixels and summed probability of each bin of probability, float64 (3, BINS).
 
-    truth: boolean (height, width); probability: float32 of the same shape, in [0, 1].
+    Takes the true mask, bool (height, width), and the probability, float32 of the same shape, in [0, 1].
     """
-    place = np.minimum((probability * BINS).astype(np.int32), BINS - 1).ravel()
-    counts = np.bincount(place, minlength=BINS)
-    tumor = np.bincount(place[truth.ravel()], minlength=BINS)
-    sums = np.bincount(place, weights=probability.ravel(), minlength=BINS)
+    bin_of_pixel = np.minimum((probability * BINS).astype(np.int32), BINS - 1).ravel()
+    counts = np.bincount(bin_of_pixel, minlength=BINS)
+    tumor = np.bincount(bin_of_pixel[truth.ravel()], minlength=BINS)
+    sums = np.bincount(bin_of_pixel, weights=probability.ravel(), minlength=BINS)
     return np.stack([counts, tumor, sums]).astype(np.float64)
 
 
 def reliability(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of WIDE bins: mean probability, share of pixels that is tumor (both NaN where empty), pixels."""
-    pixels, tumor, sums = histogram.reshape(3, WIDE, -1).sum(axis=2)
-    some = np.where(pixels > 0, pixels, np.nan)
-    return sums / some, tumor / some, pixels
+    """Mean probability, fraction of tumor, and pixels, each (WIDE_BINS,). The first two are NaN in empty bins."""
+    pixels, tumor, sums = histogram.reshape(3, WIDE_BINS, -1).sum(axis=2)
+    divisor = np.where(pixels > 0, pixels, np.nan)
+    return sums / divisor, tumor / divisor, pixels
 
 
 def expected_calibration_error(histogram: np.ndarray, first_bin: int = 0) -> float:
-    """Mean over pixels of |share of tumor - mean probability| of their bin (Naeini 2015), in [0, 1].
+    """Mean over pixels of |fraction of tumor - mean probability| in their wide bin (Naeini 2015), in [0, 1].
 
-    Bins below `first_bin` of WIDE are left out; without any pixel it is 0.
+    Wide bins before `first_bin` are left out. Without any pixels, the error is 0.
     """
-    mean, share, pixels = (values[first_bin:] for values in reliability(histogram))
-    gaps = np.nan_to_num(np.abs(share - mean))
+    mean, fraction, pixels = (values[first_bin:] for values in reliability(histogram))
+    gaps = np.nan_to_num(np.abs(fraction - mean))
     return float((gaps * pixels).sum() / max(1.0, pixels.sum()))
 
 
 def precision_recall(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Thresholds (BINS,), and precision and recall of all pixels together at each.
+    """Thresholds, and the precision and recall over all pixels at each of them, each (BINS,).
 
-    Precision is 1 where nothing is predicted; recall is 1 where there is no tumor.
+    Precision is 1 if nothing is predicted; recall is 1 if there is no tumor.
     """
     predicted, found = histogram[:2, ::-1].cumsum(axis=1)[:, ::-1]
     total = histogram[1].sum()

@@ -1,7 +1,7 @@
-"""How well a predicted mask matches the truth, in numpy for reports and in Keras for training.
+"""How well a predicted mask matches the truth: scores in NumPy for reports and in Keras for training.
 
-A score whose denominator is 0 is 1 where both masks are empty, else 0.
-So a tumor missed whole and a false alarm on a slice without tumor both score 0.
+A score whose denominator is 0 is 1 if the prediction equals the truth, and 0 otherwise. So a tumor that is missed
+completely and a false alarm on a slice without tumor both score 0, except in specificity.
 """
 
 from typing import NamedTuple
@@ -22,18 +22,13 @@ class Counts(NamedTuple):
 
 
 def count(truth: np.ndarray, prediction: np.ndarray) -> Counts:
-    """Confusion counts of two boolean masks of one shape; ValueError where the shapes differ."""
+    """Confusion counts of two boolean masks of the same shape; ValueError if the shapes differ."""
     if truth.shape != prediction.shape:
-        raise ValueError(f"masks of {truth.shape} and {prediction.shape} cannot be compared")
-    true_positive = int(np.count_nonzero(truth & prediction))
-    false_positive = int(np.count_nonzero(prediction)) - true_positive
-    false_negative = int(np.count_nonzero(truth)) - true_positive
-    return Counts(
-        true_positive,
-        false_positive,
-        false_negative,
-        truth.size - true_positive - false_positive - false_negative,
-    )
+        raise ValueError(f"masks of shapes {truth.shape} and {prediction.shape} cannot be compared")
+    tp = int(np.count_nonzero(truth & prediction))
+    fp = int(np.count_nonzero(prediction)) - tp
+    fn = int(np.count_nonzero(truth)) - tp
+    return Counts(tp, fp, fn, truth.size - tp - fp - fn)
 
 
 def _ratio(numerator: int, denominator: int, counts: Counts) -> float:
@@ -43,61 +38,95 @@ def _ratio(numerator: int, denominator: int, counts: Counts) -> float:
 
 
 def dice(counts: Counts) -> float:
-    """Dice overlap 2|A∩B| / (|A|+|B|) = 2TP / (2TP+FP+FN), in [0, 1]; two empty masks give 1."""
+    """Dice overlap 2|A∩B| / (|A|+|B|) = 2TP / (2TP+FP+FN).
+
+    Args:
+        counts: Confusion counts of two masks.
+
+    Returns:
+        The score, in [0, 1]; 1 if both masks are empty.
+
+    Example:
+        >>> dice(Counts(true_positive=1, false_positive=3, false_negative=0, true_negative=5))  # 2*1 / (2*1 + 3)
+        0.4
+    """
     tp, fp, fn, _ = counts
     return _ratio(2 * tp, 2 * tp + fp + fn, counts)
 
 
 def iou(counts: Counts) -> float:
-    """Intersection over union |A∩B| / |A∪B| = TP / (TP+FP+FN), in [0, 1]; two empty masks give 1."""
+    """Intersection over union |A∩B| / |A∪B| = TP / (TP+FP+FN).
+
+    Args:
+        counts: Confusion counts of two masks.
+
+    Returns:
+        The score, in [0, 1]; 1 if both masks are empty.
+
+    Example:
+        >>> iou(Counts(true_positive=1, false_positive=3, false_negative=0, true_negative=5))  # 1 / (1 + 3)
+        0.25
+    """
     tp, fp, fn, _ = counts
     return _ratio(tp, tp + fp + fn, counts)
 
 
 def precision(counts: Counts) -> float:
-    """Share of the prediction that is tumor, TP / (TP+FP), in [0, 1]; 0 for a tumor missed whole."""
+    """Fraction of the prediction that is tumor, TP / (TP+FP), in [0, 1]; 0 for a tumor that is missed completely."""
     tp, fp, _, _ = counts
     return _ratio(tp, tp + fp, counts)
 
 
 def recall(counts: Counts) -> float:
-    """Share of the tumor that is found, TP / (TP+FN), in [0, 1]; 0 for a false alarm without tumor."""
+    """Fraction of the tumor that is found, TP / (TP+FN), in [0, 1]; 0 for a false alarm on a slice without tumor."""
     tp, _, fn, _ = counts
     return _ratio(tp, tp + fn, counts)
 
 
 def specificity(counts: Counts) -> float:
-    """Share of healthy pixels left alone, TN / (TN+FP), in [0, 1]."""
+    """Fraction of the pixels without tumor that are not outlined, TN / (TN+FP), in [0, 1]."""
     _, fp, _, tn = counts
     return _ratio(tn, tn + fp, counts)
 
 
-SCORES = {
-    "dice": dice,
-    "iou": iou,
-    "precision": precision,
-    "recall": recall,
-    "specificity": specificity,
-}
+SCORES = {"dice": dice, "iou": iou, "precision": precision, "recall": recall, "specificity": specificity}
 
 
 def score(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
-    """All SCORES of two boolean masks (height, width)."""
+    """All SCORES of a predicted mask.
+
+    Args:
+        truth: True mask, bool (height, width).
+        prediction: Predicted mask of the same shape, bool.
+
+    Returns:
+        Each score by its name, in [0, 1].
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    Example:
+        >>> truth = np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]], bool)
+        >>> prediction = np.array([[0, 0, 0], [0, 1, 1], [0, 1, 1]], bool)
+        >>> score(truth, prediction)  # 2*1 / (1+4), 1/4, 1/4, 1/1 and 5/8
+        {'dice': 0.4, 'iou': 0.25, 'precision': 0.25, 'recall': 1.0, 'specificity': 0.625}
+    """
     counts = count(truth, prediction)
     return {name: formula(counts) for name, formula in SCORES.items()}
 
 
 def border(mask: np.ndarray) -> np.ndarray:
-    """Pixels of a boolean mask (height, width) with a neighbour (of four) outside of it or of the image."""
+    """Pixels of a boolean mask (height, width) with one of four neighbors outside the mask or outside the image."""
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     inner = cv2.erode(mask.astype(np.uint8), cross, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     return mask & (inner == 0)
 
 
 def surface_distances(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels from each border pixel of the truth to the nearest of the prediction, and the other way round.
+    """Euclidean distances in pixels from each border pixel of one mask to the nearest border pixel of the other.
 
-    Two boolean masks (height, width), neither empty; distances are Euclidean, float32 (border pixels,).
+    Takes two boolean masks (height, width), neither of them empty. Returns the distances from truth to prediction and
+    from prediction to truth, each float32 (border pixels,).
     """
 
     def to_nearest(start: np.ndarray, end: np.ndarray) -> np.ndarray:
@@ -109,18 +138,30 @@ def surface_distances(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.nda
 
 
 def surface_score(truth: np.ndarray, prediction: np.ndarray, tolerance: float) -> dict[str, float]:
-    """How far two outlines are apart, in pixels, of boolean masks (height, width):
+    """How far apart the borders of two masks are.
 
-    hd95: the larger of both directions' 95th percentiles of distances (Huttenlocher 1993's, robust);
-    average_distance: the mean over both borders' pixels;
-    surface_dice: the share of both borders within `tolerance` of the other (Nikolov 2018, arXiv 1809.04430).
+    Args:
+        truth: True mask, bool (height, width).
+        prediction: Predicted mask of the same shape, bool.
+        tolerance: Distance in pixels that surface_dice accepts.
 
-    Two empty masks: 0, 0 and 1. One: the image's diagonal for both distances, and 0.
+    Returns:
+        hd95: 95th percentile of the distances from one border to the other, in pixels; the larger of both directions
+            (a robust form of the Hausdorff distance, Huttenlocher 1993).
+        average_distance: Mean distance over the pixels of both borders, in pixels.
+        surface_dice: Fraction of both borders within the tolerance of the other (Nikolov 2018, arXiv 1809.04430).
+
+        If both masks are empty: 0, 0 and 1. If one is: the diagonal of the image for both distances, and 0.
+
+    Example:
+        >>> truth, prediction = np.array([[1, 0, 0, 0]], bool), np.array([[0, 0, 1, 0]], bool)
+        >>> surface_score(truth, prediction, tolerance=1)  # each border is one pixel, 2 pixels from the other
+        {'hd95': 2.0, 'average_distance': 2.0, 'surface_dice': 0.0}
     """
     if not truth.any() or not prediction.any():
-        alike = truth.any() == prediction.any()
-        worst = 0.0 if alike else float(np.hypot(*truth.shape))
-        return {"hd95": worst, "average_distance": worst, "surface_dice": float(alike)}
+        are_equal = truth.any() == prediction.any()
+        worst = 0.0 if are_equal else float(np.hypot(*truth.shape))
+        return {"hd95": worst, "average_distance": worst, "surface_dice": float(are_equal)}
     there, back = surface_distances(truth, prediction)
     both = np.concatenate([there, back])
     return {
@@ -131,7 +172,7 @@ def surface_score(truth: np.ndarray, prediction: np.ndarray, tolerance: float) -
 
 
 def _masks(truth, probability, threshold):
-    """Both as float32 0/1, flattened to (batch, pixels)."""
+    """Truth and predicted mask as float32 (batch, pixels) of 0 and 1."""
     truth = ops.cast(truth, "float32")
     prediction = ops.cast(ops.cast(probability, "float32") >= threshold, "float32")
     batch = ops.shape(truth)[0]
@@ -153,9 +194,21 @@ def _iou_of_slices(truth, probability, threshold):
 
 
 class MeanDice(keras.metrics.MeanMetricWrapper):
-    """Mean over slices of `dice`, from masks and probabilities (batch, height, width, 1).
+    """Mean of `dice` over slices, from masks and probabilities (batch, height, width, 1).
 
-    Every slice weighs the same whatever the batches' sizes, so an epoch's result is that of `dice`.
+    Every slice has the same weight, so the result of an epoch does not depend on the batch sizes.
+
+    Args:
+        threshold: Probability at which a pixel counts as tumor.
+        name: Name of the metric in logs.
+
+    Example:
+        >>> truth = np.array([[1, 1, 0], [0, 0, 0]]).reshape(2, 1, 3, 1)
+        >>> probability = np.array([[0.9, 0.2, 0.7], [0.1, 0.0, 0.3]]).reshape(2, 1, 3, 1)
+        >>> metric = MeanDice()
+        >>> metric.update_state(truth, probability)
+        >>> float(metric.result())  # the mean of 2*1 / (2+2), and 1 for two empty masks
+        0.75
     """
 
     def __init__(self, threshold: float = 0.5, name: str = "dice"):
@@ -163,7 +216,18 @@ class MeanDice(keras.metrics.MeanMetricWrapper):
 
 
 class MeanIoU(keras.metrics.MeanMetricWrapper):
-    """Mean over slices of `iou`; as MeanDice. (Keras' own MeanIoU pools all pixels of an epoch.)"""
+    """Mean of `iou` over slices, like MeanDice. (Keras' own MeanIoU pools all pixels of an epoch.)
+
+    Args:
+        threshold: Probability at which a pixel counts as tumor.
+        name: Name of the metric in logs.
+
+    Example:
+        >>> metric = MeanIoU()
+        >>> metric.update_state(np.array([[1, 1]]).reshape(1, 1, 2, 1), np.array([[0.9, 0.2]]).reshape(1, 1, 2, 1))
+        >>> float(metric.result())  # 1 pixel in both masks, 2 in any
+        0.5
+    """
 
     def __init__(self, threshold: float = 0.5, name: str = "iou"):
         super().__init__(_iou_of_slices, name=name, threshold=threshold)

@@ -1,1 +1,1 @@
-"""Files in and out: images, NIfTI and DICOM, and preprocessing."""
+"""Read and write images, NIfTI and DICOM files, and preprocess them."""

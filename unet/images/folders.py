@@ -1,4 +1,4 @@
-"""The one reader of image files and the one writer of results: whole or not at all."""
+"""Find files in a folder by their suffixes."""
 
 import os
 from collections.abc import Callable
@@ -13,9 +13,9 @@ def find_files(
     suffixes: tuple[str, ...] = IMAGE_SUFFIXES,
     also: Callable[[Path], bool] = lambda path: False,
 ) -> list[Path]:
-    """Files with those suffixes, and those `also` holds for, in a folder and all below it, sorted.
+    """Files in a folder and its subfolders that have one of the suffixes, or for which `also` is true, sorted.
 
-    Links to folders are not followed. Raises UserError for a folder that may not be read.
+    Links to folders are not followed. UserError if a folder cannot be read.
     """
 
     def refuse(error: OSError) -> None:
@@ -30,6 +30,6 @@ def find_files(
 
 
 def without_suffix(name: str) -> str:
-    """A file's name without .png, .nii.gz ..."""
+    """A file name without its suffix, such as .png or .nii.gz."""
     root, suffix = os.path.splitext(name)
     return os.path.splitext(root)[0] if suffix.lower() == ".gz" else root

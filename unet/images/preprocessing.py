@@ -1,16 +1,16 @@
-"""From an image of any size to the network's input, and from its probability back to the image's grid."""
+"""Turn an image of any size into the network's input, and the network's output back to the image's size."""
 
 import cv2
 import numpy as np
 
-# Images are worked on in threads of our own: OpenCV's, inside each of them, would only wait for a core.
+# This project processes images in its own threads. OpenCV's threads would only compete with them.
 cv2.setNumThreads(1)
-# Brightest and darkest half percent are clipped: a few hot pixels must not dim the rest.
+# The darkest and brightest half percent are clipped, so that a few hot pixels do not dim the rest.
 PERCENTILES = (0.5, 99.5)
 
 
 def placement(height: int, width: int, size: int) -> tuple[int, int, int, int]:
-    """Where an image lands, centred and undistorted, in a square: (top, left, height, width) in pixels."""
+    """Position of an image, centered and undistorted, in a square: (top, left, height, width) in pixels."""
     scale = size / max(height, width)
     inner_height = max(1, round(height * scale))
     inner_width = max(1, round(width * scale))
@@ -18,12 +18,12 @@ def placement(height: int, width: int, size: int) -> tuple[int, int, int, int]:
 
 
 def resize_into_square(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Scale uint8 or float32 (height, width) to (size, size), keeping its shape; the margin is 0."""
+    """Scale uint8 or float32 (height, width) to (size, size), keeping the aspect ratio; the margin is 0."""
     top, left, height, width = placement(*pixels.shape, size)
     shrinks = height < pixels.shape[0] or width < pixels.shape[1]
-    # Area averages every pixel when shrinking, where bilinear would skip some.
+    # Area: bilinear would skip pixels when shrinking.
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    # As float32: for uint8 OpenCV rounds in a way of its own, that an exported network could not repeat.
+    # float32: OpenCV rounds uint8 in its own way, which an exported network cannot reproduce.
     scaled = cv2.resize(pixels.astype(np.float32), (width, height), interpolation=interpolation)
     square = np.zeros((size, size), pixels.dtype)
     square[top : top + height, left : left + width] = np.rint(scaled) if pixels.dtype == np.uint8 else scaled
@@ -31,12 +31,12 @@ def resize_into_square(pixels: np.ndarray, size: int) -> np.ndarray:
 
 
 def stretch_contrast(image: np.ndarray) -> np.ndarray:
-    """Map the range between PERCENTILES of uint8 (height, width) to 0..255; a constant image gives 0.
+    """Map the range between PERCENTILES of uint8 (height, width) to 0..255; a constant image becomes 0.
 
-    TypeError for pixels of another kind: of floats in [0, 1] nothing would be left.
+    TypeError if the pixels have another type or shape: floats in [0, 1] would all become 0 or 1.
     """
     if image.dtype != np.uint8 or image.ndim != 2:
-        raise TypeError(f"grey uint8 (height, width) is needed, not {image.dtype} {image.shape}")
+        raise TypeError(f"The image must be grey uint8 (height, width), not {image.dtype} {image.shape}.")
     low, high = percentiles(image)
     if high <= low:
         return np.zeros_like(image)
@@ -45,7 +45,7 @@ def stretch_contrast(image: np.ndarray) -> np.ndarray:
 
 
 def percentiles(image: np.ndarray) -> tuple[float, float]:
-    """PERCENTILES of uint8 pixels as numpy.percentile has them, but by counting: ten times faster."""
+    """The same PERCENTILES of uint8 pixels as numpy.percentile, ten times as fast because it counts values."""
     at_most = cv2.calcHist([image], [0], None, [256], [0, 256]).ravel().astype(np.int64).cumsum()
     places = np.array(PERCENTILES) / 100 * (image.size - 1)
     below, above = (np.searchsorted(at_most, round_(places), side="right") for round_ in (np.floor, np.ceil))
@@ -54,12 +54,12 @@ def percentiles(image: np.ndarray) -> tuple[float, float]:
 
 
 def to_training_image(image: np.ndarray, size: int) -> np.ndarray:
-    """Grey uint8 (height, width) of any size -> uint8 (size, size) as training keeps it."""
+    """Grey uint8 (height, width) of any size -> uint8 (size, size) with stretched contrast."""
     return resize_into_square(stretch_contrast(image), size)
 
 
 def to_training_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """Boolean (height, width) -> uint8 (size, size) of 0 and 1: 1 where tumor covers half of it or more."""
+    """Boolean (height, width) -> uint8 (size, size): 1 for pixels at least half covered by tumor, else 0."""
     return (resize_into_square(mask.astype(np.float32), size) >= 0.5).astype(np.uint8)
 
 
@@ -69,7 +69,7 @@ def to_network_input(images: np.ndarray) -> np.ndarray:
 
 
 def to_native_size(probability: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Undo resize_into_square for a float32 probability (size, size) -> (height, width), bilinearly."""
+    """Undo resize_into_square: float32 probability (size, size) -> (height, width), interpolated bilinearly."""
     top, left, inner_height, inner_width = placement(height, width, len(probability))
     inner = probability[top : top + inner_height, left : left + inner_width]
     return cv2.resize(inner, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -1,4 +1,4 @@
-"""The one reader of image files and the one writer of results: whole or not at all."""
+"""Read an image file as grey pixels, and a mask file as booleans."""
 
 import io
 import os
@@ -14,23 +14,25 @@ from unet.errors import ImageError
 from unet.options import ReadingOptions
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-# No JPEG has a longer side, and overlays are JPEGs.
+# Overlays are JPEGs, which cannot have a longer side.
 LONGEST_SIDE = 65_500
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
-# Chunks of a PNG that may say how the image is turned.
-MAY_TURN = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
-# Its own limit only warns; ours holds.
+# PNG chunks that may contain an orientation.
+ORIENTATION_CHUNKS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
+# Pillow's own limit only warns. check_image_header enforces a strict one.
 Image.MAX_IMAGE_PIXELS = None
-# Of damaged metadata beside pixels that are whole.
+# Pillow warns about damaged metadata even if the pixels are intact.
 warnings.filterwarnings("ignore", module="PIL")
 
 
 def read_image(path: Path, reading: ReadingOptions = ReadingOptions()) -> np.ndarray:
-    """Pixels of an image file as grey uint8 (height, width), turned as its EXIF orientation says.
+    """Pixels of an image file, grey uint8 (height, width), rotated to its EXIF orientation.
 
-    Colours, palettes and CMYK become luminance, transparency is dropped, 1-bit becomes 0 and 255. 16-bit
-    grey is scaled so that its brightest pixel is 255. Raises ImageError, naming the file, where there is
-    no readable image of one page, or one of more pixels than `reading` allows (known from its header).
+    Color, palettes and CMYK become luminance. Transparency is dropped. 1-bit pixels become 0 and 255. 16-bit grey is
+    scaled so that the brightest pixel is 255.
+
+    Raises:
+        ImageError: If the file is not a readable image of one page, or its header declares too many pixels.
     """
     content = read_regular_file(path, 8 * reading.max_pixels)
     try:
@@ -45,22 +47,22 @@ def read_image(path: Path, reading: ReadingOptions = ReadingOptions()) -> np.nda
         raise
     except UnidentifiedImageError as error:
         raise ImageError(f"'{path}' is not a readable image: it is empty, damaged or not an image.") from error
-    except Exception as error:  # Pillow's readers raise many kinds for damaged files
+    except Exception as error:  # Pillow raises many kinds of errors for damaged files
         raise ImageError(f"'{path}' is not a readable image: {error}.") from error
 
 
 def read_regular_file(path: Path, max_bytes: int) -> bytes:
-    """Content of a file; ImageError for what is no regular file, too large or not readable."""
+    """Content of a file; ImageError if it is not a regular file, is too large or cannot be read."""
     try:
         if regular_file_size(path) > max_bytes:
-            raise ImageError(f"'{path}' has more than {max_bytes:,} bytes: too large for an image.")
+            raise ImageError(f"'{path}' has more than {max_bytes:,} bytes: scale it down or raise --max-pixels.")
         return Path(path).read_bytes()
     except OSError as error:
         raise ImageError(f"Cannot read '{path}': {error.strerror}.") from error
 
 
 def regular_file_size(path: Path) -> int:
-    """Bytes of a file; ImageError for what is no regular file: opening a pipe would wait for ever."""
+    """Size of a file in bytes; ImageError if it is not a regular file. Opening a pipe would block forever."""
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):
         raise ImageError(f"'{path}' is not a regular file: pass an image.")
@@ -68,7 +70,7 @@ def regular_file_size(path: Path) -> int:
 
 
 def check_image_header(path: Path, image: Image.Image, reading: ReadingOptions) -> None:
-    """ImageError for what must not be decoded: too many pixels or a side too long, or several pages."""
+    """ImageError if an image has too many pixels, a side that is too long, or several pages."""
     if image.width * image.height > reading.max_pixels:
         raise ImageError(
             f"'{path}' has {image.width} x {image.height} pixels, more than --max-pixels "
@@ -76,23 +78,23 @@ def check_image_header(path: Path, image: Image.Image, reading: ReadingOptions) 
         )
     if max(image.size) > LONGEST_SIDE:
         raise ImageError(
-            f"'{path}' has {image.width} x {image.height} pixels, a side of more than {LONGEST_SIDE}: cut it."
+            f"'{path}' has {image.width} x {image.height} pixels, with a side longer than {LONGEST_SIDE}: crop it."
         )
-    # A phone's JPEG may hold a second picture (MPO): what viewers show is the first.
+    # A phone's JPEG may contain a second picture (MPO). Viewers show the first.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-        raise ImageError(f"'{path}' has {image.n_frames} pages: save each as an image of its own.")
+        raise ImageError(f"'{path}' has {image.n_frames} pages: save each as a separate image.")
 
 
 def decode_grey_png(content: bytes, image: Image.Image) -> np.ndarray | None:
-    """uint8 (height, width) of an 8-bit grey PNG, three times as fast as Pillow; None of any other file."""
+    """uint8 (height, width) of an 8-bit grey PNG, three times as fast as Pillow; None for any other file."""
     if image.format != "PNG" or image.mode != "L":
         return None
-    beside = content[: content.find(b"IDAT")] + content[content.rfind(b"IDAT") :]
-    if any(name in beside for name in MAY_TURN):
+    metadata = content[: content.find(b"IDAT")] + content[content.rfind(b"IDAT") :]
+    if any(name in metadata for name in ORIENTATION_CHUNKS):
         return None
     try:
         return decode_image_png_u8(content, (image.height, image.width), "mono")[..., 0]
-    except Exception:  # damaged, or of fewer bits: Pillow says what is wrong, if anything is
+    except Exception:  # damaged or fewer bits: Pillow reads it or reports the problem
         return None
 
 
@@ -102,22 +104,19 @@ def to_grey(path: Path, image: Image.Image) -> np.ndarray:
         pixels = np.asarray(image, np.uint16)
         return (pixels * (255.0 / max(1, int(pixels.max()))) + 0.5).astype(np.uint8)
     if image.mode in ("I", "F"):
-        raise ImageError(f"'{path}' holds 32-bit pixels: save it as 8-bit or 16-bit grey.")
+        raise ImageError(f"'{path}' has 32-bit pixels: save it as 8-bit or 16-bit grey.")
     if image.mode not in ("1", "L", "LA", "RGB", "RGBA"):
         image = image.convert("RGB")
     return np.asarray(image if image.mode == "L" else image.convert("L"))
 
 
 def read_mask(path: Path, reading: ReadingOptions = ReadingOptions()) -> np.ndarray:
-    """A mask file as booleans (height, width): True is tumor.
-
-    The file holds 0 and one other value (0/1 or 0/255); anything else raises ImageError.
-    """
+    """A mask file, bool (height, width), True for tumor; ImageError unless it has only 0 and one other value."""
     pixels = read_image(path, reading)
     mask = pixels > 0
-    # 25 times faster than unique, of which the message alone has need.
+    # 25 times faster than np.unique, which only the message needs.
     if np.count_nonzero(mask) > np.count_nonzero(pixels == max(1, pixels.max())):
         raise ImageError(
-            f"'{path}' holds {len(np.unique(pixels))} grey values: a mask is 0 and one other, saved as PNG."
+            f"'{path}' has {len(np.unique(pixels))} grey values: a mask has only 0 and one other. Save it as PNG."
         )
     return mask

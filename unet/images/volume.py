@@ -1,8 +1,4 @@
-"""NIfTI volumes: read slice by slice as viewers show them, and masks written on the same grid.
-
-Whatever a file claims, its header is checked before its voxels are read, and no more of it is unpacked
-than the header says.
-"""
+"""Volume: a 3-D scan as a stack of slices, oriented as viewers show them, and the way back to the file's grid."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,29 +11,29 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation
 from unet.errors import ImageError
 from unet.images.preprocessing import PERCENTILES
 
-# How many times as long as wide a pixel may be.
-MOST_OBLONG = 20
+# Larger ratios of pixel sides are refused: square pixels could fill any memory.
+MAX_PIXEL_ASPECT = 20
 MM = {"meter": 1e3, "micron": 1e-3}
-# x to the patient's right, y to the front, z up.
+# x points to the patient's right, y to the front, z up.
 RAS = axcodes2ornt("RAS")
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A scan as a stack of slices, and how they lie in its file."""
+    """A scan as a stack of slices, and their orientation in the file."""
 
     slices: np.ndarray  # grey uint8 (slices, height, width), as viewers show them
     spacing_mm: tuple[float, float, float]  # between slices, rows and columns
     image: nibabel.Nifti1Image  # the file's header and affine
-    axis: int  # of the file's array, along which the slices lie
-    spacing_known: bool = True  # or else only its proportions may be right
+    axis: int  # of the file's array, along which it is sliced
+    spacing_known: bool = True  # if False, spacing_mm contains defaults
 
     def square_pixels(self, index: int) -> np.ndarray:
-        """A slice on a grid of square pixels: itself, or stretched along the coarser direction."""
+        """A slice, uint8 (height, width), with square pixels: unchanged, or stretched along its longer pixel side."""
         return self.resample_to_square_pixels(self.slices[index], cv2.INTER_LINEAR)
 
     def resample_to_square_pixels(self, pixels: np.ndarray, interpolation: int) -> np.ndarray:
-        """uint8 (height, width) of a slice on a grid of square pixels."""
+        """Pixels of a slice or its mask, uint8 (height, width), resampled to square pixels."""
         _, row_mm, column_mm = self.spacing_mm
         finer = min(row_mm, column_mm)
         if max(row_mm, column_mm) < 1.01 * finer:
@@ -48,24 +44,21 @@ class Volume:
 
 
 def to_volume(path: Path, image: nibabel.Nifti1Image, voxels: np.ndarray, axis: int) -> Volume:
-    """An image's voxels as slices along an axis of its array, scaled in grey.
-
-    ImageError, naming the file, for pixels that are no pixels: made square they could fill any memory.
-    """
+    """Voxels of a NIfTI image as slices along `axis` of its array; ImageError if its pixels are too elongated."""
     slices = to_slices(stretch_contrast_of(voxels), image.affine, axis)
-    # The order in which to_slices puts the file's axes.
+    # to_slices puts the file's axes in this order.
     place = io_orientation(image.affine)[:, 0]
     columns, rows = sorted({0, 1, 2} - {axis}, key=lambda other: place[other])
-    # A file that does not say is in mm, as most are.
+    # Files without a unit are in mm, like most files.
     to_mm = MM.get(image.header.get_xyzt_units()[0], 1.0)
     spacing_mm = [float(image.header.get_zooms()[i]) * to_mm for i in (axis, rows, columns)]
-    if max(spacing_mm[1:]) > MOST_OBLONG * min(spacing_mm[1:]):
-        raise ImageError(f"'{path}' has pixels of {spacing_mm[2]:g} x {spacing_mm[1]:g} mm: mend its spacing.")
+    if max(spacing_mm[1:]) > MAX_PIXEL_ASPECT * min(spacing_mm[1:]):
+        raise ImageError(f"'{path}' has pixels of {spacing_mm[2]:g} x {spacing_mm[1]:g} mm: fix its spacing.")
     return Volume(slices, tuple(spacing_mm), image, axis)
 
 
 def stretch_contrast_of(voxels: np.ndarray) -> np.ndarray:
-    """Map the range between PERCENTILES of all voxels to 0..255 (uint8); a constant volume gives 0."""
+    """Map the range between PERCENTILES of all voxels to 0..255 (uint8); a constant volume becomes 0."""
     low, high = np.percentile(voxels, PERCENTILES)
     if high <= low:
         return np.zeros(voxels.shape, np.uint8)
@@ -73,7 +66,7 @@ def stretch_contrast_of(voxels: np.ndarray) -> np.ndarray:
 
 
 def to_slices(voxels: np.ndarray, affine: np.ndarray, axis: int) -> np.ndarray:
-    """An array as a file has it -> (slices, height, width) along one of its axes, as viewers show them."""
+    """Array in the file's orientation -> (slices, height, width) along one of its axes, as viewers show them."""
     to_ras = ornt_transform(io_orientation(affine), RAS)
     stack = np.moveaxis(apply_orientation(voxels, to_ras), int(io_orientation(affine)[axis, 0]), 0)
     return np.ascontiguousarray(stack.swapaxes(1, 2)[:, ::-1, ::-1])

@@ -1,1 +1,1 @@
-"""What people look at: overlays, plots and the report page."""
+"""Pictures: overlays, plots and the report page."""

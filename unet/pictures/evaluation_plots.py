@@ -1,4 +1,4 @@
-"""The pictures of a run and of an evaluation, as PNG files."""
+"""Plots of an evaluation and of a comparison. Rows are those of per_slice.csv."""
 
 from pathlib import Path
 
@@ -22,36 +22,30 @@ TYPE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#F0E442")
 
 
 def by_tumor(rows: list[dict]) -> dict[str, tuple[list[dict], str]]:
-    """Rows and a colour for each tumor type, in alphabetical order; one group where none is known."""
-    names = sorted({row.get("tumor") or "tumor" for row in rows})
-    return {
-        name: (
-            [row for row in rows if (row.get("tumor") or "tumor") == name],
-            TYPE_COLORS[index % len(TYPE_COLORS)],
-        )
-        for index, name in enumerate(names)
-    }
+    """Rows and a color for each tumor type, in alphabetical order. Rows without a known type are named "tumor"."""
+    groups: dict[str, list[dict]] = {}
+    for row in rows:
+        groups.setdefault(row.get("tumor") or "tumor", []).append(row)
+    return {name: (groups[name], TYPE_COLORS[place % len(TYPE_COLORS)]) for place, name in enumerate(sorted(groups))}
 
 
 def draw_dice_histogram(rows: list[dict], path: Path) -> str:
     """Histogram of Dice over slices, stacked by tumor type, with mean and median."""
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     groups = by_tumor(rows)
-    axes.hist(
-        [[row["dice"] for row in group] for group, _ in groups.values()], bins=np.linspace(0, 1, 21),
-        stacked=True, color=[color for _, color in groups.values()], label=list(groups),
-        edgecolor="white", linewidth=0.5,
-    )  # fmt: skip
+    values = [[row["dice"] for row in group] for group, _ in groups.values()]
+    style = {"color": [color for _, color in groups.values()], "edgecolor": "white", "linewidth": 0.5}
+    axes.hist(values, bins=np.linspace(0, 1, 21), stacked=True, label=list(groups), **style)
     dice = [row["dice"] for row in rows]
-    for value, style, name in ((np.mean(dice), "-", "mean"), (np.median(dice), ":", "median")):
-        axes.axvline(value, color="black", linestyle=style, linewidth=1, label=f"{name} {value:.3f}")
+    for value, line, name in ((np.mean(dice), "-", "mean"), (np.median(dice), ":", "median")):
+        axes.axvline(value, color="black", linestyle=line, linewidth=1, label=f"{name} {value:.3f}")
     axes.set(title=f"Dice of {len(rows)} slices", xlabel="Dice", ylabel="slices", xlim=(0, 1))
     axes.legend(loc="upper left")
     return save_with_svg(figure, path)
 
 
 def draw_dice_by_type(rows: list[dict], scores: dict[str, dict], path: Path) -> str:
-    """Every slice as a dot, with the mean and its interval over patients, a column a tumor type."""
+    """One column per tumor type: each slice as a dot, and the mean with its interval over patients."""
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     jitter = np.random.default_rng(0)
     groups = by_tumor(rows)
@@ -59,35 +53,28 @@ def draw_dice_by_type(rows: list[dict], scores: dict[str, dict], path: Path) -> 
         x = position + jitter.uniform(-0.28, 0.12, len(group))
         axes.plot(x, [row["dice"] for row in group], ".", color=color, alpha=0.35, markersize=4)
         if name not in scores and len(groups) > 1:
-            continue  # of slices whose type is not known no mean was taken
+            continue  # the scores have no mean for slices of unknown type
         score = scores.get(name, scores["all"])["dice"]
         mean = score["mean"]
         low, high = score["interval"] or (mean, mean)
         axes.errorbar(position + 0.26, mean, [[mean - low], [high - mean]], fmt="o", color="black", capsize=4)
         axes.text(position + 0.33, mean, f"{mean:.3f}", va="center")
-    labels = [f"{name}\n{len(group)} slices" for name, (group, _) in groups.items()]
-    axes.set_xticks(range(len(groups)), labels)
-    axes.set(
-        title="Dice by tumor type (mean, 95 % interval over patients)", ylabel="Dice",
-        ylim=(-0.02, 1.02), xlim=(-0.5, len(groups) - 0.3),
-    )  # fmt: skip
+    axes.set_xticks(range(len(groups)), [f"{name}\n{len(group)} slices" for name, (group, _) in groups.items()])
+    axes.set(title="Dice by tumor type (mean, 95 % interval over patients)", ylabel="Dice")
+    axes.set(xlim=(-0.5, len(groups) - 0.3), ylim=(-0.02, 1.02))
     axes.grid(axis="x", visible=False)
     return save_with_svg(figure, path)
 
 
 def draw_dice_by_size(rows: list[dict], path: Path) -> str:
-    """Dice over tumor size, a dot a slice; slices without tumor are left out."""
+    """Dice over tumor size, one dot per slice. Slices without tumor are left out."""
     figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
     for name, (group, color) in by_tumor(rows).items():
-        shown = [row for row in group if row["truth_pixels"]]
-        axes.plot(
-            [row["tumor_percent"] for row in shown], [row["dice"] for row in shown],
-            ".", color=color, alpha=0.6, label=name,
-        )  # fmt: skip
-    axes.set(
-        title="Dice by tumor size", xlabel="tumor, % of the image (log scale)", ylabel="Dice",
-        xscale="log", ylim=(-0.02, 1.02),
-    )  # fmt: skip
+        with_tumor = [row for row in group if row["truth_pixels"]]
+        size, dice = ([row[key] for row in with_tumor] for key in ("tumor_percent", "dice"))
+        axes.plot(size, dice, ".", color=color, alpha=0.6, label=name)
+    axes.set(title="Dice by tumor size", xlabel="tumor, % of the image (log scale)", ylabel="Dice")
+    axes.set(xscale="log", ylim=(-0.02, 1.02))
     for axis_format in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         axis_format(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
@@ -95,26 +82,24 @@ def draw_dice_by_size(rows: list[dict], path: Path) -> str:
     return save_with_svg(figure, path)
 
 
-def draw_expected_dice(rows: list[dict], quality: dict, path: Path) -> str:
-    """True Dice over the Dice expected without the truth, a dot a slice."""
+def draw_expected_dice(rows: list[dict], summary: dict, path: Path) -> str:
+    """True Dice over the Dice expected without the truth, one dot per outlined slice."""
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     axes.plot((0, 1), (0, 1), color=NEUTRAL, linewidth=0.8)
     for name, (group, color) in by_tumor(rows).items():
         outlined = [row for row in group if row["expected_dice"] != ""]
         expected, dice = ([row[key] for row in outlined] for key in ("expected_dice", "dice"))
         axes.plot(expected, dice, ".", color=color, alpha=0.5, label=name)
-    correlation = quality["spearman"]
+    correlation = summary["spearman"]
     label = "" if correlation is None else f" (rank correlation {correlation:.2f})"
-    axes.set(
-        title=f"Expected and true Dice{label}", xlabel="Dice expected without the truth",
-        ylabel="true Dice", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02),
-    )  # fmt: skip
+    axes.set(title=f"Expected and true Dice{label}", xlabel="expected Dice", ylabel="true Dice")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     figure.legend(loc="outside right upper")
     return save_with_svg(figure, path)
 
 
 def draw_dice_by_threshold(thresholds: np.ndarray, dice: list[float], chosen: float, path: Path) -> str:
-    """Mean Dice over the probability from which a pixel counts as tumor."""
+    """Mean Dice over the probability at which a pixel counts as tumor."""
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     axes.plot(thresholds, dice, "o-", color=TRAINING, markersize=3)
     axes.axvline(chosen, color=NEUTRAL, linestyle=":", label=f"used: {chosen:g}")
@@ -131,37 +116,37 @@ def draw_calibration(
     chosen: float,
     path: Path,
 ) -> str:
-    """Reliability diagram over the pixels of its bins, and precision over recall, the threshold marked."""
-    mean, share, pixels = reliability
+    """Reliability diagram with the pixels in its bins, and precision over recall with the chosen threshold marked."""
+    mean, fraction, pixels = reliability
     thresholds, precision, recall = precision_recall
     figure, grid = plt.subplots(2, 2, figsize=(9.5, 4.6), layout="constrained", height_ratios=(3.2, 1))
-    (diagram, unused), (counts, unused_too) = grid
-    unused.remove(), unused_too.remove()
+    diagram, counts = grid[:, 0]
+    for axes in grid[:, 1]:
+        axes.remove()
     diagram.plot((0, 1), (0, 1), color=NEUTRAL, linewidth=0.8, label="perfect")
-    diagram.plot(mean, share, "o-", color=TRAINING, markersize=3, label="network")
-    told = "\n".join(f"{name}: {error:.3f}" for name, error in errors.items())
-    diagram.text(0.98, 0.04, f"expected calibration error\n{told}", ha="right", fontsize=8)
-    diagram.set(title="Reliability of the probability", ylabel="share that is tumor", xlim=(0, 1))
+    diagram.plot(mean, fraction, "o-", color=TRAINING, markersize=3, label="network")
+    lines = ["expected calibration error", *(f"{name}: {error:.3f}" for name, error in errors.items())]
+    diagram.text(0.98, 0.04, "\n".join(lines), ha="right", fontsize=8)
+    diagram.set(title="Reliability of the probability", ylabel="fraction that is tumor", xlim=(0, 1))
     diagram.legend(loc="upper left")
     width = 1 / len(pixels)
-    centres = (np.arange(len(pixels)) + 0.5) * width
-    counts.bar(centres, np.maximum(pixels, 0.5), 0.9 * width, color=NEUTRAL)
+    centers = (np.arange(len(pixels)) + 0.5) * width
+    counts.bar(centers, np.maximum(pixels, 0.5), 0.9 * width, color=NEUTRAL)
     counts.set(yscale="log", xlabel="probability", ylabel="pixels", xlim=(0, 1))
     counts.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     counts.yaxis.set_minor_formatter(NullFormatter())
     curve = figure.add_subplot(grid[0, 1].get_gridspec()[:, 1])
     place = np.searchsorted(thresholds, chosen - 1e-9)
     curve.plot(recall[1:], precision[1:], color=TRAINING)
-    label = f"threshold {chosen:.2g}"
-    curve.plot(recall[place], precision[place], "o", color=PREDICTION, label=label)
-    curve.set(title="Precision and recall of all pixels", xlim=(0, 1.01), ylim=(0, 1.01))
+    curve.plot(recall[place], precision[place], "o", color=PREDICTION, label=f"threshold {chosen:.2g}")
+    curve.set(title="Precision and recall over all pixels", xlim=(0, 1.01), ylim=(0, 1.01))
     curve.set(xlabel="recall", ylabel="precision")
     curve.legend(loc="lower left")
     return save_with_svg(figure, path)
 
 
 def draw_comparison(rows: list[dict], groups: dict[str, dict], names: tuple[str, str], path: Path) -> str:
-    """Dice of run B over that of run A, a dot a slice; beside it the mean differences with intervals."""
+    """Dice of run B over Dice of run A, one dot per slice, and the mean differences with intervals."""
     figure, (slices, means) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained", width_ratios=(1, 1.2))
     for name, (group, color) in by_tumor(rows).items():
         a, b = ([row[key] for row in group] for key in ("dice_a", "dice_b"))
@@ -169,7 +154,7 @@ def draw_comparison(rows: list[dict], groups: dict[str, dict], names: tuple[str,
     slices.plot((0, 1), (0, 1), color=NEUTRAL, linewidth=0.8)
     slices.set(title="Dice of each slice", xlabel=names[0], ylabel=names[1], aspect="equal")
     slices.legend(loc="upper left", bbox_to_anchor=(0, 0.98))
-    for place, (_, group) in enumerate(groups.items()):
+    for place, group in enumerate(groups.values()):
         mean = group["difference"]
         low, high = group["interval"] or (mean, mean)
         means.errorbar(mean, -place, xerr=[[mean - low], [high - mean]], fmt="o", color="black", capsize=4)
@@ -177,21 +162,17 @@ def draw_comparison(rows: list[dict], groups: dict[str, dict], names: tuple[str,
     means.axvline(0, color=NEUTRAL, linewidth=0.8)
     labels = [f"{name}\n{group['slices']} slices" for name, group in groups.items()]
     means.set_yticks([-place for place in range(len(groups))], labels)
-    means.set(
-        title="Mean difference (95 % interval over patients)", ylim=(0.6 - len(groups), 0.6),
-        xlabel=f"Dice of {names[1]} minus {names[0]}",
-    )  # fmt: skip
+    means.set(title="Mean difference (95 % interval over patients)", ylim=(0.6 - len(groups), 0.6))
+    means.set_xlabel(f"Dice of {names[1]} minus Dice of {names[0]}")
     means.grid(axis="y", visible=False)
     return save_with_svg(figure, path)
 
 
 def draw_changes(tiles: dict[str, list[tuple]], names: tuple[str, str], path: Path) -> None:
-    """Rows of named tiles (image, truth, mask of A, mask of B, caption) with three contours."""
-    columns = max(len(row) for row in tiles.values())
-    figure, grid = plt.subplots(
-        len(tiles), columns, figsize=(2.7 * columns, 3.2 * len(tiles)),
-        layout="constrained", squeeze=False,
-    )  # fmt: skip
+    """Named rows of tiles (image, true mask, mask of A, mask of B, caption), each with three contours."""
+    rows, columns = len(tiles), max(len(row) for row in tiles.values())
+    size = (2.7 * columns, 3.2 * rows)
+    figure, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
     for row, (name, group) in zip(grid, tiles.items(), strict=True):
         for axes, (image, *masks, caption) in zip(row, group, strict=False):
             show_image(axes, image, f"{name}: {caption}")
@@ -205,12 +186,10 @@ def draw_changes(tiles: dict[str, list[tuple]], names: tuple[str, str], path: Pa
 
 
 def draw_gallery(tiles: dict[str, list[tuple]], threshold: float, path: Path) -> None:
-    """Rows of named tiles (image, truth, probability, caption) with both contours."""
-    columns = max(len(row) for row in tiles.values())
-    figure, grid = plt.subplots(
-        len(tiles), columns, figsize=(2.7 * columns, 3.1 * len(tiles)),
-        layout="constrained", squeeze=False,
-    )  # fmt: skip
+    """Named rows of tiles (image, true mask, probability, caption), each with both contours."""
+    rows, columns = len(tiles), max(len(row) for row in tiles.values())
+    size = (2.7 * columns, 3.1 * rows)
+    figure, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for row, (name, group) in zip(grid, tiles.items(), strict=True):

@@ -1,4 +1,4 @@
-"""The pictures of a run and of an evaluation, as PNG files."""
+"""The look of all plots: colors, images with contours, and how a figure is saved."""
 
 import io
 from pathlib import Path
@@ -23,10 +23,10 @@ plt.rcParams.update(
         "legend.frameon": False,
         "axes.titleweight": "bold",
         "axes.titlelocation": "left",
-        "text.parse_math": False,  # a file's name may hold a dollar
+        "text.parse_math": False,  # file names may contain dollar signs
     }
 )
-# Okabe and Ito's colours: all kinds of colour blindness can tell them apart.
+# Okabe and Ito's palette: people with any kind of color blindness can distinguish its colors.
 TRUTH, PREDICTION, TRAINING, NEUTRAL = "#009E73", "#E69F00", "#0072B2", "#666666"
 
 
@@ -39,7 +39,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def save_with_svg(figure: Figure, path: Path) -> str:
-    """As save; returns the figure as SVG too, for a page."""
+    """Like save; also returns the figure as SVG, for a page."""
     content = io.StringIO()
     figure.savefig(content, format="svg", bbox_inches="tight", facecolor="white")
     save(figure, path)
@@ -47,19 +47,20 @@ def save_with_svg(figure: Figure, path: Path) -> str:
 
 
 def show_image(axes: Axes, image: np.ndarray, title: str = "") -> None:
-    """An image without axes."""
+    """Show an image (height, width) without axes."""
     axes.imshow(image, cmap="gray", vmin=0, interpolation="bilinear")
     axes.set_axis_off()
     axes.set_title(title, fontsize=8, fontweight="normal", loc="center")
 
 
 def draw_contour(axes: Axes, mask: np.ndarray, color: str, level: float = 0.5) -> None:
-    """The border of a mask or of a probability, if it has one."""
+    """Draw the border of a mask, or of a probability at `level`, if there is one."""
     values = mask.astype(np.float32)
     if values.min() < level <= values.max():
         axes.contour(values, levels=[level], colors=[color], linewidths=1.2)
 
 
 def add_contour_legend(figure: Figure) -> None:
+    """Add a legend for the contours of truth and prediction."""
     lines = [plt.Line2D([], [], color=color) for color in (TRUTH, PREDICTION)]
     figure.legend(lines, ("truth", "prediction"), loc="outside lower center", ncols=2)

@@ -1,4 +1,4 @@
-"""The pictures of a run and of an evaluation, as PNG files."""
+"""Plots of a training: learning curves, sample slices, and a film strip of their outlines over the epochs."""
 
 from pathlib import Path
 
@@ -10,23 +10,18 @@ from unet.pictures.style import NEUTRAL, PREDICTION, TRAINING, TRUTH, add_contou
 
 
 def draw_curves(history: list[dict[str, float]], path: Path) -> None:
-    """Loss, Dice and learning rate over epochs, the best epoch marked."""
+    """Loss, Dice and learning rate over the epochs, with the best epoch marked. `history`: rows of history.csv."""
     epochs = [row["epoch"] for row in history]
     best = max(history, key=lambda row: row["val_dice"])
     figure, (loss, dice, rate) = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
     for axes, name, title in ((loss, "loss", "Loss"), (dice, "dice", "Dice")):
         axes.plot(epochs, [row[name] for row in history], color=TRAINING, label="training")
-        axes.plot(
-            epochs, [row[f"val_{name}"] for row in history], color=PREDICTION,
-            label="validation (averaged weights)",
-        )  # fmt: skip
+        averaged = [row[f"val_{name}"] for row in history]
+        axes.plot(epochs, averaged, color=PREDICTION, label="validation (averaged weights)")
         axes.axvline(best["epoch"], color=NEUTRAL, linestyle=":", linewidth=1)
         axes.set(title=title, xlabel="epoch")
-    raw = [row for row in history if row["val_dice_raw"] != ""]
-    dice.plot(
-        [row["epoch"] for row in raw], [row["val_dice_raw"] for row in raw], "x",
-        color=PREDICTION, alpha=0.7, label="validation (raw weights)",
-    )  # fmt: skip
+    raw = [(row["epoch"], row["val_dice_raw"]) for row in history if row["val_dice_raw"] != ""]
+    dice.plot(*np.reshape(raw, (-1, 2)).T, "x", color=PREDICTION, alpha=0.7, label="validation (raw weights)")
     loss.legend()
     dice.legend(loc="lower right")
     dice.plot(best["epoch"], best["val_dice"], "o", color=PREDICTION)
@@ -34,7 +29,7 @@ def draw_curves(history: list[dict[str, float]], path: Path) -> None:
     rate.plot(epochs, [row["learning_rate"] for row in history], color=NEUTRAL)
     for axes in (loss, dice, rate):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    rate.set(title="Learning rate at the epoch's start", xlabel="epoch")
+    rate.set(title="Learning rate at the start of each epoch", xlabel="epoch")
     rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     save(figure, path)
 
@@ -42,7 +37,10 @@ def draw_curves(history: list[dict[str, float]], path: Path) -> None:
 def draw_samples(
     tiles: tuple[np.ndarray, np.ndarray, np.ndarray], threshold: float, titles: list[str], heading: str, path: Path
 ) -> None:
-    """One column per slice: image, true and predicted outline. tiles: images, truths, probabilities (n, size, size)."""
+    """One column per slice: image, true outline, predicted outline.
+
+    `tiles` are images, true masks and probabilities, each (slices, size, size).
+    """
     images, truths, probabilities = tiles
     figure, grid = plt.subplots(3, len(images), figsize=(2.1 * len(images), 6.8), layout="constrained", squeeze=False)
     figure.suptitle(heading, fontweight="bold")
@@ -57,19 +55,17 @@ def draw_samples(
 
 
 def draw_film_strip(
-    images: np.ndarray,
-    truths: np.ndarray,
-    frames: dict[int, np.ndarray],
-    threshold: float,
-    path: Path,
+    images: np.ndarray, truths: np.ndarray, frames: dict[int, np.ndarray], threshold: float, path: Path
 ) -> None:
-    """The same slices (n, size, size), a row each, with outlines of truth and network after some epochs."""
-    figure, grid = plt.subplots(
-        len(images), len(frames), figsize=(1.7 * len(frames), 1.75 * len(images)),
-        layout="constrained", squeeze=False,
-    )  # fmt: skip
+    """One row per slice and one column per epoch, with true and predicted outlines.
+
+    `images` and `truths` are (slices, size, size); `frames` are the probabilities of the same slices by epoch.
+    """
+    rows, columns = len(images), len(frames)
+    size = (1.7 * columns, 1.75 * rows)
+    figure, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
     for column, (epoch, probabilities) in zip(grid.T, frames.items(), strict=True):
-        titles = [f"epoch {epoch}"] + [""] * (len(images) - 1)
+        titles = [f"epoch {epoch}"] + [""] * (rows - 1)
         for axes, title, image, truth, probability in zip(column, titles, images, truths, probabilities, strict=True):
             show_image(axes, image, title)
             draw_contour(axes, truth, TRUTH)
