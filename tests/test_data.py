@@ -47,7 +47,7 @@ def test_everything_wrong_is_listed_at_once(tmp_path):
         "No image for 'masks/1.png': expected 'images/1.png'.",
         "'images/4.png' is not a readable image: it is empty, damaged or not an image.",
         "'masks/2.png' has 6 x 5 pixels but its image has 24 x 20: they must have the same size.",
-        "'masks/3.png' holds 256 grey values: a mask is 0 and one other, saved as PNG.",
+        "'masks/3.png' has 256 grey values: a mask has only 0 and one other. Save it as PNG.",
     ]
 
 

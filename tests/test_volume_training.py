@@ -90,7 +90,7 @@ def test_masks_that_do_not_fit_are_refused(tmp_path):
     write_volume(tmp_path / "masks/a.nii.gz", mask, np.diag([1, 1, 6, 1]))
     assert problems_of(tmp_path).count("not on its image's grid") == 1
     write_volume(tmp_path / "masks/a.nii.gz", mask * np.arange(1, 5, dtype=np.uint8))
-    assert "holds 5 labels: a mask is 0 and one other" in problems_of(tmp_path)
+    assert "has 5 labels: a mask has only 0 and one other" in problems_of(tmp_path)
     write_volume(tmp_path / "masks/a.nii.gz", mask)
     write_volume(tmp_path / "images/b.nii", voxels)
     write_volume(tmp_path / "masks/b.nii", mask)

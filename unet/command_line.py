@@ -7,6 +7,7 @@ Ctrl-C and SIGTERM; 141 the reader of the output has gone.
 import contextlib
 import gc
 import os
+import select
 import signal
 import sys
 import tempfile
@@ -53,14 +54,19 @@ def run(
 
 def silence_closed_outputs() -> bool:
     """Redirect standard output and standard error to nowhere if their reader has gone; whether any has."""
-    is_closed = False
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BrokenPipeError:
-            is_closed = True
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    return is_closed
+    closed = [stream for stream in (sys.stdout, sys.stderr) if is_reader_gone(stream.fileno())]
+    for stream in closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return bool(closed)
+
+
+def is_reader_gone(descriptor: int) -> bool:
+    """Whether the other end of a pipe is closed; on systems that cannot say, the error itself is believed."""
+    if not hasattr(select, "poll"):
+        return True
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
 
 
 def parse(options_type: type, description: str, default: object):
