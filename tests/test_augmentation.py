@@ -35,6 +35,31 @@ def test_the_same_seed_gives_the_same_pixels():
     assert not np.array_equal(first[0], other[0])
 
 
+@pytest.mark.parametrize("changed", CHANGES)
+def test_a_change_to_one_augmentation_leaves_the_random_numbers_of_the_others(changed, monkeypatch):
+    def numbers(config: AugmentationConfig) -> dict[tuple, float]:
+        """Every uniform number that augment draws, by its seed."""
+        drawn = {}
+        uniform = Draws.uniform
+
+        def record(draws: Draws, name: str, low: float, high: float) -> tf.Tensor:
+            number = uniform(draws, name, low, high)
+            key = (name, *draws.seed_of(name).numpy().tolist())
+            assert key not in drawn, "two draws with one name"
+            drawn[key] = float(number)
+            return number
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Draws, "uniform", record)
+            augment(IMAGE, BLOB, config, seed(1))
+        return drawn
+
+    everything, others = numbers(ALWAYS), numbers(replace(ALWAYS, **{changed: 0}))
+    assert len(everything) == 7 + 7 * 2  # the moves, and per change whether it happens and by how much
+    assert others.items() <= everything.items()
+    assert len(others) == len(everything) - (0 if changed == "spatial" else 2)
+
+
 @pytest.mark.parametrize("number", range(5))
 def test_image_and_mask_move_together(number):
     config = replace(NEVER, spatial=1, mirror_left_right=0.5, mirror_up_down=0.5)

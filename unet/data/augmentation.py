@@ -6,6 +6,7 @@ Images are float32 (size, size, 1), roughly in [0, 1]. Masks are 0 or 1, with th
 """
 
 import math
+import zlib
 
 import tensorflow as tf
 
@@ -13,28 +14,34 @@ from unet.options import AugmentationConfig
 
 
 class Draws:
-    """Random numbers that depend only on a seed and on how many were drawn before."""
+    """Random numbers that depend only on a seed and on the names they are drawn under.
+
+    So a change to one augmentation leaves the random numbers of all others as they are.
+    """
 
     def __init__(self, seed: tf.Tensor):
         """Start from a seed, int32 (2,)."""
         self._seed = seed
-        self._drawn = 0
 
-    def uniform(self, low: float, high: float) -> tf.Tensor:
+    def seed_of(self, name: str) -> tf.Tensor:
+        """The seed of a name, int32 (2,)."""
+        return tf.random.fold_in(self._seed, zlib.crc32(name.encode()) >> 1)  # 31 bits fit an int32
+
+    def of(self, name: str) -> "Draws":
+        """The draws of one augmentation."""
+        return Draws(self.seed_of(name))
+
+    def uniform(self, name: str, low: float, high: float) -> tf.Tensor:
         """A number in [low, high), float32 ()."""
-        return tf.random.stateless_uniform((), self._next_seed(), low, high)
+        return tf.random.stateless_uniform((), self.seed_of(name), low, high)
 
-    def normal(self, shape: tf.Tensor) -> tf.Tensor:
+    def normal(self, name: str, shape: tf.Tensor) -> tf.Tensor:
         """Standard normal numbers, float32 of this shape."""
-        return tf.random.stateless_normal(shape, self._next_seed())
+        return tf.random.stateless_normal(shape, self.seed_of(name))
 
-    def happens(self, probability: float) -> tf.Tensor:
+    def happens(self, name: str, probability: float) -> tf.Tensor:
         """True with this probability, bool ()."""
-        return self.uniform(0.0, 1.0) < probability
-
-    def _next_seed(self) -> tf.Tensor:
-        self._drawn += 1
-        return tf.random.fold_in(self._seed, self._drawn)
+        return self.uniform(name, 0.0, 1.0) < probability
 
 
 def augment(
@@ -50,20 +57,21 @@ def augment(
     """
     draws = Draws(seed)
     image, mask = move(image, mask, config, draws)
-    for change, probability in (
-        (add_noise, config.noise),
-        (blur, config.blur),
-        (change_brightness, config.brightness),
-        (change_contrast, config.contrast),
-        (lower_resolution, config.low_resolution),
-        (change_inverted_gamma, config.inverted_gamma),
-        (change_gamma, config.gamma),
+    for name, change, probability in (
+        ("noise", add_noise, config.noise),
+        ("blur", blur, config.blur),
+        ("brightness", change_brightness, config.brightness),
+        ("contrast", change_contrast, config.contrast),
+        ("low_resolution", lower_resolution, config.low_resolution),
+        ("inverted_gamma", change_inverted_gamma, config.inverted_gamma),
+        ("gamma", change_gamma, config.gamma),
     ):
         if probability:
+            own_draws = draws.of(name)
             # Default arguments: TensorFlow may trace the branches again when the loop is already further.
             changed = tf.cond(
-                draws.happens(probability),
-                lambda change=change, image=image: change(image, draws),
+                own_draws.happens("happens", probability),
+                lambda change=change, image=image, own_draws=own_draws: change(image, own_draws),
                 lambda image=image: image,
             )
             image = tf.ensure_shape(changed, image.shape)
@@ -90,13 +98,13 @@ def paste_tumors(images: tf.Tensor, masks: tf.Tensor, chosen: tf.Tensor) -> tupl
 
 def move(image: tf.Tensor, mask: tf.Tensor, config: AugmentationConfig, draws: Draws) -> tuple[tf.Tensor, tf.Tensor]:
     """Rotate, scale, shift and mirror in one resampling: bilinear for the image, nearest for the mask."""
-    moves = draws.happens(config.spatial)
-    angle = draws.uniform(-1.0, 1.0) * math.radians(config.rotation_degrees)
+    moves = draws.happens("spatial", config.spatial)
+    angle = draws.uniform("rotation", -1.0, 1.0) * math.radians(config.rotation_degrees)
     # On a log scale: halving is as likely as doubling.
-    scale = tf.exp(draws.uniform(math.log(config.scale_min), math.log(config.scale_max)))
-    shift = [draws.uniform(-config.shift, config.shift) for _ in range(2)]
-    flip_x = tf.where(draws.happens(config.mirror_left_right), -1.0, 1.0)
-    flip_y = tf.where(draws.happens(config.mirror_up_down), -1.0, 1.0)
+    scale = tf.exp(draws.uniform("scale", math.log(config.scale_min), math.log(config.scale_max)))
+    shift = [draws.uniform(name, -config.shift, config.shift) for name in ("shift_x", "shift_y")]
+    flip_x = tf.where(draws.happens("mirror_left_right", config.mirror_left_right), -1.0, 1.0)
+    flip_y = tf.where(draws.happens("mirror_up_down", config.mirror_up_down), -1.0, 1.0)
 
     angle = tf.where(moves, angle, 0.0)
     scale = tf.where(moves, scale, 1.0)
@@ -138,14 +146,14 @@ def resample(pixels: tf.Tensor, transform: tf.Tensor, interpolation: str) -> tf.
 
 def add_noise(image: tf.Tensor, draws: Draws) -> tf.Tensor:
     """Add Gaussian noise of up to a tenth of the image's standard deviation."""
-    strength = draws.uniform(0.0, 0.1) * tf.math.reduce_std(image)
-    return image + strength * draws.normal(tf.shape(image))
+    strength = draws.uniform("strength", 0.0, 0.1) * tf.math.reduce_std(image)
+    return image + strength * draws.normal("noise", tf.shape(image))
 
 
 def blur(image: tf.Tensor, draws: Draws) -> tf.Tensor:
     """Blur with a Gaussian with a sigma of 0.5 to 1 pixel."""
     distance = tf.range(-3.0, 4.0)
-    weights = tf.exp(-0.5 * (distance / draws.uniform(0.5, 1.0)) ** 2)
+    weights = tf.exp(-0.5 * (distance / draws.uniform("sigma", 0.5, 1.0)) ** 2)
     weights = tf.reshape(weights / tf.reduce_sum(weights), (-1, 1, 1, 1))
     blurred = tf.nn.conv2d(image[tf.newaxis], weights, 1, "SAME")
     return tf.nn.conv2d(blurred, tf.transpose(weights, (1, 0, 2, 3)), 1, "SAME")[0]
@@ -153,20 +161,20 @@ def blur(image: tf.Tensor, draws: Draws) -> tf.Tensor:
 
 def change_brightness(image: tf.Tensor, draws: Draws) -> tf.Tensor:
     """Multiply all pixels by 0.75 to 1.25."""
-    return image * draws.uniform(0.75, 1.25)
+    return image * draws.uniform("factor", 0.75, 1.25)
 
 
 def change_contrast(image: tf.Tensor, draws: Draws) -> tf.Tensor:
     """Multiply the distance from the mean by 0.75 to 1.25, and clip to the original range."""
     mean = tf.reduce_mean(image)
-    stretched = (image - mean) * draws.uniform(0.75, 1.25) + mean
+    stretched = (image - mean) * draws.uniform("factor", 0.75, 1.25) + mean
     return tf.clip_by_value(stretched, tf.reduce_min(image), tf.reduce_max(image))
 
 
 def lower_resolution(image: tf.Tensor, draws: Draws) -> tf.Tensor:
     """Downsample by a factor of 0.5 to 1 (nearest), and upsample again (bicubic)."""
     size = tf.cast(tf.shape(image)[:2], tf.float32)
-    small = tf.cast(tf.round(size * draws.uniform(0.5, 1.0)), tf.int32)
+    small = tf.cast(tf.round(size * draws.uniform("factor", 0.5, 1.0)), tf.int32)
     sampled = tf.image.resize(image, small, "nearest")
     return tf.image.resize(sampled, tf.shape(image)[:2], "bicubic")
 
@@ -174,7 +182,7 @@ def lower_resolution(image: tf.Tensor, draws: Draws) -> tf.Tensor:
 def change_gamma(image: tf.Tensor, draws: Draws) -> tf.Tensor:
     """Raise the grey values, relative to their range, to the power of 0.7 to 1.5; keep mean and standard deviation."""
     low, high = tf.reduce_min(image), tf.reduce_max(image)
-    curved = tf.math.divide_no_nan(image - low, high - low) ** draws.uniform(0.7, 1.5)
+    curved = tf.math.divide_no_nan(image - low, high - low) ** draws.uniform("exponent", 0.7, 1.5)
     deviation = tf.math.divide_no_nan(curved - tf.reduce_mean(curved), tf.math.reduce_std(curved))
     return deviation * tf.math.reduce_std(image) + tf.reduce_mean(image)
 

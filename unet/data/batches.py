@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
-from unet.data.augmentation import augment, paste_tumors
+from unet.data.augmentation import Draws, augment, paste_tumors
 from unet.data.slices import Slices
 from unet.images.preprocessing import to_network_input
 from unet.options import AugmentationConfig
@@ -57,7 +57,7 @@ def training_batches(slices: Slices, indices: np.ndarray, plan: BatchPlan) -> tf
     def paste(images: tf.Tensor, masks: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if is_whole:
             images, masks = (tf.concat([batch[-1:], batch], axis=0) for batch in (images, masks))
-        draws = tf.random.stateless_uniform((batch_size,), tf.random.fold_in(seeds[0], 0))
+        draws = tf.random.stateless_uniform((batch_size,), Draws(seeds[0]).seed_of("copy_paste"))
         return paste_tumors(images, masks, (draws < plan.augmentation.copy_paste)[part.start : part.stop])
 
     items = tf.data.Dataset.range(plan.epochs.start, plan.epochs.stop).flat_map(one_epoch)
