@@ -6,12 +6,14 @@ import re
 import sys
 
 import numpy as np
+import pytest
 from ready import ROOT, run_script
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from render import score_table
 
 from unet.data.phantoms import phantom_slice
+from unet.errors import UserError
 from unet.evaluation.metrics import score
 from unet.images.preprocessing import to_network_input, to_training_image
 from unet.images.reading import read_image
@@ -76,3 +78,13 @@ def test_training_can_start_from_it_with_batch_normalization():
 def read_image_of_a_head() -> np.ndarray:
     """A simulated slice as network input, float32 (1, 256, 256, 1)."""
     return to_network_input(to_training_image(phantom_slice(0, 0, 1, 3, 256).image, 256)[np.newaxis])
+
+
+@pytest.mark.parametrize(
+    "content", ["", "id,used_for,fingerprint,patient\n", "id,used_for,fingerprint\n1,train,\n", "\xff"]
+)
+def test_a_damaged_slice_table_is_one_line(content, tmp_path):
+    (tmp_path / "config.json").write_bytes((PRETRAINED / "config.json").read_bytes())
+    (tmp_path / "slices.csv").write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match="slices.csv' is damaged: restore it.$"):
+        SavedRun.open(tmp_path)

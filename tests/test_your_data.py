@@ -1,4 +1,4 @@
-"""docs/your-data.md does what it says: its example arranges another public layout, which then trains."""
+"""The example in docs/your-data.md turns another public data set into a data folder that trains."""
 
 import re
 import subprocess
@@ -19,7 +19,7 @@ def test_the_example_arranges_the_lgg_layout(phantoms, tmp_path):
         mask = read_mask(phantoms / "masks" / f"{row['id']}.png")
         folder = tmp_path / "kaggle_3m" / row["patient"]
         folder.mkdir(parents=True, exist_ok=True)
-        # Three sequences as colours.
+        # Three sequences as color channels.
         assert cv2.imwrite(str(folder / f"{row['id']}.tif"), np.dstack([grey // 2, grey, grey]))
         assert cv2.imwrite(str(folder / f"{row['id']}_mask.tif"), mask.astype(np.uint8) * 255)
     text = (ROOT / "docs" / "your-data.md").read_text()

@@ -106,9 +106,7 @@ def check_size(size: int, config: ModelConfig) -> None:
     """UserError if images with sides of `size` pixels do not fit a U-Net."""
     if size % config.divisor:
         near = max(1, round(size / config.divisor)) * config.divisor
-        raise UserError(
-            f"--size {size} is not a multiple of {config.divisor}, as required: use --size {near}."
-        )
+        raise UserError(f"--size {size} is not a multiple of {config.divisor}, as required: use --size {near}.")
 
 
 def activation_bytes(network: keras.Model, size: int) -> int:

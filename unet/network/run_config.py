@@ -64,6 +64,8 @@ class SliceTable:
         """Undo rows()."""
         split: dict[str, list[str]] = {"train": [], "val": [], "test": []}
         fingerprints, facts = {}, {}
+        if not rows or not {ID, USED_FOR, FINGERPRINT, "patient"} <= rows[0].keys():
+            raise ValueError("rows or columns are missing")
         for row in rows:
             id = row.pop(ID)
             split[row.pop(USED_FOR)].append(id)
@@ -96,5 +98,5 @@ def read_slice_table(folder: Path) -> SliceTable:
         return SliceTable.from_rows(read_table(path))
     except OSError as error:
         raise UserError(f"'{folder}' is not a run folder: cannot read '{path}'.") from error
-    except Exception as error:  # missing columns, unknown splits, text that is not UTF-8
-        raise UserError(f"'{path}' is damaged ({error!r}): restore it.") from error
+    except Exception as error:  # missing cells or columns, unknown splits, text that is not UTF-8
+        raise UserError(f"'{path}' is damaged: restore it.") from error
