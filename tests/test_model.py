@@ -30,7 +30,7 @@ def test_the_output_is_a_probability_with_the_shape_of_the_input(stem_stride, si
 
 
 def test_an_invalid_size_or_depth_is_refused(tmp_path):
-    with pytest.raises(UserError, match="--size 100 is not a multiple of 8.*use 96"):
+    with pytest.raises(UserError, match="--size 100 is not a multiple of 8.*use --size 96"):
         check_size(100, SMALL)
     done = run_module("unet.network.model", "--model.depth", 0, cwd=ROOT)
     assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("--model.depth 0: ")

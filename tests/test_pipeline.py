@@ -359,7 +359,7 @@ def test_colors_are_for_terminals_that_want_them(streams, tmp_path):
 
 def faults():
     no_run = ["evaluate", "nowhere"], "'nowhere' is not a run folder"
-    no_data = ["train"], "try --data phantom"
+    no_data = ["train"], "or use --data phantom"
     bad_size = ["train", "--data", "pairs", "--size", "100"], "use --size 128"
     no_image = ["predict", "none", "--run", "RUN", "--output", "out"], "No images found at 'none'"
     nothing = ["predict", "--run", "RUN", "--output", "out"], "No images given"
