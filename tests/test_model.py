@@ -8,7 +8,8 @@ from ready import ROOT
 
 from unet.errors import UserError
 from unet.network.model import build_unet, check_size, flops, with_logits
-from unet.network.normalization import FusedBatchNormalization, fold_normalization
+from unet.network.normalization import FusedBatchNormalization, count_with_normalization, fold_normalization
+from unet.network.weights import weights_of
 from unet.options import ModelConfig
 
 SMALL = ModelConfig(width=4, max_width=12, depth=3, stem_stride=2)
@@ -95,7 +96,9 @@ def test_folded_batch_normalization_agrees_with_keras():
     random = np.random.default_rng(0)
     stock.set_weights([w * random.uniform(0.5, 1.5, w.shape) + 0.01 for w in stock.get_weights()])
     images = random.random((4, 16, 16, 1)).astype(np.float32)
-    folded = fold_normalization(stock, build_unet(SMALL, normalization=None))
+    folded = build_unet(SMALL, normalization=None)
+    fold_normalization(weights_of(stock), folded)
+    assert count_with_normalization(folded) == stock.count_params()
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in folded.layers)
     result, expected = (with_logits(model)(images).numpy() for model in (folded, stock))
     assert np.ptp(expected) > 0.1

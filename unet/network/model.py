@@ -11,6 +11,7 @@ from keras import layers
 
 from unet.command_line import run
 from unet.errors import UserError
+from unet.network.normalization import EPSILON
 from unet.options import DescribeOptions, ModelConfig
 
 # Fraction of all pixels that are tumor, about.
@@ -32,7 +33,7 @@ def conv_block(
             name=f"{name}_convolution_{part}",
         )(x)
         if normalization:
-            x = normalization(momentum=0.95, name=f"{name}_normalization_{part}")(x)
+            x = normalization(momentum=0.95, epsilon=EPSILON, name=f"{name}_normalization_{part}")(x)
         x = layers.Activation("relu", name=f"{name}_relu_{part}")(x)
     return x
 

@@ -5,6 +5,11 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from unet.network.weights import LayerWeights
+
+# Added to the variance; Keras' default.
+EPSILON = 1e-3
+
 
 class FusedBatchNormalization(layers.BatchNormalization):
     """Batch normalization with TensorFlow's fused kernel, which makes training on a CPU a quarter faster.
@@ -55,18 +60,22 @@ def update_moving_statistics(layer: layers.BatchNormalization, mean: tf.Tensor, 
         moving.assign(moving * layer.momentum + current * (1 - layer.momentum))
 
 
-def fold_normalization(network: keras.Model, folded: keras.Model) -> keras.Model:
-    """Give `folded`, built without normalization, the weights that make it predict what `network` predicts.
+def fold_normalization(weights: LayerWeights, folded: keras.Model) -> None:
+    """Make `folded`, built without normalization, predict what the network with these weights predicts.
 
     Each convolution absorbs the batch normalization after it: kernel · γ / √(variance + ε), bias β - mean · γ /
-    √(variance + ε). Returns `folded`.
+    √(variance + ε).
     """
     for layer in folded.layers:
-        weights = network.get_layer(layer.name).get_weights()
-        if len(weights) < len(layer.weights):
-            normalization = network.get_layer(layer.name.replace("convolution", "normalization"))
-            gamma, beta, mean, variance = normalization.get_weights()
-            scale = gamma / np.sqrt(variance + normalization.epsilon)
-            weights = [weights[0] * scale, beta - mean * scale]
-        layer.set_weights(weights)
-    return folded
+        own = weights[layer.name]
+        if len(own) < len(layer.weights):
+            gamma, beta, mean, variance = weights[layer.name.replace("convolution", "normalization")]
+            scale = gamma / np.sqrt(variance + EPSILON)
+            own = [own[0] * scale, beta - mean * scale]
+        layer.set_weights(own)
+
+
+def count_with_normalization(folded: keras.Model) -> int:
+    """Number of weights of the network whose normalization was folded: four per channel instead of a bias."""
+    convolutions = [layer for layer in folded.layers if "_convolution_" in layer.name]
+    return folded.count_params() + sum(3 * layer.filters for layer in convolutions)

@@ -23,9 +23,9 @@ from unet.files import TEMPORARY, read_json, write_json, write_whole
 from unet.machine import choose_precision, environment, installed_versions, machine_description, use_precision
 from unet.network.confidence import ConfidenceModel
 from unet.network.model import build_unet
-from unet.network.normalization import fold_normalization
+from unet.network.normalization import count_with_normalization, fold_normalization
 from unet.network.run_config import CONFIG, RunConfig, SliceTable, read_config, read_slice_table
-from unet.network.weights import load_weights
+from unet.network.weights import damage_reported, load_weights, read_weights
 from unet.tables import write_table
 
 # The run that comes with the project. Its README.md is the model card.
@@ -133,9 +133,11 @@ class SavedRun:
         """
         path = self._network_file()
         use_precision(precision or choose_precision(self.config.options.precision))
-        network = build_unet(self.config.options.model)
-        load_weights(network, path)
-        return fold_normalization(network, build_unet(self.config.options.model, normalization=None))
+        folded = build_unet(self.config.options.model, normalization=None)
+        weights = read_weights(path, count_with_normalization(folded))
+        with damage_reported(path):
+            fold_normalization(weights, folded)
+        return folded
 
     def network_fingerprint(self) -> str:
         """Hash of model.keras and confidence.json, to tell networks apart."""

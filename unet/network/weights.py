@@ -1,35 +1,64 @@
-"""Loading the weights of a .keras file without running any code from it."""
+"""Reading the weights of a .keras file without running any code from it."""
 
+import contextlib
 import io
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
 import keras
+import numpy as np
 
 from unet.errors import UserError
 
+# Weights of each layer, float32, in Keras' order, by the name of the layer.
+LayerWeights = dict[str, list[np.ndarray]]
 
-def load_weights(network: keras.Model, path: Path) -> None:
-    """Set a network's weights from a .keras file. Nothing else in the file is read.
+
+@contextlib.contextmanager
+def damage_reported(path: Path) -> Iterator[None]:
+    """A context that turns every error into a UserError about the file."""
+    try:
+        yield
+    except Exception as error:  # zipfile, h5py and Keras raise many types for damaged files
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"'{path}' does not contain this run's network: {reason}.") from error
+
+
+def read_weights(path: Path, count: int) -> LayerWeights:
+    """The weights in a .keras file, in which nothing else is read.
 
     Raises:
-        UserError: If the file is damaged or its weights do not fit. Their number and size are checked first, since
-            a damaged or hostile file may claim any.
+        UserError: If the file is damaged or does not have `count` weights. Their number and size are checked before
+            they are read, since a damaged or hostile file may claim any.
     """
-    try:
+    with damage_reported(path):
         with zipfile.ZipFile(path) as archive:
             member = archive.getinfo("model.weights.h5")
-            limit = 2**20 + 8 * network.count_params()
-            if member.file_size > limit:
+            if member.file_size > 2**20 + 8 * count:
                 raise ValueError(f"its weights take {member.file_size:,} bytes")
             content = archive.read(member)
         with h5py.File(io.BytesIO(content)) as file:
             sizes = []
             file.visititems(lambda _, item: sizes.append(item.size) if isinstance(item, h5py.Dataset) else None)
-        if sum(sizes) != network.count_params():
-            raise ValueError(f"it has {sum(sizes):,} weights, not {network.count_params():,}")
-        network.load_weights(path)
-    except Exception as error:  # zipfile, h5py and Keras raise many types for damaged files
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"'{path}' does not contain this run's network: {reason}.") from error
+            if sum(sizes) != count:
+                raise ValueError(f"it has {sum(sizes):,} weights, not {count:,}")
+            variables = [layer["vars"] for layer in file["layers"].values()]
+            return {
+                str(group.attrs["name"]): [group[str(i)][()].astype(np.float32) for i in range(len(group))]
+                for group in variables
+            }
+
+
+def load_weights(network: keras.Model, path: Path) -> None:
+    """Set a network's weights from a .keras file; UserError if the file is damaged or does not fit."""
+    weights = read_weights(path, network.count_params())
+    with damage_reported(path):
+        for layer in network.layers:
+            layer.set_weights(weights[layer.name])
+
+
+def weights_of(network: keras.Model) -> LayerWeights:
+    """The weights of a network."""
+    return {layer.name: layer.get_weights() for layer in network.layers}

@@ -8,6 +8,7 @@ from unet.evaluation.metrics import MeanDice, MeanIoU
 from unet.network.losses import segmentation_loss
 from unet.network.model import build_unet, with_logits
 from unet.network.normalization import FusedBatchNormalization, SynchronizedBatchNormalization, fold_normalization
+from unet.network.weights import weights_of
 from unet.options import TrainingOptions
 
 WARMUP = 0.05  # fraction of the steps over which the learning rate rises
@@ -83,7 +84,7 @@ class Learner:
 
     def refresh_folded(self) -> None:
         """Update `folded` from `averaged`."""
-        fold_normalization(self.averaged, self.folded)
+        fold_normalization(weights_of(self.averaged), self.folded)
 
     @tf.function(reduce_retracing=True)
     def validation_step(self, images: tf.Tensor, masks: tf.Tensor, raw: bool = False) -> None:
