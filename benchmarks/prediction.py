@@ -114,12 +114,7 @@ def predict_many(images: list[Path], count: int, run: Path | None, temporary: Pa
     seconds = time.perf_counter() - start
     if status:
         raise SystemExit(f"predict.py failed on {count} files in '{folder}': see its output above.")
-    return {
-        "files": count,
-        "seconds": seconds,
-        "first_mask_seconds": first,
-        "peak_memory_gib": peak_gib(usage),
-    }
+    return {"files": count, "seconds": seconds, "first_mask_seconds": first, "peak_memory_gib": peak_gib(usage)}
 
 
 def network_alone(images: list[Path], run: Path | None) -> Callable[[], float]:

@@ -492,12 +492,7 @@ SECTIONS = {
     "README.md": {"results": (results, expected_dice, folds), "limits": (limits,)},
     "docs/benchmarks.md": {"accuracy": (imagenet_peer, accuracy), "speed": (speed,), "prediction": (prediction,)},
     "docs/scaling.md": {"slices": (many_slices,), "scaling": (scaling,)},
-    "benchmarks/README.md": {
-        "trials": (trials,),
-        "growth": (growth,),
-        "runtimes": (runtimes,),
-        "extras": (extras,),
-    },
+    "benchmarks/README.md": {"trials": (trials,), "growth": (growth,), "runtimes": (runtimes,), "extras": (extras,)},
 }
 
 

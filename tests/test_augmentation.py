@@ -112,8 +112,7 @@ def test_constant_images_stay_finite(value):
 def test_parallel_calls_in_tf_data_give_the_same_pixels():
     numbers = tf.data.Dataset.range(24)
     parallel = numbers.map(
-        lambda n: augment(IMAGE, tf.constant(BLOB), ALWAYS, tf.random.fold_in(seed(0), n)),
-        num_parallel_calls=4,
+        lambda n: augment(IMAGE, tf.constant(BLOB), ALWAYS, tf.random.fold_in(seed(0), n)), num_parallel_calls=4
     )
     for number, (image, mask) in zip(range(24), parallel, strict=True):
         item_seed = tf.random.fold_in(seed(0), tf.constant(number, tf.int64))

@@ -3,13 +3,7 @@
 import numpy as np
 import pytest
 
-from unet.evaluation.calibration import (
-    BINS,
-    expected_calibration_error,
-    pixel_histogram,
-    precision_recall,
-    reliability,
-)
+from unet.evaluation.calibration import BINS, expected_calibration_error, pixel_histogram, precision_recall, reliability
 
 PROBABILITY = np.array([[0.005, 0.005, 0.91], [0.93, 0.52, 1.0]], np.float32)
 TRUTH = np.array([[0, 0, 1], [0, 1, 1]], bool)

@@ -91,10 +91,7 @@ def test_resuming_gives_what_an_uninterrupted_run_gives(trained, phantoms, tmp_p
     (run / "checkpoint-000000006.npz").unlink()
     done = run_script("train", "--resume", run, cwd=tmp_path)
     assert done.returncode == 0 and "Resuming after 0 steps of epoch 2" in done.stdout, done.stderr
-    with (
-        np.load(run / "checkpoint-000000006.npz") as resumed,
-        np.load(trained / "checkpoint-000000006.npz") as whole,
-    ):
+    with np.load(run / "checkpoint-000000006.npz") as resumed, np.load(trained / "checkpoint-000000006.npz") as whole:
         for name in whole.files:
             if name != "state":  # which contains times
                 np.testing.assert_array_equal(resumed[name], whole[name])
@@ -169,14 +166,7 @@ def test_evaluation_scores_every_validation_slice_at_its_own_size(trained):
     mean = np.mean([float(row["dice"]) for row in rows])
     assert summary["scores"]["all"]["dice"]["mean"] == pytest.approx(mean)
     assert "both score 0" in summary["empty_masks"]
-    plots = {
-        "dice_distribution",
-        "dice_by_type",
-        "dice_by_size",
-        "threshold_curve",
-        "gallery",
-        "calibration",
-    }
+    plots = {"dice_distribution", "dice_by_type", "dice_by_size", "threshold_curve", "gallery", "calibration"}
     # Missing if fewer than two patients have an outline.
     plots |= {"expected_dice"} if summary["expected_dice"] else set()
     assert plots == {path.stem for path in folder.glob("*.png")}
@@ -387,10 +377,7 @@ def test_a_run_is_never_overwritten(trained, phantoms):
     ("damage", "expected"),
     [
         (lambda run: (run / "config.json").write_text("{"), "config.json' is not valid"),
-        (
-            lambda run: (run / "model.keras").write_bytes(b"PK\x03\x04"),
-            "model.keras' does not contain",
-        ),
+        (lambda run: (run / "model.keras").write_bytes(b"PK\x03\x04"), "model.keras' does not contain"),
         (lambda run: (run / "model.keras").unlink(), "model.keras' is missing"),
     ],
 )

@@ -10,13 +10,7 @@ import pytest
 from ready import ROOT
 
 # Rooms by level. Rooms on one level do not import each other. "" is unet/ itself.
-LEVELS = [
-    {""},
-    {"images"},
-    {"data", "network", "pictures"},
-    {"evaluation"},
-    {"training", "prediction"},
-]
+LEVELS = [{""}, {"images"}, {"data", "network", "pictures"}, {"evaluation"}, {"training", "prediction"}]
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 
 

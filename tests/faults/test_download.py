@@ -213,11 +213,7 @@ def test_47_hostile_archive(injected, make, expected, serve, pairs, tmp_path, su
 
 @pytest.mark.parametrize(
     ("injected", "behavior", "has_token"),
-    [
-        ("no credentials", "403", False),
-        ("rejected token", "401", True),
-        ("token without permission", "403", True),
-    ],
+    [("no credentials", "403", False), ("rejected token", "401", True), ("token without permission", "403", True)],
 )
 def test_49_credentials(injected, behavior, has_token, serve, pairs, tmp_path, monkeypatch, survived):
     serve(archive_of(pairs), behavior)

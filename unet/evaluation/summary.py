@@ -17,14 +17,7 @@ from unet.network.saved_run import SavedRun
 from unet.pictures.table import Table
 
 SIZES = {"small (below 1 %)": 1.0, "medium (1 to 3 %)": 3.0, "large (above 3 %)": 100.0}
-SUMMARIZED = (
-    *SCORES,
-    "hd95_pixels",
-    "average_distance_pixels",
-    "hd95_mm",
-    "average_distance_mm",
-    "surface_dice",
-)
+SUMMARIZED = (*SCORES, "hd95_pixels", "average_distance_pixels", "hd95_mm", "average_distance_mm", "surface_dice")
 NAMES = {
     "dice": "Dice",
     "iou": "IoU",

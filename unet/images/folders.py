@@ -9,9 +9,7 @@ from unet.images.reading import IMAGE_SUFFIXES
 
 
 def find_files(
-    folder: Path,
-    suffixes: tuple[str, ...] = IMAGE_SUFFIXES,
-    also: Callable[[Path], bool] = lambda path: False,
+    folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES, also: Callable[[Path], bool] = lambda path: False
 ) -> list[Path]:
     """Files in a folder and its subfolders that have one of the suffixes, or for which `also` is true, sorted.
 

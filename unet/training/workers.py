@@ -18,12 +18,7 @@ import tensorflow as tf
 from unet.errors import UserError
 
 # Errors that TensorFlow raises within about a minute after another worker has ended.
-LOST = (
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-)
+LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
 
 
 class Workers:
