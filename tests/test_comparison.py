@@ -1,4 +1,4 @@
-"""Is B better than A? Hand-worked differences, and the script on phantoms."""
+"""Comparison of two runs: differences computed by hand, and the script on phantoms."""
 
 import shutil
 
@@ -17,14 +17,14 @@ def rows(*differences: tuple[str, float]) -> list[dict]:
     ]
 
 
-def test_differences_by_hand():
+def test_differences_match_hand_computed_values():
     group = summarize_differences(rows(("a", 0.1), ("a", 0.3), ("b", -0.1), ("b", 0.004)))
     assert (group["slices"], group["patients"]) == (4, 2)
     assert group["dice_a"] == 0.5 and group["dice_b"] == pytest.approx(0.576)
     assert group["difference"] == pytest.approx(0.076)  # (0.1 + 0.3 - 0.1 + 0.004) / 4
-    # Two patients with means 0.2 and -0.048: nothing more is known.
+    # With two patients, the interval spans their means, -0.048 and 0.2.
     assert group["interval"] == pytest.approx((-0.048, 0.2))
-    assert (group["a_better"], group["b_better"]) == (1, 2)  # 0.004 counts as equal
+    assert (group["a_better"], group["b_better"]) == (1, 2)  # A difference of 0.004 counts as equal.
 
 
 def test_the_answer_is_a_sentence():
@@ -61,7 +61,7 @@ def test_two_runs_are_compared_on_the_same_slices(trained, tmp_path):
         assert (tmp_path / "out" / name).stat().st_size > 500
 
 
-def test_a_run_that_was_trained_on_the_slices_is_refused(trained, tmp_path):
+def test_a_run_trained_on_the_compared_slices_is_refused(trained, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(trained, other)
     swap = {"train": "val", "val": "train", "test": "test"}

@@ -1,4 +1,4 @@
-"""Data folders: what is refused, how slices are split, and the batches that tf.data makes."""
+"""Data folders: invalid data, the split of slices, and the batches from tf.data."""
 
 import csv
 import shutil
@@ -24,9 +24,9 @@ def problems(folder) -> str:
     return str(caught.value)
 
 
-def test_pairs_come_in_the_order_of_their_numbers_at_training_size(tmp_path):
+def test_pairs_are_in_numeric_order_at_training_size(tmp_path):
     write_pairs(tmp_path, 11)
-    for kind in ("images", "masks"):  # sizes may differ
+    for kind in ("images", "masks"):  # One pair has another size.
         write_image(tmp_path / kind / "10.png", np.eye(40, 30, dtype=np.uint8) * 255)
     slices = load_slices(tmp_path, 16)
     assert slices.ids == [str(n) for n in range(11)]
@@ -35,7 +35,7 @@ def test_pairs_come_in_the_order_of_their_numbers_at_training_size(tmp_path):
     assert slices.tumor_percent[0] == pytest.approx(100 * 5 * 7 / (20 * 24))
 
 
-def test_everything_wrong_is_listed_at_once(tmp_path):
+def test_all_problems_are_listed_at_once(tmp_path):
     write_pairs(tmp_path, 6)
     (tmp_path / "masks/0.png").unlink()
     (tmp_path / "images/1.png").unlink()
@@ -51,7 +51,7 @@ def test_everything_wrong_is_listed_at_once(tmp_path):
     ]
 
 
-def test_more_than_ten_problems_are_counted(tmp_path):
+def test_problems_after_the_tenth_are_only_counted(tmp_path):
     write_pairs(tmp_path, 15)
     shutil.rmtree(tmp_path / "masks")
     (tmp_path / "masks").mkdir()
@@ -59,7 +59,7 @@ def test_more_than_ten_problems_are_counted(tmp_path):
     assert len(lines) == 11 and lines[-1] == "... and 5 more"
 
 
-def test_copies_missing_folders_and_empty_ones(tmp_path):
+def test_missing_folders_empty_folders_and_copies_are_refused(tmp_path):
     assert "has no folder images/" in problems(tmp_path)
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
@@ -91,7 +91,7 @@ def patients_of(split, name):
     return {split.facts[id]["patient"] for id in split.ids[name]}
 
 
-def test_phantoms_are_split_by_patient_with_every_tumor_type_everywhere(phantoms):
+def test_phantoms_are_split_by_patient_with_every_tumor_type_in_training_and_validation(phantoms):
     split = split_slices(load_slices(phantoms, 16), phantoms, DataOptions())
     parts = [patients_of(split, part) for part in ("train", "val", "test")]
     assert len(set.union(*parts)) == sum(map(len, parts)) == 18
@@ -99,7 +99,7 @@ def test_phantoms_are_split_by_patient_with_every_tumor_type_everywhere(phantoms
         assert len({split.facts[id]["tumor"] for id in split.ids[name]}) == 3
 
 
-def test_five_folds_validate_every_patient_once_and_never_a_test_patient(phantoms):
+def test_five_folds_validate_every_patient_once_except_test_patients(phantoms):
     slices = load_slices(phantoms, 16)
     test = patients_of(split_slices(slices, phantoms, DataOptions()), "test")
     seen = []
@@ -116,7 +116,7 @@ def write_table(path, rows):
         csv.writer(file).writerows([("id", "patient", "split"), *rows])
 
 
-def test_the_split_of_the_table_is_used_and_a_patient_in_two_splits_refused(tmp_path):
+def test_the_split_in_the_table_is_used_if_it_is_valid(tmp_path):
     write_pairs(tmp_path, 4)
     slices = load_slices(tmp_path, 16)
     table = tmp_path / "table.csv"
@@ -135,7 +135,7 @@ def test_the_split_of_the_table_is_used_and_a_patient_in_two_splits_refused(tmp_
         split_slices(slices, tmp_path, options)
 
 
-def test_folds_refuse_an_unknown_split(tmp_path):
+def test_an_unknown_split_is_refused_with_folds(tmp_path):
     write_pairs(tmp_path, 12)
     rows = [(index, f"p{index}", "Test" if index < 3 else "train") for index in range(12)]
     write_table(tmp_path / "patients.csv", rows)
@@ -143,7 +143,7 @@ def test_folds_refuse_an_unknown_split(tmp_path):
         split_slices(load_slices(tmp_path, 16), tmp_path, DataOptions(fold=0))
 
 
-def test_tables_from_spreadsheets_are_read_or_refused(tmp_path):
+def test_spreadsheet_exports_need_commas_and_may_have_empty_rows(tmp_path):
     write_pairs(tmp_path, 12)
     slices, table = load_slices(tmp_path, 16), tmp_path / "patients.csv"
     table.write_text("id;patient\n" + "".join(f"{index};p{index}\n" for index in range(12)))
@@ -153,22 +153,22 @@ def test_tables_from_spreadsheets_are_read_or_refused(tmp_path):
     assert len(split_slices(slices, tmp_path, DataOptions()).facts) == 12
 
 
-def test_tumor_types_too_rare_to_stratify_are_split_anyway(tmp_path):
+def test_tumor_types_with_fewer_patients_than_folds_are_split_anyway(tmp_path):
     write_pairs(tmp_path, 12)
     facts = {f"{index}": {"patient": f"p{index}", "tumor": "abc"[index % 3]} for index in range(12)}
     folds = stratified_folds(list(facts), facts, 7)
     assert sorted(sum(folds, [])) == sorted(facts) and min(map(len, folds)) > 0
 
 
-def test_ids_of_the_published_table_alone_do_not_make_its_slices(tmp_path, capsys):
-    # 0.png, 1.png ... are names that any data set may use. The tumor sizes differ.
+def test_matching_ids_are_not_enough_to_use_the_published_table(tmp_path, capsys):
+    # Any data set may use names like 0.png and 1.png. Here the tumor sizes differ.
     write_pairs(tmp_path, 11)
     facts, origin = patient_facts(load_slices(tmp_path, 16), tmp_path, DataOptions())
     assert "similar slices" in origin and "are unknown" in capsys.readouterr().out
     assert len({row["patient"] for row in facts.values()}) == 11
 
 
-def test_near_copies_stay_together():
+def test_near_copies_are_in_one_group():
     random = np.random.default_rng(0)
     one, two = random.integers(0, 255, (2, 64, 64)).astype(np.uint8)
     noisy = np.clip(one + random.normal(0, 5, one.shape), 0, 255).astype(np.uint8)
@@ -196,17 +196,17 @@ def batches_of(slices, epochs, seed=1):
     return [images.numpy() for images, _ in dataset]
 
 
-def test_order_and_augmentation_depend_on_seed_epoch_and_slice_only(slices):
-    through = batches_of(slices, range(0, 3))
+def test_order_and_augmentation_depend_only_on_seed_epoch_and_slice(slices):
+    all_epochs = batches_of(slices, range(0, 3))
     later = batches_of(slices, range(2, 3))
-    assert len(through) == 3 * 2  # 20 slices make 2 whole batches of 8
-    np.testing.assert_array_equal(through[4:], later)
-    assert not np.array_equal(through[0], through[2])
-    assert not np.array_equal(batches_of(slices, range(1), seed=2)[0], through[0])
+    assert len(all_epochs) == 3 * 2  # 20 slices make 2 full batches of 8.
+    np.testing.assert_array_equal(all_epochs[4:], later)
+    assert not np.array_equal(all_epochs[0], all_epochs[2])
+    assert not np.array_equal(batches_of(slices, range(1), seed=2)[0], all_epochs[0])
 
 
 @pytest.mark.parametrize("first_step", [0, 1])
-def test_parts_of_batches_are_those_of_the_whole(slices, first_step):
+def test_parts_of_a_batch_join_to_the_whole_batch(slices, first_step):
     config = replace(AugmentationConfig(), copy_paste=0.5)
 
     def batches(part=None):
@@ -237,7 +237,7 @@ def test_validation_sees_every_slice_once_in_order(slices):
     np.testing.assert_array_equal(seen[..., 0], slices.images[:7].astype(np.float32) / 255)
 
 
-def test_what_training_reads_is_what_prediction_prepares(slices):
+def test_training_and_prediction_prepare_images_identically(slices):
     from unet.images.reading import read_image
 
     native = read_image(slices.pairs[5].image_path)

@@ -1,4 +1,4 @@
-"""The scripts, as a user runs them: train, evaluate, predict on tiny phantoms."""
+"""The scripts as a user runs them: train, evaluate and predict on tiny phantoms."""
 
 import csv
 import json
@@ -57,7 +57,7 @@ def test_training_writes_a_complete_run_folder(trained, phantoms):
         assert cv2.imread(str(trained / name)).shape[0] > 200
 
 
-def test_a_fresh_process_predicts_the_masks_of_the_network_in_memory(tmp_path, phantoms, monkeypatch):
+def test_a_new_process_predicts_the_same_masks_as_the_network_in_memory(tmp_path, phantoms, monkeypatch):
     monkeypatch.chdir(tmp_path)
     saved = {}
     save = SavedRun.save_network
@@ -72,41 +72,41 @@ def test_a_fresh_process_predicts_the_masks_of_the_network_in_memory(tmp_path, p
     slices = load_slices(phantoms, 32)
     squares = saved["network"](to_network_input(slices.images[:4]), training=False).numpy()[..., 0]
     in_memory = [to_native_size(square, 64, 64) for square in squares]
-    # A threshold in the middle of the probabilities, or all masks would be empty after one step.
+    # The median as threshold: after so few steps, a threshold of 0.5 could leave every mask empty.
     run.update_config(outline_rule=OutlineRule(float(np.median(in_memory)), 0.0))
     files = [pair.image_path for pair in slices.pairs[:4]]
     done = run_script("predict", *files, "--run", run.folder, "--output", "out", "--no-mirror", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for file, probability in zip(files, in_memory, strict=True):
         mask = read_image(tmp_path / "out/masks" / file.name) > 0
-        # Normalization is folded into the convolutions when the network is loaded, which changes the last digits.
+        # Loading folds the normalization into the convolutions, which changes the last digits.
         is_near = np.abs(probability - run.config.outline_rule.threshold) < 1e-6
         np.testing.assert_array_equal(mask[~is_near], (probability >= run.config.outline_rule.threshold)[~is_near])
 
 
-def test_resuming_gives_what_an_uninterrupted_run_gives(trained, phantoms, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one(trained, phantoms, tmp_path):
     run = tmp_path / "runs" / "tiny"
     shutil.copytree(trained, run)
-    # As after a kill in the second epoch.
+    # As if the run had been killed during the second epoch.
     (run / "checkpoint-000000006.npz").unlink()
     done = run_script("train", "--resume", run, cwd=tmp_path)
     assert done.returncode == 0 and "Resuming after 0 steps of epoch 2" in done.stdout, done.stderr
     with np.load(run / "checkpoint-000000006.npz") as resumed, np.load(trained / "checkpoint-000000006.npz") as whole:
         for name in whole.files:
-            if name != "state":  # which contains times
+            if name != "state":  # The state contains times.
                 np.testing.assert_array_equal(resumed[name], whole[name])
 
 
-def test_a_run_stopped_within_an_epoch_has_the_history_of_an_undisturbed_one(trained, phantoms, tmp_path, monkeypatch):
+def test_a_run_stopped_mid_epoch_resumes_with_the_same_history(trained, phantoms, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     step = Learner.train_step
 
-    def signalled(learner, *batch):
+    def step_with_signal(learner, *batch):
         step(learner, *batch)
         if int(learner.optimizer.iterations) == 5:  # the second step of the second epoch
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(Learner, "train_step", signalled)
+    monkeypatch.setattr(Learner, "train_step", step_with_signal)
     options = replace(SavedRun.open(trained).config.options, name="stopped")
     with pytest.raises(Stopped):
         train(options)
@@ -117,7 +117,7 @@ def test_a_run_stopped_within_an_epoch_has_the_history_of_an_undisturbed_one(tra
         assert (tmp_path / "runs/stopped" / name).read_text() == (trained / name).read_text()
 
 
-def test_resuming_with_other_data_is_refused(trained, phantoms, tmp_path):
+def test_resuming_with_changed_data_is_refused(trained, phantoms, tmp_path):
     run, data = tmp_path / "run", tmp_path / "data"
     shutil.copytree(trained, run)
     shutil.copytree(phantoms, data)
@@ -129,7 +129,7 @@ def test_resuming_with_other_data_is_refused(trained, phantoms, tmp_path):
     assert done.returncode == 2 and f"The slice '{changed.stem}'" in done.stderr
 
 
-def test_a_training_resumes_if_its_data_have_moved(trained, phantoms, tmp_path):
+def test_a_run_resumes_after_its_data_folder_has_moved(trained, phantoms, tmp_path):
     run, data = tmp_path / "run", tmp_path / "data"
     shutil.copytree(trained, run)
     (run / "checkpoint-000000006.npz").unlink()
@@ -143,7 +143,7 @@ def test_a_training_resumes_if_its_data_have_moved(trained, phantoms, tmp_path):
     assert (run / "history.csv").read_text() == (trained / "history.csv").read_text()
 
 
-def test_results_of_other_slices_are_not_overwritten(trained, phantoms, tmp_path):
+def test_results_for_other_data_are_not_overwritten(trained, phantoms, tmp_path):
     for name in ("a", "b"):
         shutil.copytree(phantoms, tmp_path / name / "data")
     arguments = ["evaluate", trained, "--output", "out", "--data"]
@@ -156,7 +156,7 @@ def test_results_of_other_slices_are_not_overwritten(trained, phantoms, tmp_path
     assert done.returncode == 2 and "Cannot write to 'file'" in done.stderr
 
 
-def test_evaluation_scores_every_validation_slice_at_its_own_size(trained):
+def test_evaluation_scores_every_validation_slice_at_its_native_size(trained):
     done = run_script("evaluate", trained, cwd=trained)
     assert done.returncode == 0, done.stderr
     folder = trained / "evaluation-val"
@@ -167,7 +167,7 @@ def test_evaluation_scores_every_validation_slice_at_its_own_size(trained):
     assert summary["scores"]["all"]["dice"]["mean"] == pytest.approx(mean)
     assert "both score 0" in summary["empty_masks"]
     plots = {"dice_distribution", "dice_by_type", "dice_by_size", "threshold_curve", "gallery", "calibration"}
-    # Missing if fewer than two patients have an outline.
+    # This plot needs outlines in at least two patients.
     plots |= {"expected_dice"} if summary["expected_dice"] else set()
     assert plots == {path.stem for path in folder.glob("*.png")}
 
@@ -175,11 +175,11 @@ def test_evaluation_scores_every_validation_slice_at_its_own_size(trained):
 def test_the_gallery_shows_different_patients():
     dice = [0.9, 0.8, 0.7, 0.1, 0.2, 0.6]
     rows = [{"dice": d, "patient": p} for d, p in zip(dice, "aabbcc", strict=True)]
-    # By Dice: a0 a1 b2 c5 c4 b3; the middle one is b2.
+    # Sorted by Dice (patient and index): a0 a1 b2 c5 c4 b3. The median is b2.
     assert choose_gallery(rows, 3) == {"best": [0, 2, 5], "median": [2, 5, 1], "worst": [3, 4, 1]}
 
 
-def test_evaluation_warns_if_slices_were_trained_on(trained, phantoms):
+def test_evaluation_warns_about_slices_used_in_training(trained, phantoms):
     done = run_script("evaluate", trained, "--data", phantoms, "--output", "whole", cwd=trained)
     assert done.returncode == 0, done.stderr
     assert "were used to train the network" in done.stdout and "were used to choose the network" in done.stdout
@@ -210,7 +210,7 @@ def test_prediction_writes_masks_overlays_and_one_row_per_image(trained, phantom
     assert again.returncode == 2 and "or replace them with --overwrite" in again.stderr
 
 
-def test_measures_of_a_mask_by_hand():
+def test_mask_measurements_match_hand_computed_values():
     mask = np.zeros((4, 5), bool)
     mask[1, 1:4] = mask[2, 2] = True
     assert measure(PredictionRow("x.png"), mask, np.full((4, 5), 0.75)) == PredictionRow(
@@ -230,13 +230,13 @@ def test_the_contour_lies_on_the_border():
     assert not colored[12:17, 18:32].any() and not colored[:8].any() and not colored[22:].any()
 
 
-def test_inputs_are_found_once_and_named_apart(tmp_path):
+def test_inputs_are_found_once_with_unique_names(tmp_path):
     for name in ("a/x.png", "b/x.png", "b/x.jpg"):
         write_image(tmp_path / name, np.zeros((2, 2), np.uint8))
     arguments = (str(tmp_path / "a"), str(tmp_path / "b/*"), str(tmp_path / "a/x.png"))
     named = find_inputs(arguments, tmp_path / "out")
     assert {input.name for input in named} == {"a/x", "b/x.png", "b/x.jpg"}
-    # Nor may two masks get one name; and a glob's folders are searched.
+    # Two masks never share a name, and folders matched by a glob are searched.
     write_image(tmp_path / "b/c/y.png", np.zeros((2, 2), np.uint8))
     (tmp_path / "b/x.png").rename(tmp_path / "b/x.png.png")
     write_image(tmp_path / "b/x.png", np.zeros((2, 2), np.uint8))
@@ -244,7 +244,7 @@ def test_inputs_are_found_once_and_named_apart(tmp_path):
     assert {input.name for input in named} == {"x.png.png", "x.png", "x.jpg", "c/y"}
 
 
-def test_results_are_not_inputs_and_the_masks_of_a_data_set_are_safe(phantoms, tmp_path, capsys):
+def test_earlier_results_are_not_inputs_and_data_set_masks_are_never_overwritten(phantoms, tmp_path, capsys):
     write_image(tmp_path / "x.png", np.zeros((2, 2), np.uint8))
     write_image(tmp_path / "out/overlays/x.png", np.zeros((2, 2), np.uint8))
     assert [input.name for input in find_inputs((str(tmp_path),), tmp_path / "out")] == ["x"]
@@ -263,7 +263,7 @@ def test_results_are_not_inputs_and_the_masks_of_a_data_set_are_safe(phantoms, t
     assert any((phantoms / "masks").iterdir())
 
 
-def test_damaged_settings_of_a_prediction_are_reported(tmp_path):
+def test_damaged_prediction_settings_are_reported(tmp_path):
     (tmp_path / "prediction.json").write_text("{")
     with pytest.raises(UserError, match="is damaged: start again with --overwrite"):
         OutputFolder(tmp_path, {}, []).prepare(resume=True, overwrite=False)
@@ -271,7 +271,7 @@ def test_damaged_settings_of_a_prediction_are_reported(tmp_path):
         OutputFolder(tmp_path, {}, []).prepare(resume=True, overwrite=True)
 
 
-def test_a_damaged_table_of_a_prediction_is_reported(tmp_path):
+def test_a_damaged_prediction_table_is_reported(tmp_path):
     (tmp_path / "prediction.json").write_text("{}")
     row = PredictionRow("x.png", width=5, height=4, expected_dice=0.5)
     OutputFolder(tmp_path, {}, []).folder.joinpath("predictions.csv").write_text(rows_as_csv([row], header=True))
@@ -281,7 +281,7 @@ def test_a_damaged_table_of_a_prediction_is_reported(tmp_path):
         OutputFolder(tmp_path, {}, []).read_rows()
 
 
-def test_a_prediction_does_not_resume_if_images_have_changed(trained, phantoms, tmp_path):
+def test_prediction_does_not_resume_if_images_have_changed(trained, phantoms, tmp_path):
     for path in sorted((phantoms / "images").iterdir())[:3]:
         shutil.copy(path, tmp_path / path.name)
     arguments = ["predict", *sorted(tmp_path.glob("*.png")), "--run", trained, "--output", "out"]
@@ -292,14 +292,14 @@ def test_a_prediction_does_not_resume_if_images_have_changed(trained, phantoms, 
     assert done.returncode == 2 and "Images have changed or been added since 'out' was started" in done.stderr
 
 
-def test_images_that_the_network_would_see_black_are_refused(trained):
+def test_only_grey_uint8_images_are_accepted(trained):
     predictor = Predictor(SavedRun.open(trained))
     for image in (np.full((9, 9), 0.5, np.float32), np.zeros((9, 9, 3), np.uint8)):
         with pytest.raises(TypeError, match="grey uint8"):
             predictor([image])
 
 
-def test_one_image_gives_what_a_batch_gives(trained, phantoms):
+def test_one_image_gives_the_same_result_as_a_batch(trained, phantoms):
     predictor = Predictor(SavedRun.open(trained))
     images = [read_image(path) for path in sorted((phantoms / "images").iterdir())[:5]]
     images[1] = images[1][:40]
@@ -309,7 +309,7 @@ def test_one_image_gives_what_a_batch_gives(trained, phantoms):
         np.testing.assert_allclose(predictor([image])[0], probability, atol=1e-5)
 
 
-def test_a_mirrored_image_gets_the_mirrored_outline(trained):
+def test_a_mirrored_image_gets_a_mirrored_outline(trained):
     squares = np.random.default_rng(0).random((2, 64, 64, 1)).astype(np.float32)
     for mirror in (True, False):
         network = Predictor(SavedRun.open(trained), mirror=mirror).network
@@ -318,22 +318,22 @@ def test_a_mirrored_image_gets_the_mirrored_outline(trained):
 
 
 @pytest.mark.parametrize("script", ["train", "evaluate", "predict"])
-def test_help_answers_at_once_without_tensorflow(script, tmp_path):
+def test_help_is_fast_because_it_does_not_load_tensorflow(script, tmp_path):
     seconds = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        # Not with run_script, which starts with the libraries imported.
+        # run_script would start with the libraries already imported.
         command = [sys.executable, ROOT / f"{script}.py", "--help"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        # Processor time, as other tests may run at the same time.
+        # CPU time, because other tests may run at the same time.
         seconds.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
     assert done.returncode == 0 and "usage" in done.stdout
     assert min(seconds) < 0.5
 
 
 @pytest.mark.parametrize("streams", ["terminal", "terminal, NO_COLOR", "errors in a file"])
-def test_colors_are_for_terminals_that_want_them(streams, tmp_path):
+def test_colors_appear_only_in_terminals_that_allow_them(streams, tmp_path):
     terminal, seen = os.openpty()
     with open(tmp_path / "errors", "w+b") as errors:
         subprocess.run(
@@ -347,20 +347,20 @@ def test_colors_are_for_terminals_that_want_them(streams, tmp_path):
     assert b"--epochs" in text and (b"\x1b" in text) == (streams == "terminal")
 
 
-def faults():
+def wrong_commands():
     no_run = ["evaluate", "nowhere"], "'nowhere' is not a run folder"
     no_data = ["train"], "or use --data phantom"
     bad_size = ["train", "--data", "pairs", "--size", "100"], "use --size 128"
     no_image = ["predict", "none", "--run", "RUN", "--output", "out"], "No images found at 'none'"
     nothing = ["predict", "--run", "RUN", "--output", "out"], "No images given"
     with_epochs = ["train", "--resume", "RUN", "--epochs", "9"], "remove '--epochs'"
-    # Even if it is the default: the run may have another.
+    # Refused even if it is the default: the run may have another seed.
     with_seed = ["train", "--resume", "RUN", "--seed=0"], "remove '--seed'"
     return [no_run, no_data, bad_size, no_image, nothing, with_epochs, with_seed]
 
 
-@pytest.mark.parametrize(("arguments", "expected"), faults())
-def test_mistakes_are_one_line_with_the_remedy(arguments, expected, trained, tmp_path):
+@pytest.mark.parametrize(("arguments", "expected"), wrong_commands())
+def test_errors_are_one_line_with_a_remedy(arguments, expected, trained, tmp_path):
     write_pairs(tmp_path / "pairs", 8)
     arguments = [str(trained) if word == "RUN" else word for word in arguments]
     done = run_script(*arguments, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""The network that comes with the project: complete, small, without traces of a machine, and used by default."""
+"""The pretrained network: complete, small, free of local paths, and used by default."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ from unet.images.reading import read_image
 from unet.network.saved_run import PRETRAINED, SavedRun
 
 
-def test_it_is_small_and_contains_no_paths():
+def test_it_is_small_and_contains_no_local_paths():
     files = [path for path in PRETRAINED.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 15e6
     config = SavedRun.open(None).config
@@ -28,10 +28,10 @@ def test_it_is_small_and_contains_no_paths():
     for path in files:
         assert path.suffix in (".json", ".csv", ".md", ".keras") or path.name == "curves.png"
         if path.suffix in (".json", ".csv", ".md"):
-            assert not re.search(r"""["' ]/[a-z]""", path.read_text()), "a path of some machine"
+            assert not re.search(r"""["' ]/[a-z]""", path.read_text()), f"'{path}' contains a local path"
 
 
-def test_it_was_trained_on_the_published_training_patients_only():
+def test_it_uses_the_published_split():
     with open(ROOT / "unet" / "data" / "published.csv", newline="") as file:
         part = {row["id"]: row["split"] for row in csv.DictReader(file)}
     split = SavedRun.open().slices.split
@@ -39,23 +39,23 @@ def test_it_was_trained_on_the_published_training_patients_only():
         assert set(split[name]) == {id for id, split in part.items() if split == name}
 
 
-def test_its_card_has_the_scores_that_were_measured():
+def test_its_model_card_has_the_measured_scores():
     scores = json.loads((PRETRAINED / "scores.json").read_text())["scores"]
     assert score_table(scores) in (PRETRAINED / "README.md").read_text()
 
 
-def test_it_predicts_if_no_run_is_named(phantoms, tmp_path):
+def test_prediction_uses_it_by_default(phantoms, tmp_path):
     done = run_script("predict", phantoms / "images", "--output", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     scores = [
         score(read_image(phantoms / "masks" / path.name) > 0, read_image(path) > 0)["dice"]
         for path in (tmp_path / "out" / "masks").iterdir()
     ]
-    # It has never seen a simulated slice, but it recognizes a bright lump.
+    # It was not trained on simulated slices, but it recognizes a bright lump.
     assert np.mean(scores) > 0.3
 
 
-def test_it_is_evaluated_if_no_run_is_named(phantoms, tmp_path):
+def test_evaluation_uses_it_by_default(phantoms, tmp_path):
     done = run_script("evaluate", "--data", phantoms, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs/pretrained/evaluation-phantoms/summary.json").exists()
@@ -66,16 +66,16 @@ def test_it_is_evaluated_if_no_run_is_named(phantoms, tmp_path):
 
 def test_training_can_start_from_it_with_batch_normalization():
     network = SavedRun.open().load_trainable_network()
-    image = read_image_of_a_head()
+    image = simulated_input()
     as_predicted = network(image, training=False).numpy()
     folded = SavedRun.open().load_network("float32")(image).numpy()
     np.testing.assert_allclose(as_predicted, folded, atol=1e-4)
     layers = [layer for layer in network.layers if "normalization" in layer.name]
-    # Recovered statistics, not the 0 and 1 of a new layer.
+    # The statistics are recovered, not the 0 and 1 of a new layer.
     assert len(layers) == 22 and all(np.ptp(layer.moving_variance.numpy()) > 0 for layer in layers)
 
 
-def read_image_of_a_head() -> np.ndarray:
+def simulated_input() -> np.ndarray:
     """A simulated slice as network input, float32 (1, 256, 256, 1)."""
     return to_network_input(to_training_image(phantom_slice(0, 0, 1, 3, 256).image, 256)[np.newaxis])
 
@@ -83,7 +83,7 @@ def read_image_of_a_head() -> np.ndarray:
 @pytest.mark.parametrize(
     "content", ["", "id,used_for,fingerprint,patient\n", "id,used_for,fingerprint\n1,train,\n", "\xff"]
 )
-def test_a_damaged_slice_table_is_one_line(content, tmp_path):
+def test_a_damaged_slice_table_gives_a_one_line_error(content, tmp_path):
     (tmp_path / "config.json").write_bytes((PRETRAINED / "config.json").read_bytes())
     (tmp_path / "slices.csv").write_bytes(content.encode("latin-1"))
     with pytest.raises(UserError, match="slices.csv' is damaged: restore it.$"):

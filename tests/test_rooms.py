@@ -1,4 +1,4 @@
-"""Imports only go down: a room uses the rooms below it, never one beside or above it."""
+"""Imports only go down: a room uses rooms on lower levels, never one on its own level or above."""
 
 import ast
 import os
@@ -15,7 +15,7 @@ LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 
 
 def imported_names(path: Path) -> set[str]:
-    """Dotted names of all that a file imports, anywhere in it."""
+    """Dotted names of everything a file imports, at any depth."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
@@ -26,7 +26,7 @@ def imported_names(path: Path) -> set[str]:
 
 
 def room_of(name: str) -> str | None:
-    """The room of a dotted name; None of what is not in unet."""
+    """The room of a dotted name; None if it is not in unet."""
     parts = name.split(".")
     if parts[0] != "unet":
         return None
@@ -57,7 +57,7 @@ def test_scripts_are_thin_and_import_no_other_script(script):
     assert {name.split(".")[0] for name in imported_names(path)} <= {"unet", "sys"}
 
 
-def test_modules_can_be_read_in_one_sitting():
+def test_modules_are_short():
     for path in (ROOT / "unet").rglob("*.py"):
         assert len(path.read_text().splitlines()) < 350, path
 
@@ -76,7 +76,7 @@ def modules_used_by(name: str) -> set[str]:
     return found
 
 
-def test_modules_do_not_import_each_other_in_a_circle():
+def test_there_are_no_circular_imports():
     for path in (ROOT / "unet").rglob("*.py"):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for imported in imported_names(path):

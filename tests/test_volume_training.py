@@ -42,7 +42,7 @@ def test_every_slice_is_a_pair_with_its_mask(volumes):
     assert len(slices.ids) == 42 and slices.ids[:3] == ["p0@0", "p0@1", "p0@2"]
     for index in range(3):
         phantom = phantom_slice(0, 0, index, 3, 64)
-        # Oriented as viewers show it, which is how the phantom was drawn.
+        # Slices have the orientation that viewers show, which is also the phantom's.
         np.testing.assert_array_equal(slices.masks[index], phantom.mask // 255)
         assert np.corrcoef(slices.images[index].ravel(), phantom.image.ravel())[0, 1] > 0.99
 
@@ -55,7 +55,7 @@ def test_each_volume_is_read_once(volumes, monkeypatch):
     assert len(read) == len(set(read)) == 14
 
 
-def test_volumes_train_evaluate_and_predict(volumes, tmp_path):
+def test_training_evaluation_and_prediction_accept_volumes(volumes, tmp_path):
     done = run_script("train", "--data", volumes, "--name", "v", *TINY, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "each volume counts as one patient" in done.stdout
@@ -68,7 +68,7 @@ def test_volumes_train_evaluate_and_predict(volumes, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_table_has_one_row_per_volume(volumes, tmp_path):
+def test_a_patient_table_has_one_row_per_volume(volumes, tmp_path):
     table = tmp_path / "patients.csv"
     rows = [f"p{number},patient{number // 2}," + ("val" if number < 4 else "train") for number in range(14)]
     table.write_text("id,patient,split\n" + "\n".join(rows) + "\n")
@@ -83,7 +83,7 @@ def problems_of(folder) -> str:
     return str(caught.value)
 
 
-def test_masks_that_do_not_fit_are_refused(tmp_path):
+def test_invalid_masks_and_volumes_are_refused(tmp_path):
     voxels = np.random.default_rng(0).integers(0, 99, (8, 9, 4)).astype(np.int16)
     mask = (voxels > 90).astype(np.uint8)
     write_volume(tmp_path / "images/a.nii", voxels)
