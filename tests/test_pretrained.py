@@ -4,7 +4,9 @@ import csv
 import json
 import re
 import sys
+import zipfile
 
+import h5py
 import numpy as np
 import pytest
 from ready import ROOT, run_script
@@ -18,6 +20,7 @@ from unet.evaluation.metrics import score
 from unet.images.preprocessing import to_network_input, to_training_image
 from unet.images.reading import read_image
 from unet.network.saved_run import PRETRAINED, SavedRun
+from unet.network.weights import read_weights
 
 
 def test_it_is_small_and_contains_no_local_paths():
@@ -84,7 +87,24 @@ def simulated_input() -> np.ndarray:
     "content", ["", "id,used_for,fingerprint,patient\n", "id,used_for,fingerprint\n1,train,\n", "\xff"]
 )
 def test_a_damaged_slice_table_gives_a_one_line_error(content, tmp_path):
-    (tmp_path / "config.json").write_bytes((PRETRAINED / "config.json").read_bytes())
+    config = json.loads((PRETRAINED / "config.json").read_text()) | {"slice_count": 2}
+    (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "slices.csv").write_bytes(content.encode("latin-1"))
     with pytest.raises(UserError, match="slices.csv' is damaged: restore it.$"):
         SavedRun.open(tmp_path)
+
+
+def test_a_run_in_another_format_says_so(tmp_path):
+    (tmp_path / "config.json").write_text('{"format_version": 1, "options": {}}')
+    with pytest.raises(UserError, match="has format 1, but this version reads format 2"):
+        SavedRun.open(tmp_path)
+
+
+def test_weights_in_other_files_are_refused(tmp_path):
+    (tmp_path / "secret").write_bytes(bytes(4 * 24))
+    with h5py.File(tmp_path / "model.weights.h5", "w") as file:
+        file.create_dataset("layers/conv2d/vars/0", (24,), np.float32, external=[(str(tmp_path / "secret"), 0, 96)])
+    with zipfile.ZipFile(tmp_path / "model.keras", "w") as archive:
+        archive.write(tmp_path / "model.weights.h5", "model.weights.h5")
+    with pytest.raises(UserError, match="its weights are in other files"):
+        read_weights(tmp_path / "model.keras", 24)

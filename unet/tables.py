@@ -15,7 +15,8 @@ def table_text(columns: Iterable[str], rows: list[dict], header: bool = True) ->
     """Rows as CSV text."""
     text = io.StringIO()
     # Python 3.11 does not quote a carriage return, where readers would end the line.
-    has_returns = any("\r" in str(value) for row in rows for value in row.values())
+    columns = list(columns)
+    has_returns = any("\r" in str(text) for text in (*columns, *(cell for row in rows for cell in row.values())))
     quoting = csv.QUOTE_NONNUMERIC if has_returns else csv.QUOTE_MINIMAL
     writer = csv.DictWriter(text, columns, lineterminator="\n", quoting=quoting)
     if header:

@@ -18,6 +18,13 @@ ID, USED_FOR, FINGERPRINT = "id", "used_for", "fingerprint"
 
 
 @dataclass(frozen=True)
+class FormatVersion:
+    """What every format of config.json contains."""
+
+    format_version: int
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Content of config.json."""
 
@@ -27,6 +34,7 @@ class RunConfig:
     percentiles: tuple[float, float]  # of the grey values, mapped to 0 and 255
     outline_rule: OutlineRule  # chosen at the end of the training
     split_source: str  # how the split was made, in words
+    slice_count: int  # rows of slices.csv
     data_folder: str  # absolute, except in the run that comes with the project
     versions: dict[str, str]  # of Python and the numeric packages
     machine: str
@@ -61,16 +69,21 @@ class SliceTable:
 
     @classmethod
     def from_rows(cls, rows: list[dict[str, str]]) -> "SliceTable":
-        """Undo rows()."""
-        split: dict[str, list[str]] = {"train": [], "val": [], "test": []}
-        fingerprints, facts = {}, {}
+        """Undo rows(); ValueError for a table that was not written by it."""
         if not rows or not {ID, USED_FOR, FINGERPRINT, "patient"} <= rows[0].keys():
             raise ValueError("rows or columns are missing")
+        # csv collects extra cells under None, and fills missing ones with None.
+        if any(None in row or None in row.values() for row in rows):
+            raise ValueError("cells are missing or extra")
+        split: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+        fingerprints, facts = {}, {}
         for row in rows:
             id = row.pop(ID)
             split[row.pop(USED_FOR)].append(id)
             fingerprints[id] = row.pop(FINGERPRINT)
             facts[id] = row
+        if len(facts) < len(rows) or len({bool(fingerprint) for fingerprint in fingerprints.values()}) > 1:
+            raise ValueError("ids are repeated, or some fingerprints are missing")
         return cls(split, fingerprints, facts)
 
 
@@ -78,24 +91,29 @@ def read_config(folder: Path) -> RunConfig:
     """config.json of a run folder; UserError if it is missing, invalid or in another format."""
     path = folder / "config.json"
     try:
-        config = read_json(path, CONFIG)
+        version = read_json(path, TypeAdapter(FormatVersion)).format_version
     except OSError as error:
         raise UserError(f"'{folder}' is not a run folder: cannot read '{path}'.") from error
-    if config.format_version != FORMAT_VERSION:
+    # First, as other formats have other fields.
+    if version != FORMAT_VERSION:
         raise UserError(
-            f"'{path}' has format {config.format_version}, but this version reads format {FORMAT_VERSION}: use the "
+            f"'{path}' has format {version}, but this version reads format {FORMAT_VERSION}: use the "
             "version that wrote it."
         )
+    config = read_json(path, CONFIG)
     if config.percentiles != PERCENTILES:
         raise UserError(f"'{path}' has percentiles {config.percentiles}, but only {PERCENTILES} are supported.")
     return config
 
 
-def read_slice_table(folder: Path) -> SliceTable:
-    """slices.csv of a run folder; UserError if it is missing or damaged."""
+def read_slice_table(folder: Path, count: int) -> SliceTable:
+    """slices.csv of a run folder; UserError if it is missing, damaged, or does not have `count` rows."""
     path = folder / "slices.csv"
     try:
-        return SliceTable.from_rows(read_table(path))
+        rows = read_table(path)
+        if len(rows) != count:
+            raise ValueError("rows are missing or extra")
+        return SliceTable.from_rows(rows)
     except OSError as error:
         raise UserError(f"'{folder}' is not a run folder: cannot read '{path}'.") from error
     except Exception as error:  # missing cells or columns, unknown splits, text that is not UTF-8

@@ -59,7 +59,8 @@ class SavedRun:
             UserError: If the folder does not contain a run, or one in another format.
         """
         folder = folder or PRETRAINED
-        return cls(folder, read_config(folder), read_slice_table(folder))
+        config = read_config(folder)
+        return cls(folder, config, read_slice_table(folder, config.slice_count))
 
     def create(self) -> None:
         """Write config.json and slices.csv of a new run; UserError if the folder already contains one."""

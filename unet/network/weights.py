@@ -40,14 +40,18 @@ def read_weights(path: Path, count: int) -> LayerWeights:
                 raise ValueError(f"its weights take {member.file_size:,} bytes")
             content = archive.read(member)
         with h5py.File(io.BytesIO(content)) as file:
-            sizes = []
-            file.visititems(lambda _, item: sizes.append(item.size) if isinstance(item, h5py.Dataset) else None)
-            if sum(sizes) != count:
-                raise ValueError(f"it has {sum(sizes):,} weights, not {count:,}")
-            variables = [layer["vars"] for layer in file["layers"].values()]
+            datasets = []
+            file.visititems(lambda _, item: datasets.append(item) if isinstance(item, h5py.Dataset) else None)
+            if any(dataset.external or dataset.is_virtual for dataset in datasets):
+                raise ValueError("its weights are in other files")
+            size = sum(dataset.size for dataset in datasets)
+            if size != count:
+                raise ValueError(f"it has {size:,} weights, not {count:,}")
+            # By their paths in this file: a name may be a link to another one.
+            arrays = {dataset.name: dataset[()].astype(np.float32) for dataset in datasets}
+            groups = [file[f"layers/{name}/vars"] for name in file["layers"]]
             return {
-                str(group.attrs["name"]): [group[str(i)][()].astype(np.float32) for i in range(len(group))]
-                for group in variables
+                str(group.attrs["name"]): [arrays[f"{group.name}/{i}"] for i in range(len(group))] for group in groups
             }
 
 

@@ -39,6 +39,7 @@ def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[Sav
         percentiles=PERCENTILES,
         outline_rule=OutlineRule(),
         split_source=split.source,
+        slice_count=len(slices.ids),
         data_folder=str(folder.resolve()),
         versions=installed_versions(),
         machine=machine_description(),
