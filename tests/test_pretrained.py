@@ -83,17 +83,6 @@ def simulated_input() -> np.ndarray:
     return to_network_input(to_training_image(phantom_slice(0, 0, 1, 3, 256).image, 256)[np.newaxis])
 
 
-@pytest.mark.parametrize(
-    "content", ["", "id,used_for,fingerprint,patient\n", "id,used_for,fingerprint\n1,train,\n", "\xff"]
-)
-def test_a_damaged_slice_table_gives_a_one_line_error(content, tmp_path):
-    config = json.loads((PRETRAINED / "config.json").read_text()) | {"slice_count": 2}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    (tmp_path / "slices.csv").write_bytes(content.encode("latin-1"))
-    with pytest.raises(UserError, match="slices.csv' is damaged: restore it.$"):
-        SavedRun.open(tmp_path)
-
-
 def test_a_run_in_another_format_says_so(tmp_path):
     (tmp_path / "config.json").write_text('{"format_version": 1, "options": {}}')
     with pytest.raises(UserError, match="has format 1, but this version reads format 2"):
@@ -108,3 +97,30 @@ def test_weights_in_other_files_are_refused(tmp_path):
         archive.write(tmp_path / "model.weights.h5", "model.weights.h5")
     with pytest.raises(UserError, match="its weights are in other files"):
         read_weights(tmp_path / "model.keras", 24)
+
+
+HEADER, ROW = "id,used_for,fingerprint", "1,train,,p1\n"
+DAMAGED = {
+    "empty": "",
+    "no rows": f"{HEADER},patient\n",
+    "no patients": f"{HEADER}\n1,train,\n2,val,\n",
+    "not UTF-8": "\xff",
+    "a lost row": f"{HEADER},patient\n{ROW}",
+    "a row too many": f"{HEADER},patient\n{ROW}2,val,,p2\n3,val,,p3\n",
+    "a repeated id": f"{HEADER},patient\n{ROW}{ROW}",
+    "a cut row": f"{HEADER},patient\n{ROW}2,val\n",
+    "an extra cell": f"{HEADER},patient\n{ROW}2,val,,p2,more\n",
+    "an unknown split": f"{HEADER},patient\n{ROW}2,valid,,p2\n",
+    "a lost fingerprint": f"{HEADER},patient\n{ROW}2,val,abc,p2\n",
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_slice_table_is_one_line(content, tmp_path):
+    config = json.loads((PRETRAINED / "config.json").read_text()) | {"slice_count": 2}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "slices.csv").write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match="slices.csv' is damaged: restore it.$"):
+        SavedRun.open(tmp_path)
+    (tmp_path / "slices.csv").write_text(f"{HEADER},patient\n{ROW}2,val,,p2\n")
+    assert SavedRun.open(tmp_path).slices.patients("val") == {"p2"}
