@@ -21,7 +21,7 @@ from unet.tables import read_table
 
 
 def write_images(folder: Path, count: int) -> None:
-    """Write `count` random images, of which 0005.png is not readable."""
+    """Write `count` random images. 0005.png is not readable."""
     random = np.random.default_rng(0)
     for index in range(count):
         write_image(folder / f"{index:04d}.png", random.integers(0, 256, (64, 64)).astype(np.uint8))

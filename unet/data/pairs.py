@@ -1,7 +1,7 @@
 """Pairs of an image and its mask: what a data folder contains, and how a pair is read.
 
-A data folder has images/ and masks/ with files of the same name. The files are images, or NIfTI volumes, each
-slice of which is a pair of its own.
+A data folder has images/ and masks/ with files of the same name. The files are images, or NIfTI volumes. Each
+slice of a volume is a pair.
 """
 
 import functools

@@ -42,6 +42,11 @@ class Slices:
         """uint8 (slices, size, size) of 0 and 1"""
         return self.pixels[:, 1]
 
+    @property
+    def fingerprint_by_id(self) -> dict[str, str]:
+        """The fingerprint of each id."""
+        return dict(zip(self.ids, self.fingerprints, strict=True))
+
     def indices(self, ids: Iterable[str]) -> np.ndarray:
         """Index of each of these ids, int64 (ids,)."""
         index_of = {id: index for index, id in enumerate(self.ids)}

@@ -10,7 +10,7 @@ from unet.data.patients import interval_basis
 from unet.errors import UserError
 from unet.evaluation.evaluate import different_patients_first
 from unet.evaluation.intervals import interval_over_patients, interval_text
-from unet.evaluation.report import HOW_TO_BROWSE, MOST_TILES
+from unet.evaluation.report import MOST_TILES
 from unet.evaluation.scoring import check_unchanged, score_slices, warn_about_known_patients
 from unet.evaluation.selection import Selection, results_in, select
 from unet.evaluation.summary import all_and_by_tumor
@@ -202,7 +202,7 @@ def comparison_report(table: Table, answer: str, names: tuple[str, str], svg: st
         tables=[table],
         plots=[("Dice of both runs, and mean differences", svg)],
         tiles_title="What changed",
-        tiles_lead=f"{which}. {HOW_TO_BROWSE}",
+        tiles_lead=f"{which}.",
         tiles=shown,
         sorts=[
             Sort("change, largest first", "change", -1),

@@ -5,15 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from unet.evaluation.intervals import interval_text
-from unet.evaluation.summary import NAMES, distance_unit, score_table
+from unet.evaluation.summary import NAMES, distance_unit, score_table, score_texts
 from unet.files import write_whole
 from unet.network.saved_run import SavedRun
 from unet.pictures.page import Card, Report, Sort, Tile, render
 from unet.pictures.table import Table
 
 MOST_TILES = 2000
-HOW_TO_BROWSE = "Click one to enlarge it; use the arrow keys to move on."
 SORTS = [
     Sort("Dice, lowest first", "dice"),
     Sort("Dice, highest first", "dice", -1),
@@ -44,7 +42,7 @@ def write_report(
         tables=score_tables(summary),
         plots=plots,
         tiles_title="Every slice",
-        tiles_lead=f"{which}. {HOW_TO_BROWSE}",
+        tiles_lead=f"{which}.",
         tiles=shown,
         sorts=[sort for sort in SORTS if any(tile.sort[sort.key] is not None for tile in shown)],
         outlines={"truth": "truth", "prediction": "prediction"},
@@ -95,14 +93,13 @@ def headline_cards(summary: dict) -> list[Card]:
     unit = distance_unit(group)
     of_which = " of slices with tumor" if "with tumor" in scores else ""
 
-    def card(title: str, name: str, digits: int = 3) -> Card:
-        mean, interval = group[name]["mean"], group[name]["interval"]
-        return Card(f"{title}{of_which}", f"{mean:.{digits}f}", f"({interval_text(interval, digits)})")
+    def card(title: str, name: str) -> Card:
+        return Card(f"{title}{of_which}", *score_texts(group, name))
 
     cards = [
         card("Dice", "dice"),
         card("IoU", "iou"),
-        card(f"HD95, {unit}", f"hd95_{unit}", 1),
+        card(f"HD95, {unit}", f"hd95_{unit}"),
         card("Surface Dice", "surface_dice"),
     ]
     if group["missed_completely"] is not None:

@@ -161,10 +161,8 @@ def score_table(
     """
 
     def cell(group: dict, name: str) -> str:
-        mean, interval = group[name]["mean"], group[name]["interval"]
-        digits = 1 if name.endswith(("_mm", "_pixels")) else 3
-        text = f"{mean:.{digits}f}"
-        return f"{text}{separator}({interval_text(interval, digits)})" if name in has_intervals else text
+        mean, interval = score_texts(group, name)
+        return f"{mean}{separator}{interval}" if name in has_intervals else mean
 
     def heading(name: str) -> str:
         basis = " (95 % interval)" if name in has_intervals and len(has_intervals) < len(columns) else ""
@@ -177,6 +175,13 @@ def score_table(
         cells = [cell(group, column) for column in columns]
         rows.append([name, *counts, *cells, "" if missed is None else f"{missed:.1%}"])
     return Table(f"Scores by {grouping}", rows)
+
+
+def score_texts(group: dict, name: str) -> tuple[str, str]:
+    """The mean of a score in a summarized group, and its interval in parentheses; distances with one decimal."""
+    digits = 1 if name.endswith(("_mm", "_pixels")) else 3
+    mean, interval = group[name]["mean"], group[name]["interval"]
+    return f"{mean:.{digits}f}", f"({interval_text(interval, digits)})"
 
 
 def distance_unit(group: dict) -> str:
@@ -204,7 +209,7 @@ def describe(summary: dict) -> str:
 
 
 def describe_expected_dice(summary: dict) -> str:
-    """A sentence about the Dice expected without the truth; "" if there is none."""
+    """A sentence about how good the expected Dice is, or "" if it is unknown."""
     expected = summary["expected_dice"] or {}
     if expected.get("spearman") is None:
         return ""

@@ -19,6 +19,7 @@ from unet.pictures.table import Table
 TEMPLATE = Path(__file__).with_suffix(".html")
 # Side of pictures in the page, in pixels: a thousand of them take about 15 MB.
 SIDE = 256
+HOW_TO_BROWSE = "Click one to enlarge it; use the arrow keys to move on."
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def render(report: Report) -> str:
         tables="\n".join(table.as_html() for table in report.tables),
         plots=f"<h2>Plots</h2>\n<div class=plots>{plots}</div>" if plots else "",
         tiles_title=html.escape(report.tiles_title),
-        tiles_lead=html.escape(report.tiles_lead),
+        tiles_lead=html.escape(f"{report.tiles_lead} {HOW_TO_BROWSE}"),
         key="\n".join(f'<span class="key {kind}">{html.escape(name)}</span>' for kind, name in report.outlines.items()),
         about=html.escape(json.dumps(report.about, indent=1)),
         # Escaped, so that no text, such as a file name, can end the script.

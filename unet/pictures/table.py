@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text, the first of which holds the headings."""
+    """Rows of text. The first row has the headings."""
 
     caption: str
     rows: list[list[str]]

@@ -36,7 +36,7 @@ ENVIRONMENT = {
 
 
 def outline_on_ray(run: SavedRun, options: PredictionOptions) -> Callable[[list[Input]], Iterator[Outlined]]:
-    """A function that outlines inputs, in order, on the cluster at options.ray; UserError if there is none."""
+    """A function that outlines inputs, in order, on the cluster at options.ray; UserError if it cannot connect."""
     if not importlib.util.find_spec("ray"):
         raise UserError('--ray needs Ray: pip install ".[ray]".')
     address = "".join(options.ray)

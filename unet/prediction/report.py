@@ -61,7 +61,7 @@ def write_report(output: OutputFolder, reading: ReadingOptions) -> None:
         tables=skipped_table(rows),
         plots=[],
         tiles_title="What to look at",
-        tiles_lead=f"{which}. Click one to enlarge it; use the arrow keys to move on.",
+        tiles_lead=f"{which}.",
         tiles=tiles,
         sorts=SORTS,
         outlines={"prediction": "prediction"},

@@ -57,7 +57,7 @@ class Learner:
             with tf.GradientTape() as tape:
                 logits = self.network(images, training=True)
                 losses = segmentation_loss(masks, logits)
-                # Divided by the whole batch: gradients are summed over replicas, each of which sees a part.
+                # Divided by the whole batch size: a replica sees a part, and gradients are summed over replicas.
                 loss = self.optimizer.scale_loss(tf.reduce_sum(losses) / self.batch_size)
             variables = self.model.trainable_variables
             gradients = tape.gradient(loss, variables)

@@ -45,8 +45,7 @@ def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[Sav
         machine=machine_description(),
         environment=environment(),
     )
-    fingerprints = dict(zip(slices.ids, slices.fingerprints, strict=True))
-    return SavedRun(runs / name, config, SliceTable(split.ids, fingerprints, split.facts)), slices
+    return SavedRun(runs / name, config, SliceTable(split.ids, slices.fingerprint_by_id, split.facts)), slices
 
 
 def resumed_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[SavedRun, Slices]:
@@ -74,7 +73,7 @@ def read_data(folder: Path, options: TrainingOptions) -> Slices:
 
 def check_same_data(run: SavedRun, slices: Slices, folder: Path) -> None:
     """UserError if a slice of the run is missing or has changed since the run was started."""
-    now = dict(zip(slices.ids, slices.fingerprints, strict=True))
+    now = slices.fingerprint_by_id
     for id, fingerprint in run.slices.fingerprints.items():
         if now.get(id) != fingerprint:
             raise UserError(
