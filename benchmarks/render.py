@@ -68,8 +68,8 @@ def results() -> str:
     config, validation, test = (
         read(path) for path in (PRETRAINED / "config.json", PRETRAINED / "scores.json", RESULTS / "test.json")
     )
-    rows = [("tumor", "validation: patients, slices", "Dice (95 % interval)", "missed completely")]
-    rows[0] += ("test: patients, slices", "Dice (95 % interval)", "missed completely")
+    rows = [("tumor", "validation: patients, slices", "Dice (95% interval)", "missed completely")]
+    rows[0] += ("test: patients, slices", "Dice (95% interval)", "missed completely")
     for name in validation["scores"]:
         row = [name]
         for group in (validation["scores"][name], test["scores"][name]):
@@ -338,7 +338,7 @@ def growth() -> str:
         varied = point["varied"]
         rows.append(
             (
-                f"{point[varied]:,} {UNITS[varied]}",
+                f"{point[varied]:,} {UNITS[varied] if point[varied] > 1 else UNITS[varied].replace('slices', 'slice')}",
                 f"{point['training_slices_per_second']:.1f}",
                 f"{point['training_peak_gib']:.2f}",
                 f"{point['waiting_for_data']:.1%}",
@@ -442,7 +442,7 @@ def trials() -> str:
     from trials import TRIALS
 
     splits = list(next(iter(kept["trials"].values()))["dice"])
-    rows = [("change", "options", *(f"Dice, {split}" for split in splits), "gain (95 % interval)")]
+    rows = [("change", "options", *(f"Dice, {split}" for split in splits), "gain (95% interval)")]
     for name, trial in kept["trials"].items():
         low, high = trial["gain_interval"]
         options = f"`{trial['options']}`" if trial["options"] else ""

@@ -29,15 +29,15 @@ def test_differences_match_hand_computed_values():
 
 def test_the_answer_is_a_sentence():
     unclear = summarize_differences(rows(*zip("abcdef", (0.1, -0.1, 0.1, -0.1, 0.1, -0.1), strict=True)))
-    assert answer_in_words(unclear, "A", "B").startswith("No clear difference: the mean Dice of B minus")
+    assert answer_in_words(unclear, "A", "B").startswith("No clear difference: the mean Dice of B is")
     better = summarize_differences(rows(*((patient, 0.15) for patient in "abcdef")))
     assert answer_in_words(better, "A", "B") == (
-        "B is better than A: the mean Dice of B minus that of A is +0.150 "
-        "(95 % interval over patients, 6 of them, for these two trainings: +0.150 to +0.150)."
+        "B is better than A: the mean Dice of B is 0.150 higher than that of A (95% interval of the difference over 6 "
+        "patients, for these two trainings: +0.150 to +0.150)."
     )
     worse = summarize_differences(rows(*((patient, -0.15) for patient in "abcdef")))
     assert answer_in_words(worse, "A", "B").startswith(
-        "A is better than B: the mean Dice of B minus that of A is -0.150"
+        "A is better than B: the mean Dice of B is 0.150 lower than that of A"
     )
 
 
@@ -57,7 +57,8 @@ def test_two_runs_are_compared_on_the_same_slices(trained, tmp_path):
     table = read_table(tmp_path / "out" / "per_slice.csv")
     assert [row["id"] for row in table] == SavedRun.open(trained).slices.split["val"]
     assert all(row["dice_a"] == row["dice_b"] for row in table)
-    for name in ("comparison.png", "changes.png", "comparison.json", "report.html"):
+    assert not (tmp_path / "out" / "changes.png").exists()  # nothing changed
+    for name in ("comparison.png", "comparison.json", "report.html"):
         assert (tmp_path / "out" / name).stat().st_size > 500
 
 

@@ -61,5 +61,5 @@ def test_the_shipped_network_outlines_the_simulated_tumors():
     predictor = Predictor(SavedRun.open(), precision="float32")
     images = [export.simulate_head(seed, *size) for seed, size in enumerate(export.SIZES)]
     for probability in predictor(images):
-        # The tumor covers 1 to 2 % of the image.
+        # The tumor covers 1 to 2% of the image.
         assert probability.max() > 0.99 and 0.01 < predictor.rule.mask(probability).mean() < 0.03

@@ -64,7 +64,7 @@ def test_evaluation_uses_it_by_default(phantoms, tmp_path):
     assert (tmp_path / "runs/pretrained/evaluation-phantoms/summary.json").exists()
     done = run_script("evaluate", cwd=tmp_path)
     assert done.returncode == 2
-    assert "data/brain-tumor-segmentation' does not exist: say where it is with --data" in done.stderr
+    assert "data/brain-tumor-segmentation' does not exist: say where it is with --data and --split val" in done.stderr
 
 
 def test_training_can_start_from_it_with_batch_normalization():

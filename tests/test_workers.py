@@ -112,7 +112,7 @@ def test_if_a_worker_is_killed_the_other_ends_and_both_can_resume(phantoms, tmp_
     done = len(read_table(run / "history.csv"))
     assert 0 < done < 40
     outputs = finish(start_workers(["--resume", "runs/run"], tmp_path, tmp_path))
-    assert re.search(r"Resuming after \d+ steps", outputs[0])
+    assert re.search(r"Resuming after epoch \d+", outputs[0])
     through = run_script("train", *arguments[:3], "through", *arguments[4:], cwd=tmp_path)
     assert through.returncode == 0, through.stderr
     first, second = (read_table(tmp_path / "runs" / name / "history.csv") for name in ("run", "through"))

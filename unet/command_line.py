@@ -16,26 +16,16 @@ from dataclasses import asdict
 
 import tyro
 
-# Groups whose options appear without the group's name.
-UNGROUPED = ("data", "reading")
+from unet.errors import UserError
+from unet.signals import SIGNALS, Stopped, stop_at_once
+
+Step = Callable[..., int | None]  # what a script does; may return an exit code
+UNGROUPED = ("data", "reading")  # groups whose options appear without the group's name
 
 
-def run(
-    options_type: type,
-    description: str,
-    step: Callable[[object], int | None],
-    default: object = None,
-    uses_tensorflow: bool = True,
-) -> None:
-    """Run a script: parse its options, do its step, and end the process with an exit code.
-
-    Args:
-        options_type: Dataclass of the script's options.
-        description: Text for --help.
-        step: What the script does with its options. It may return an exit code.
-        default: Default options. None uses those of options_type.
-        uses_tensorflow: Whether to import TensorFlow before the step.
-    """
+def run(options_type: type, description: str, step: Step, default: object = None, uses_tensorflow: bool = True) -> None:
+    """Run a script: parse its options, import TensorFlow if it is used, do the step, and end the process with an exit
+    code. `description` is the text for --help."""
     try:
         try:
             options = parse(options_type, description, default)
@@ -75,13 +65,7 @@ def parse(options_type: type, description: str, default: object):
         # Tyro checks standard output only, but prints errors to standard error.
         tyro._experimental_options["ansi_codes"] = False
     options = tyro.cli(options_type, description=description, default=default)
-    check_ranges(options)
-    return options
-
-
-def check_ranges(options: object) -> None:
-    """End the process with one line if an option is out of its range."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import TypeAdapter, ValidationError  # not needed for --help
 
     try:
         TypeAdapter(type(options)).validate_python(asdict(options))
@@ -90,12 +74,11 @@ def check_ranges(options: object) -> None:
         name = ".".join(part for part in first["loc"] if part not in UNGROUPED).replace("_", "-")
         print(f"--{name} {first['input']}: {first['msg']}.", file=sys.stderr)
         sys.exit(2)
+    return options
 
 
 def check_resume_is_alone(options: object) -> None:
     """UserError if --resume is given with options other than --data: they would have no effect."""
-    from unet.errors import UserError
-
     names = [word.partition("=")[0] for word in sys.argv[1:] if word.startswith("-")]
     others = [name for name in names if name not in ("--resume", "--data")]
     if options.resume and others:
@@ -104,11 +87,8 @@ def check_resume_is_alone(options: object) -> None:
         )
 
 
-def run_step(step: Callable[[], int | None], uses_tensorflow: bool) -> int:
+def run_step(step: Step, uses_tensorflow: bool) -> int:
     """Do a script's step; returns its exit code. Errors that the user can fix are printed in one line."""
-    from unet.errors import UserError
-    from unet.signals import SIGNALS, Stopped, stop_at_once
-
     try:
         for number in SIGNALS:
             signal.signal(number, stop_at_once)
@@ -142,9 +122,7 @@ def import_tensorflow_quietly() -> None:
 @contextlib.contextmanager
 def start_up_messages_hidden() -> Iterator[None]:
     """Keep what libraries write to standard error off the terminal, unless there is an exception.
-
-    No log level suppresses these messages (TensorFlow 2.21): they are written before levels are read.
-    """
+    No log level suppresses these messages (TensorFlow 2.21): they are written before levels are read."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as messages:

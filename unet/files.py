@@ -14,36 +14,27 @@ from pydantic import TypeAdapter, ValidationError
 
 from unet.errors import UserError
 
-# Names of unfinished files start with this.
-TEMPORARY = ".writing-"
+TEMPORARY = ".writing-"  # start of the names of unfinished files
 
 
 def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
-    """Write a file so that it is never half-written under its final name.
-
-    Args:
-        path: The file. Its folder is created.
-        content: Bytes, or text to encode as UTF-8.
-        durable: Also survive a power cut.
-
-    Raises:
-        UserError: If the disk is full or not writable. The old file, if any, is unchanged.
-    """
+    """Write a file so that it is never half-written, and, if durable, survives a power cut. Its folder is created.
+    UserError if the disk is full or not writable; an old file is unchanged then."""
     if isinstance(content, str):
-        content = to_bytes(content)
+        # File names that are not UTF-8 become their original bytes.
+        content = content.encode(errors="surrogateescape")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(TEMPORARY + secrets.token_hex(8))
-        file = open(temporary, "xb")
         try:
-            with file:
+            with open(temporary, "xb") as file:
                 file.write(content)
                 if durable:
                     file.flush()
                     os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
-            os.unlink(temporary)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise UserError(f"Cannot write '{path}': {error.strerror}. The old file is unchanged.") from error
@@ -51,22 +42,18 @@ def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
 
 def append_whole(path: Path, content: str) -> None:
     """Append to a file, all of the content or nothing; UserError if the disk is full or not writable."""
+    encoded = content.encode(errors="surrogateescape")
     try:
         with open(path, "ab", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
             try:
-                if file.write(to_bytes(content)) < len(to_bytes(content)):
+                if file.write(encoded) < len(encoded):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             except BaseException:
                 file.truncate(end)
                 raise
     except OSError as error:
         raise UserError(f"Cannot append to '{path}': {error.strerror}. The old content is unchanged.") from error
-
-
-def to_bytes(text: str) -> bytes:
-    """Text as UTF-8. File names that are not UTF-8 become their original bytes."""
-    return text.encode(errors="surrogateescape")
 
 
 def write_json(path: Path, content: object) -> None:
@@ -86,15 +73,11 @@ def read_json(path: Path, kind: TypeAdapter) -> object:
 
 @contextlib.contextmanager
 def only_process_in(folder: Path) -> Iterator[None]:
-    """A context in which no other process works in this folder, which is created if necessary.
-
-    The system releases the lock however the process ends. Unfinished files of a killed process are removed.
-
-    Raises:
-        UserError: If another process works in the folder, or it is not writable.
-    """
+    """A context in which no other process works in this folder. It is created, and a killed process's unfinished files
+    are removed. UserError if another process works in it, or it is not writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # The system releases the lock however the process ends.
         lock = FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout as error:
         raise UserError(

@@ -4,7 +4,7 @@ import contextlib
 import os
 import platform
 import re
-import time
+import timeit
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,38 +16,28 @@ import tensorflow as tf
 
 # Linux files with a container's memory limit (control groups, versions 2 and 1).
 MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-# CPU flags, from the widest vectors to the narrowest.
-VECTORS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
+VECTORS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")  # CPU flags, the widest vectors first
 
 
 def choose_precision(wanted: str) -> str:
     """The wanted number format. "auto" becomes mixed_bfloat16 if it speeds up a convolution, else float32."""
     if wanted != "auto":
         return wanted
-    float32, bfloat16 = _convolution_seconds(tf.float32, tf.bfloat16)
+    convolutions = [_convolution(dtype) for dtype in (tf.float32, tf.bfloat16)]
+    # Rounds alternate between the formats, so that a brief load on the machine does not decide.
+    # The first round builds the graphs.
+    rounds = [[timeit.timeit(convolve, number=1) for convolve in convolutions] for _ in range(10)]
+    float32, bfloat16 = (min(times) for times in zip(*rounds[1:], strict=True))
     # Timed, because some CPUs with a bfloat16 flag run it at half speed. The margin pays for the conversions
     # between layers and keeps the choice stable on one machine.
     return "mixed_bfloat16" if float32 > 1.2 * bfloat16 else "float32"
 
 
-def _convolution_seconds(*dtypes: tf.DType) -> list[float]:
-    """Shortest time of a 3 x 3 convolution of 64 channels on eight 64 x 64 maps, for each number format."""
-
-    def convolution(dtype: tf.DType) -> Callable[[], tf.Tensor]:
-        images = tf.zeros((8, 64, 64, 64), dtype)
-        kernel = tf.zeros((3, 3, 64, 64), dtype)
-        return tf.function(lambda: tf.reduce_sum(tf.nn.conv2d(images, kernel, 1, "SAME")))
-
-    def seconds(convolve: Callable[[], tf.Tensor]) -> float:
-        start = time.perf_counter()
-        convolve().numpy()
-        return time.perf_counter() - start
-
-    convolutions = [convolution(dtype) for dtype in dtypes]
-    # Rounds alternate between the formats, so that a brief load on the machine does not decide.
-    # The first round builds the graphs.
-    rounds = [[seconds(convolve) for convolve in convolutions] for _ in range(10)]
-    return [min(times) for times in zip(*rounds[1:], strict=True)]
+def _convolution(dtype: tf.DType) -> Callable[[], np.ndarray]:
+    """A function that does a 3 x 3 convolution of 64 channels on eight 64 x 64 maps, in this number format."""
+    images, kernel = tf.zeros((8, 64, 64, 64), dtype), tf.zeros((3, 3, 64, 64), dtype)
+    convolve = tf.function(lambda: tf.reduce_sum(tf.nn.conv2d(images, kernel, 1, "SAME")))
+    return lambda: convolve().numpy()
 
 
 def use_precision(precision: str) -> None:

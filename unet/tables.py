@@ -7,16 +7,14 @@ from pathlib import Path
 
 from unet.files import write_whole
 
-# What the patients table says about each slice id: at least "patient", maybe "tumor", "split" and others.
-Facts = dict[str, dict[str, str]]
+Facts = dict[str, dict[str, str]]  # by slice id: "patient" and maybe other columns of the patients table
 
 
 def table_text(columns: Iterable[str], rows: list[dict], header: bool = True) -> str:
     """Rows as CSV text."""
     text = io.StringIO()
     # Python 3.11 does not quote a carriage return, where readers would end the line.
-    columns = list(columns)
-    has_returns = any("\r" in str(text) for text in (*columns, *(cell for row in rows for cell in row.values())))
+    has_returns = any("\r" in str(cell) for cells in (columns, *(row.values() for row in rows)) for cell in cells)
     quoting = csv.QUOTE_NONNUMERIC if has_returns else csv.QUOTE_MINIMAL
     writer = csv.DictWriter(text, columns, lineterminator="\n", quoting=quoting)
     if header:

@@ -165,14 +165,14 @@ def change_batch_size(run, data) -> str:
     config = json.loads((run / "config.json").read_text())
     config["options"]["batch_size"] = 4
     (run / "config.json").write_text(json.dumps(config))
-    return "has a different options.batch_size than"
+    return "differs in options.batch_size from"
 
 
 def change_split(run, data) -> str:
     rows = read_table(run / "slices.csv")
     next(row for row in rows if row["used_for"] == "val")["used_for"] = "train"
     write_table(run / "slices.csv", rows)
-    return "has a different slices than"
+    return "differs in slices from"
 
 
 def change_image(run, data) -> str:

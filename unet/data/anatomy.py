@@ -1,7 +1,6 @@
 """The anatomy of the phantoms: drawings of head sections in mm, and the distance of each pixel to their borders.
 
-anatomy.json contains the shapes of each section in the order in which they are painted, and the position (x, y) of
-the sella in sections that show it.
+anatomy.json has the shapes of each section in painting order, and the position of the sella in sections that show it.
 """
 
 import json
@@ -18,8 +17,7 @@ FIELD_OF_VIEW_MM = 250
 class Shape(NamedTuple):
     """A smooth curve through points "x,y x,y ..." in mm: a closed outline, or an open stroke if it has a width.
 
-    x points right and y down. In symmetric sections each shape is mirrored to the left, and an outline that starts
-    on the midline is the right half of one shape.
+    x points right and y down. Symmetric sections are mirrored; an outline from the midline is half of one shape.
     """
 
     tissue: str
@@ -36,7 +34,6 @@ SELLA_MM = _DRAWINGS["sella_mm"]
 
 
 def is_symmetric(section):
-    """Whether the right half of a section mirrors the left."""
     return not section.startswith("sagittal")
 
 

@@ -3,8 +3,7 @@
     python -m unet.data.download             what train.py does if the data set is missing
     python -m unet.data.download --keep-zip  also keeps the archive, next to that folder
 
-The kaggle client runs in its own process, so that it can be stopped if the server stalls, and its output stays off
-the terminal. An interrupted download continues where it stopped.
+An interrupted download continues where it stopped.
 """
 
 import hashlib
@@ -30,36 +29,25 @@ from unet.options import DownloadOptions
 DATASET = "nikhilroxtomar/brain-tumor-segmentation"
 FOLDER = Path("data") / DATASET.partition("/")[2]
 PAIRS = 3064
-# Hash that the archive must have. None, until the first release records it, accepts any archive.
-SHA256: str | None = None
+SHA256: str | None = None  # of the archive; None, until the first release records it, accepts any
 MAX_BYTES = 4 * 2**30
 SECONDS_WITHOUT_A_BYTE = 90
 ATTEMPTS = 2
-OTHER_WAYS = (
-    "create a token at https://www.kaggle.com/settings/api and set it as KAGGLE_API_TOKEN, download "
-    f"https://www.kaggle.com/datasets/{DATASET} yourself and unpack it there, or use --data phantom."
-)
+TOKEN = "create a token at https://www.kaggle.com/settings/api and set it as KAGGLE_API_TOKEN,"
+OTHER_WAYS = f"download https://www.kaggle.com/datasets/{DATASET} yourself and unpack it there, or use --data phantom."
 
 
 def download(folder: Path = FOLDER, pairs: int = PAIRS, sha256: str | None = SHA256, keep_zip: bool = False) -> None:
     """Download, check and unpack the data set, all of it or nothing. Does nothing if the folder exists.
-
-    Args:
-        folder: Folder to create, with images/, masks/ and download.json.
-        pairs: Number of images, and of masks, that the archive must contain.
-        sha256: Hash that the archive must have. None accepts any.
-        keep_zip: Keep the archive next to the folder.
-
-    Raises:
-        UserError: If the download fails, the archive is not as expected, or the disk is full or not writable.
-    """
+    UserError if the download fails, the archive is not as expected, or the disk is full or not writable."""
     if folder.exists():
         return
     partial = folder.parent / f".{folder.name}.download"
     with only_process_in(partial):
         for _ in range(ATTEMPTS):
             archive = fetch(partial, folder)
-            digest = hash_of(archive)
+            with open(archive, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
             if sha256 in (None, digest):
                 break
             archive.unlink()
@@ -78,6 +66,7 @@ def download(folder: Path = FOLDER, pairs: int = PAIRS, sha256: str | None = SHA
 def fetch(partial: Path, folder: Path) -> Path:
     """Download the archive into `partial` and return its path; UserError if the client fails or receives nothing."""
     archive = partial / f"{FOLDER.name}.zip"
+    # A process of its own can be stopped if the server stalls, and its output stays off the terminal.
     command = [sys.executable, "-m", "kaggle", "datasets", "download", DATASET, "-q", "-p", partial]
     with tempfile.TemporaryFile() as output, tqdm(desc="Downloading", unit="B", unit_scale=True, disable=None) as bar:
         client = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
@@ -92,7 +81,7 @@ def fetch(partial: Path, folder: Path) -> Path:
                 if time.monotonic() > last_byte + SECONDS_WITHOUT_A_BYTE:
                     raise UserError(
                         f"Cannot download into '{folder}': Kaggle has sent nothing for {SECONDS_WITHOUT_A_BYTE} s. "
-                        f"You can try again to continue where it stopped, {OTHER_WAYS}"
+                        f"Try again to continue where it stopped, {OTHER_WAYS}"
                     )
         finally:
             client.kill()
@@ -100,28 +89,21 @@ def fetch(partial: Path, folder: Path) -> Path:
         output.seek(0)
         text = output.read().decode(errors="replace")
     if client.returncode or not archive.exists():
-        raise UserError(f"Cannot download into '{folder}': {reason_of(text)} You can {OTHER_WAYS}")
+        raise UserError(f"Cannot download into '{folder}': {reason_of(text)} {OTHER_WAYS}")
     return archive
 
 
 def reason_of(output: str) -> str:
-    """Why the client failed, in our own words: its output might contain the token."""
-    for code, reason in {
-        "401 Client Error": "Kaggle rejects the token (401).",
-        "403 Client Error": "Kaggle requires a token, or rejects this one (403).",
-        "404 Client Error": "Kaggle cannot find the data set (404).",
-        "No space left": "the disk is full.",
-        "No module named kaggle": "the kaggle package is missing (pip install -r requirements.txt).",
-    }.items():
-        if code in output:
-            return reason
-    return "Kaggle cannot be reached, or it closed the connection."
-
-
-def hash_of(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Why the client failed and a remedy, in our own words: its output might contain the token."""
+    reasons = {
+        "401 Client Error": f"Kaggle rejects the token (401): {TOKEN}",
+        "403 Client Error": f"Kaggle requires a token, or rejects this one (403): {TOKEN}",
+        "404 Client Error": "Kaggle cannot find the data set (404):",
+        "No space left": "the disk is full: free some space,",
+        "No module named kaggle": "the kaggle package is missing: pip install -r requirements.txt,",
+        "": "Kaggle cannot be reached, or it closed the connection: check the network and try again,",
+    }
+    return next(reason for text, reason in reasons.items() if text in output)
 
 
 def unpack(archive: Path, folder: Path, pairs: int) -> None:

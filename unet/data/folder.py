@@ -8,13 +8,7 @@ from unet.errors import UserError
 
 
 def data_folder(data: str) -> Path:
-    """The data folder that --data names.
-
-    The default data set is downloaded if it is missing, and 'phantom' is simulated.
-
-    Raises:
-        UserError: If there is no such folder, or it cannot be downloaded or written.
-    """
+    """The data folder that --data names; UserError if it does not exist, or cannot be downloaded or written."""
     if data == "phantom":
         folder = Path("data/phantom")
         try:

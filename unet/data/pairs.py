@@ -1,7 +1,6 @@
 """Pairs of an image and its mask: what a data folder contains, and how a pair is read.
 
-A data folder has images/ and masks/ with files of the same name. The files are images, or NIfTI volumes. Each
-slice of a volume is a pair.
+images/ and masks/ contain images, or NIfTI volumes, of the same name. Each slice of a volume is a pair.
 """
 
 import functools
@@ -41,21 +40,13 @@ class Pair:
         return self.id if self.slice_index is None else self.id.rpartition("@")[0]
 
     def read_image(self) -> np.ndarray:
-        """The image, grey uint8 (height, width). The grey values of a volume are scaled over all its slices.
-
-        Raises:
-            ImageError: If the file cannot be used.
-        """
+        """The image, grey uint8 (height, width); ImageError if the file cannot be used."""
         if self.slice_index is None:
             return read_image(self.image_path, self.reading)
         return self._volume_and_masks()[0].square_pixels(self.slice_index)
 
     def read_mask(self, image: np.ndarray) -> np.ndarray:
-        """The mask of `image`, bool (height, width).
-
-        Raises:
-            ImageError: If the file cannot be used or has a different size than the image.
-        """
+        """The mask of `image`, bool (height, width); ImageError if unusable or not of the image's size."""
         if self.slice_index is not None:
             volume, masks = self._volume_and_masks()
             mask = masks[self.slice_index].astype(np.uint8)
@@ -85,10 +76,8 @@ def _read_volume_and_masks(image_path: Path, mask_path: Path, reading: ReadingOp
 
 
 def preparation_of(pairs: list[Pair]) -> Callable[[np.ndarray, int], np.ndarray]:
-    """The function that turns images of these pairs into network inputs.
-
-    Slices of volumes keep their contrast: it has been stretched over the whole volume.
-    """
+    """The function that turns images of these pairs into network inputs."""
+    # Slices of volumes keep their contrast: it has been stretched over the whole volume.
     from_volumes = bool(pairs) and pairs[0].slice_index is not None
     return resize_into_square if from_volumes else to_training_image
 
@@ -102,7 +91,7 @@ def find_pairs(folder: Path, reading: ReadingOptions = ReadingOptions()) -> tupl
             raise UserError(f"'{folder}' has no folder {kind}/: it must contain images/ and masks/.")
         for path in find_files(folder / kind, IMAGE_SUFFIXES + VOLUME_SUFFIXES):
             id = without_suffix(path.relative_to(folder / kind).as_posix())
-            if not is_utf8(id):
+            if id.encode(errors="ignore").decode() != id:  # Linux allows any bytes in a name
                 problems.append(f"The file name {os.fsencode(path)!r} is not UTF-8: rename it.")
                 continue
             if kind in paths.setdefault(id, {}):
@@ -115,7 +104,9 @@ def find_pairs(folder: Path, reading: ReadingOptions = ReadingOptions()) -> tupl
                 problems.append(f"No {missing[:-1]} for '{found[kind]}': expected '{missing}/{id}{suffix}'.")
     if not paths:
         problems.append(f"'{folder / IMAGES}' contains no image files.")
-    ids = sorted((id for id, found in paths.items() if len(found) == 2), key=numeric_order)
+    # In numeric order: 9 before 10.
+    complete = (id for id, found in paths.items() if len(found) == 2)
+    ids = sorted(complete, key=lambda id: (int(id) if id.isdecimal() else -1, id))
     pairs = [Pair(id, paths[id][IMAGES], paths[id][MASKS], reading) for id in ids]
     volumes = [is_volume(path) for pair in pairs for path in (pair.image_path, pair.mask_path)]
     if any(volumes) and not all(volumes):
@@ -141,16 +132,3 @@ def slice_pairs(volumes: list[Pair]) -> tuple[list[Pair], list[str]]:
             for index in range(count)
         ]
     return pairs, problems
-
-
-def is_utf8(name: str) -> bool:
-    """Whether a file name can be written to a table or JSON. Linux allows any bytes in a name."""
-    try:
-        return bool(name.encode())
-    except UnicodeEncodeError:
-        return False
-
-
-def numeric_order(id: str) -> tuple[int, str]:
-    """Sort key that puts 9 before 10."""
-    return (int(id) if id.isdecimal() else -1, id)

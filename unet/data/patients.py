@@ -18,19 +18,16 @@ from unet.tables import Facts, read_table
 PUBLISHED_TABLE = Path(__file__).with_name("published.csv")
 # 512 pixels of 0.49 mm (data/README.md), at any resolution.
 PUBLISHED_FIELD_OF_VIEW_MM = 512 * 0.49
-# If no patients are known, each group of similar slices counts as a patient with a name that starts like this.
-GROUP_PREFIX = "like "
-# Slices are near-copies if their thumbnails have this correlation or more. At much lower values, chains of
-# similar slices join most patients of the real data set into one group.
+GROUP_PREFIX = "like "  # of the names of groups of similar slices, which replace unknown patients
+# Correlation of the thumbnails of near-copies. If it were much lower, chains of them would join most patients.
 NEAR_COPY = 0.94
 
 
 def patient_facts(slices: Slices, folder: Path, options: DataOptions) -> tuple[Facts, str]:
     """What is known about each slice, at least its patient, and where that comes from.
 
-    Facts come from options.patients, else patients.csv in the folder, else the published table if it describes
-    these slices. Otherwise each volume, or each group of similar slices, counts as a patient. In a table, a
-    volume has one row for all its slices.
+    Facts come from options.patients, else patients.csv in the folder, else the published table if it describes these
+    slices, else each volume or group of similar slices is a patient. A table has one row for all slices of a volume.
     """
     names = {pair.id: pair.name for pair in slices.pairs}
     path = options.patients or (folder / "patients.csv")
@@ -58,16 +55,11 @@ def patient_facts(slices: Slices, folder: Path, options: DataOptions) -> tuple[F
     return facts, f"{len(patients)} groups of similar slices"
 
 
-def are_patients_known(facts: Facts) -> bool:
-    """Whether the slices have real patients, not just groups that look alike."""
-    return not any(row["patient"].startswith(GROUP_PREFIX) for row in facts.values())
-
-
 def interval_basis(facts: Facts) -> str:
     """What intervals "over patients" are computed over, in words."""
-    if are_patients_known(facts):
-        return "over patients"
-    return "over groups of similar slices, too narrow because the patients are unknown"
+    if any(row["patient"].startswith(GROUP_PREFIX) for row in facts.values()):
+        return "over groups of similar slices, too narrow because the patients are unknown"
+    return "over patients"
 
 
 def read_patients(path: Path) -> Facts:
@@ -103,11 +95,8 @@ def published_facts() -> Facts:
 
 
 def describes(table: Facts, slices: Slices) -> bool:
-    """Whether the published table describes these slices.
-
-    Its ids are plain numbers that any data set may use, so the tumor sizes must agree as well.
-    """
-    if not all(id in table for id in slices.ids):
+    """Whether the published table has the ids of these slices and, as any data may use those, the tumor sizes."""
+    if not table.keys() >= set(slices.ids):
         return False
     known = [bool(table[id]["tumor_percent"]) for id in slices.ids]
     expected = [float(table[id]["tumor_percent"] or 0) for id in slices.ids]
@@ -117,14 +106,12 @@ def describes(table: Facts, slices: Slices) -> bool:
 
 def is_same_tumor_size(percent: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Whether tumor sizes, in percent of the image, are equal up to the effect of rescaling the mask."""
-    # Scaling a mask from 512 to 256 pixels moves its border by a fraction of a pixel.
     return np.isclose(percent, expected, rtol=0.1, atol=0.05)
 
 
 def near_copy_groups(images: np.ndarray) -> np.ndarray:
     """Group number (n,) of images uint8 (n, size, size). Near-copies, also indirect ones, share a group."""
-    thumbnails = np.stack([resize_into_square(image, 32) for image in images]).astype(np.float32)
-    thumbnails = thumbnails.reshape(len(images), -1)
+    thumbnails = np.stack([resize_into_square(image, 32).ravel() for image in images]).astype(np.float32)
     thumbnails -= thumbnails.mean(axis=1, keepdims=True)
     thumbnails /= np.maximum(np.linalg.norm(thumbnails, axis=1, keepdims=True), 1e-6)
     # The squared distance of unit vectors with correlation r is 2 - 2r.

@@ -1,8 +1,7 @@
 """Phantoms: simulated T1-weighted contrast-enhanced MRI of heads with tumors. No pixel comes from a real scan.
 
-Each slice is painted back to front on one grey canvas, in mm from its center: the head, then a tumor. Then the
-canvas is rotated and bent, and the scanner adds contrast, bias and noise. A patient has one anatomy, contrast, plane
-and tumor; the slices are neighbors.
+Each slice is painted back to front on a grey canvas: the head, then a tumor. Then the canvas is rotated and bent, and
+the scanner adds contrast, bias and noise. A patient has one anatomy, contrast, plane and tumor in neighboring slices.
 """
 
 import csv
@@ -19,19 +18,9 @@ from tqdm import tqdm
 from unet.data.anatomy import FIELD_OF_VIEW_MM, SECTIONS, SELLA_MM, grid_mm, is_symmetric, outline_mm, shape_distance
 
 PLANES = ("axial", "coronal", "sagittal")
-GREY_LEVELS = {
-    "air": 3,
-    "sinus": 3,
-    "bone": 10,
-    "csf": 24,
-    "muscle": 62,
-    "grey": 68,
-    "white": 80,
-    "marrow": 95,
-    "mucosa": 115,
-    "vessel": 150,
-    "fat": 160,
-}
+GREY_LEVELS = dict(
+    air=3, sinus=3, bone=10, csf=24, muscle=62, grey=68, white=80, marrow=95, mucosa=115, vessel=150, fat=160
+)
 
 
 class Phantom(NamedTuple):
@@ -44,32 +33,17 @@ class Phantom(NamedTuple):
 
 
 def write_phantoms(folder: Path, patients: int = 100, slices: int = 3, size: int = 256, seed: int = 0) -> None:
-    """Write a data folder with images/, masks/ and patients.csv, all of it or nothing.
-
-    Args:
-        folder: Folder to create.
-        patients: Number of patients.
-        slices: Number of slices of each patient.
-        size: Height and width of a slice in pixels.
-        seed: The same seed gives the same pixels.
-
-    Raises:
-        FileExistsError: If the folder exists.
-    """
-    folder = Path(folder)
+    """Write a data folder, all of it or nothing, with this many slices per patient. FileExistsError if it exists."""
     if folder.exists():
         raise FileExistsError(f"'{folder}' already exists: delete it or choose another folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".phantoms-", dir=folder.parent) as scratch:
         draft = Path(scratch) / folder.name
-        all_patients = tqdm(range(patients), "Simulating patients", disable=None, leave=False)
-        rows = [
-            write_slice(draft, seed, patient, slice_index, slices, size)
-            for patient in all_patients
-            for slice_index in range(slices)
-        ]
+        rows = [("id", "patient", "tumor", "plane")]
+        for patient in tqdm(range(patients), "Simulating patients", disable=None, leave=False):
+            rows += [write_slice(draft, seed, patient, slice_index, slices, size) for slice_index in range(slices)]
         with open(draft / "patients.csv", "w", newline="") as file:
-            csv.writer(file).writerows([("id", "patient", "tumor", "plane"), *rows])
+            csv.writer(file).writerows(rows)
         os.replace(draft, folder)
 
 
@@ -87,9 +61,7 @@ def write_slice(folder, seed, patient, slice_index, slices, size):
 
 def phantom_slice(seed: int, patient: int, slice_index: int, slices: int, size: int) -> Phantom:
     """Slice `slice_index` in 0 .. slices - 1 of a patient. The same arguments give the same pixels.
-
-    Tumor types and planes alternate: any nine patients in a row have every combination.
-    """
+    Tumor types and planes alternate: any nine patients in a row have every combination."""
     tumor, plane = list(TUMORS)[patient % 3], PLANES[patient // 3 % 3]
     position = (2 * slice_index + 1) / slices - 1
     noise = TurningNoise(np.random.default_rng([seed, patient]), 0.7 * position, size)
@@ -97,18 +69,17 @@ def phantom_slice(seed: int, patient: int, slice_index: int, slices: int, size: 
     section = str(noise.rng.choice(sections))
     canvas = paint_anatomy(section, noise)
     border_mm = paint_tumor(canvas, section, tumor, position, noise)
-    canvas *= coil_gain(section, size)
+    # The scalp is nearer to the coils, and brighter, than the middle of the head.
+    canvas *= np.exp(0.25 * np.exp(np.minimum(shape_distance(section, "head", size), 0) / 12))
     canvas, border_mm = pose(canvas, border_mm, noise)
     image = scan(canvas, noise, np.random.default_rng([seed, patient, slice_index]))
     return Phantom(image, np.uint8(255) * (border_mm < 0), tumor, plane)
 
 
 class TurningNoise:
-    """Smooth random fields that change gradually from slice to slice.
+    """Smooth random fields cos(turn) A + sin(turn) B, whose correlation in slices d radians apart is cos(d).
 
-    A field is cos(turn) A + sin(turn) B of two random fields. Its variance is the same at every turn, and slices
-    that are d radians apart have the correlation cos(d). All slices of a patient draw the same numbers from `rng`, in
-    the same order.
+    All slices of a patient draw the same A, B and other numbers from `rng`, in the same order.
     """
 
     def __init__(self, rng: np.random.Generator, turn: float, size: int):
@@ -176,10 +147,8 @@ def paint_cranium(canvas, section, noise):
 
 
 def paint_folds(canvas, distance, center, gyri, reach_mm, noise):
-    """Paint white matter, and a grey ribbon that follows the surface and the dark sulci inward from it.
-
-    The sulci are the zero lines of noise that is stretched along rays from `center`.
-    """
+    """Paint white matter, and a grey ribbon that follows the surface and the dark sulci inward from it."""
+    # The sulci are the zero lines of noise that is stretched along rays from the center.
     x, y = grid_mm(noise.size)
     angle = (np.arctan2(x - center[0], center[1] - y) / (2 * np.pi) + 0.5) * noise.size
     rays = cv2.remap(noise(8, gyri), angle, -distance * noise.size / 50, cv2.INTER_LINEAR)
@@ -257,11 +226,6 @@ TUMORS = {  # how to paint each type, and the range of its radius in mm
     "glioma": (paint_glioma, (11, 26)),
     "pituitary": (paint_pituitary, (10, 15)),
 }
-
-
-def coil_gain(section, size):
-    """Gain of the surface coils (size, size): the scalp is brighter than the middle of the head."""
-    return np.exp(0.25 * np.exp(np.minimum(shape_distance(section, "head", size), 0) / 12))
 
 
 def pose(canvas, border_mm, noise):

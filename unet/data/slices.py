@@ -29,22 +29,18 @@ class Slices:
 
     @property
     def ids(self) -> list[str]:
-        """Id of each slice, sorted."""
         return [pair.id for pair in self.pairs]
 
     @property
     def images(self) -> np.ndarray:
-        """uint8 (slices, size, size)"""
         return self.pixels[:, 0]
 
     @property
     def masks(self) -> np.ndarray:
-        """uint8 (slices, size, size) of 0 and 1"""
         return self.pixels[:, 1]
 
     @property
     def fingerprint_by_id(self) -> dict[str, str]:
-        """The fingerprint of each id."""
         return dict(zip(self.ids, self.fingerprints, strict=True))
 
     def indices(self, ids: Iterable[str]) -> np.ndarray:
@@ -60,17 +56,8 @@ def fingerprint(image: np.ndarray, mask: np.ndarray) -> str:
 
 
 def load_slices(folder: Path, size: int, memory_gib: float = 4.0, reading: ReadingOptions = ReadingOptions()) -> Slices:
-    """Read, check and scale every pair in a folder.
-
-    Args:
-        folder: Data folder with images/ and masks/.
-        size: Side of the network's input in pixels.
-        memory_gib: Pixels beyond this many GiB are kept in a temporary file.
-        reading: How files are read.
-
-    Raises:
-        UserError: If anything is wrong with any file; the message lists all problems at once.
-    """
+    """Read, check and scale every pair in a folder. Pixels beyond `memory_gib` are kept in a temporary file.
+    UserError if anything is wrong with any file; the message lists all problems at once."""
     pairs, problems = find_pairs(folder, reading)
     prepare = preparation_of(pairs)
     pixels = allocate((len(pairs), 2, size, size), memory_gib)

@@ -28,12 +28,8 @@ class Split:
 def split_slices(slices: Slices, folder: Path, options: DataOptions) -> Split:
     """Split slices by patient.
 
-    The column `split` of the patients table decides, if it has one. Otherwise the patients are divided into
-    seven stratified folds: one tests, one validates, five train. --fold validates on one of five folds over all
-    patients but the test patients.
-
-    Raises:
-        UserError: If the table is inconsistent, there are too few patients, or no slices to train or validate.
+    The column `split` of the patients table decides if it exists, otherwise seven stratified folds do. --fold validates
+    on one of five folds over all patients but the test patients. UserError if the table is inconsistent or too small.
     """
     facts, origin = patient_facts(slices, folder, options)
     without_split = [id for id, row in facts.items() if not row.get("split")]
@@ -50,7 +46,8 @@ def split_slices(slices: Slices, folder: Path, options: DataOptions) -> Split:
     else:
         split_of = {id: row["split"] for id, row in facts.items()}
         source = f"Split by patient according to {origin}"
-    check_split_names(split_of, origin)
+    unknown = sorted(set(split_of.values()) - set(SPLITS))
+    raise_problems([f"{origin} has the unknown split '{name}': use train, val or test." for name in unknown])
     if options.fold is not None:
         pool = [id for id in slices.ids if split_of[id] != "test"]
         validation = set(stratified_folds(pool, facts, 5)[options.fold])
@@ -63,13 +60,9 @@ def split_slices(slices: Slices, folder: Path, options: DataOptions) -> Split:
             raise UserError(
                 f"There are no slices to {purpose}. {source}: add patients or give another table with --patients."
             )
-    counts = ", ".join(f"{name} {count_patients(ids[name], facts)}" for name in SPLITS)
+    patients = {name: {facts[id]["patient"] for id in ids[name]} for name in SPLITS}
+    counts = ", ".join(f"{name} {len(patients[name])} patients / {len(ids[name])} slices" for name in SPLITS)
     return Split(ids, facts, f"{source}: {counts}.")
-
-
-def count_patients(ids: list[str], facts: Facts) -> str:
-    """The number of patients and slices, in words."""
-    return f"{len({facts[id]['patient'] for id in ids})} patients / {len(ids)} slices"
 
 
 def stratified_folds(ids: list[str], facts: Facts, folds: int) -> list[list[str]]:
@@ -85,12 +78,6 @@ def stratified_folds(ids: list[str], facts: Facts, folds: int) -> list[list[str]
         tumors = [""] * len(ids)  # scikit-learn refuses types rarer than the number of folds
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
     return [[ids[index] for index in held_out] for _, held_out in splitter.split(np.zeros(len(ids)), tumors, patients)]
-
-
-def check_split_names(split_of: dict[str, str], origin: str) -> None:
-    """UserError for a split that is not one of SPLITS."""
-    unknown = sorted(set(split_of.values()) - set(SPLITS))
-    raise_problems([f"{origin} has the unknown split '{name}': use train, val or test." for name in unknown])
 
 
 def check_one_split_per_patient(split_of: dict[str, str], facts: Facts, origin: str) -> None:

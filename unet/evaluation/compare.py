@@ -21,6 +21,7 @@ from unet.network.saved_run import SavedRun
 from unet.options import EvaluationOptions
 from unet.pictures import evaluation_plots
 from unet.pictures.page import Report, Sort, Tile, render
+from unet.pictures.style import PREDICTION, TRAINING, TRUTH, draw_tiles
 from unet.pictures.table import Table
 from unet.tables import write_table
 
@@ -114,14 +115,13 @@ def check_untrained(run: SavedRun, selection: Selection) -> None:
 
 def pair_rows(row_a: dict, row_b: dict) -> dict[str, object]:
     """A row of per_slice.csv."""
-    shared = ("id", "patient", "tumor", "truth_pixels")
-    about = {name: row_a[name] for name in shared if name in row_a}
-    dice = {"dice_a": row_a["dice"], "dice_b": row_b["dice"]}
-    return about | dice | {"difference": row_b["dice"] - row_a["dice"]}
+    about = {name: row_a[name] for name in ("id", "patient", "tumor", "truth_pixels") if name in row_a}
+    a, b = row_a["dice"], row_b["dice"]
+    return about | {"dice_a": a, "dice_b": b, "difference": b - a}
 
 
 def summarize_differences(rows: list[dict]) -> dict[str, object]:
-    """Mean difference B - A with its 95 % interval over patients, and on how many slices each run is better."""
+    """Mean difference B - A with its 95% interval over patients, and on how many slices each run is better."""
     difference = np.array([row["difference"] for row in rows])
     patients = np.array([row["patient"] for row in rows])
     return {
@@ -138,15 +138,15 @@ def summarize_differences(rows: list[dict]) -> dict[str, object]:
 
 def answer_in_words(group: dict, a: str, b: str, basis: str = "over patients") -> str:
     """The answer in a sentence. `basis` says what the interval is computed over."""
-    if group["patients"] < FEWEST_PATIENTS:
-        return (
-            f"Too few patients to tell: {group['patients']}, but at least {FEWEST_PATIENTS} are needed. Compare on "
-            "more."
-        )
+    patients = group["patients"]
+    if patients < FEWEST_PATIENTS:
+        return f"Too few patients to tell: {patients}, but at least {FEWEST_PATIENTS} are needed. Compare on more."
     low, high = group["interval"]
+    direction = "higher" if group["difference"] > 0 else "lower"
     difference = (
-        f"the mean Dice of {b} minus that of {a} is {group['difference']:+.3f} (95 % interval {basis}, "
-        f"{group['patients']} of them, for these two trainings: {interval_text(group['interval'], sign='+')})"
+        f"the mean Dice of {b} is {abs(group['difference']):.3f} {direction} than that of {a} (95% interval of the "
+        f"difference {basis.replace('over', f'over {patients}', 1)}, for these two trainings: "
+        f"{interval_text(group['interval'], sign='+')})"
     )
     if low <= 0 <= high:
         return f"No clear difference: {difference}, and the interval includes 0."
@@ -157,22 +157,13 @@ def answer_in_words(group: dict, a: str, b: str, basis: str = "over patients") -
 def difference_table(groups: dict[str, dict]) -> Table:
     """The summary as a table."""
     rows = [
-        ["tumor", "slices", "patients", "Dice of A", "Dice of B", "difference (95 % interval)", "A better", "B better"]
+        ["tumor", "slices", "patients", "Dice of A", "Dice of B", "difference (95% interval)", "A better", "B better"]
     ]
     for name, group in groups.items():
-        interval = interval_text(group["interval"], sign="+")
-        rows.append(
-            [
-                name,
-                f"{group['slices']}",
-                f"{group['patients']}",
-                f"{group['dice_a']:.3f}",
-                f"{group['dice_b']:.3f}",
-                f"{group['difference']:+.3f} ({interval})",
-                f"{group['a_better']}",
-                f"{group['b_better']}",
-            ]
-        )
+        sizes = f"{group['slices']}", f"{group['patients']}"
+        dice = f"{group['dice_a']:.3f}", f"{group['dice_b']:.3f}"
+        difference = f"{group['difference']:+.3f} ({interval_text(group['interval'], sign='+')})"
+        rows.append([name, *sizes, *dice, difference, f"{group['a_better']}", f"{group['b_better']}"])
     return Table("Mean Dice over slices", rows)
 
 
@@ -216,18 +207,27 @@ def comparison_report(table: Table, answer: str, names: tuple[str, str], svg: st
 def draw_changes(
     predictors: list[Predictor], selection: Selection, rows: list[dict], names: tuple[str, str], path: Path
 ) -> None:
-    """Draw the slices that changed most in either direction, from different patients if possible."""
+    """Draw the slices that changed most in either direction, if any, from different patients if possible."""
 
     def tile(index: int) -> tuple:
         pair, row = selection.pairs[index], rows[index]
         image, prepare = pair.read_image(), preparation_of([pair])
         masks = [predictor.rule.mask(predictor([image], prepare)[0]) for predictor in predictors]
-        caption = f"{pair.id} {row.get('tumor', '')}\nDice {row['dice_a']:.2f}, {row['dice_b']:.2f}"
+        caption = f"{pair.id} {row.get('tumor', '')}\n{row['dice_a']:.2f} with A, {row['dice_b']:.2f} with B"
         return image, pair.read_mask(image), *masks, caption
 
     ranking = sorted(range(len(rows)), key=lambda index: rows[index]["difference"])
-    tiles = {
-        name: [tile(index) for index in different_patients_first(order, rows)[:CHANGES_SHOWN]]
-        for name, order in ((f"{names[1]} better", ranking[::-1]), (f"{names[0]} better", ranking))
+    better = {
+        names[1]: [index for index in reversed(ranking) if rows[index]["difference"] > EQUAL],
+        names[0]: [index for index in ranking if rows[index]["difference"] < -EQUAL],
     }
-    evaluation_plots.draw_changes(tiles, names, path)
+    tiles = {
+        f"{name} better": [tile(index) for index in different_patients_first(indices, rows)[:CHANGES_SHOWN]]
+        for name, indices in better.items()
+        if indices
+    }
+    if not tiles:
+        path.unlink(missing_ok=True)  # of an earlier comparison
+        return
+    outlines = {TRUTH: "truth", TRAINING: f"A: {names[0]}", PREDICTION: f"B: {names[1]}"}
+    draw_tiles(tiles, outlines, (0.5, 0.5, 0.5), 3.2, path)

@@ -3,23 +3,16 @@
 from pathlib import Path
 
 from unet.data.pairs import preparation_of
-from unet.evaluation import report
+from unet.evaluation import report, scoring
 from unet.evaluation.calibration import precision_recall, reliability
-from unet.evaluation.scoring import (
-    SliceScore,
-    add_expected_dice,
-    check_unchanged,
-    score_slices,
-    warn_about_known_patients,
-)
 from unet.evaluation.selection import Selection, results_in, select
 from unet.evaluation.summary import describe, sum_histograms, summarize
 from unet.files import write_json
-from unet.network.outlining import THRESHOLDS
 from unet.network.predictor import Predictor
 from unet.network.saved_run import SavedRun
 from unet.options import EvaluationOptions
 from unet.pictures import evaluation_plots
+from unet.pictures.style import TRUTH_AND_PREDICTION, draw_tiles
 from unet.tables import write_table
 
 
@@ -55,31 +48,30 @@ def evaluate(options: EvaluationOptions) -> Path:
 def score_and_write(run: SavedRun, selection: Selection, options: EvaluationOptions, output: Path) -> None:
     """Score all slices of a selection, and write all results."""
     predictor = Predictor(run, mirror=options.mirror)
-    scores = score_slices(predictor, selection)
-    check_unchanged(run, selection, scores)
-    warn_about_known_patients(run, selection, scores)
+    scores = scoring.score_slices(predictor, selection)
+    scoring.check_unchanged(run, selection, scores)
+    scoring.warn_about_known_patients(run, selection, scores)
     rows = [score.row for score in scores]
-    add_expected_dice(predictor, selection, rows)
+    scoring.add_expected_dice(predictor, selection, rows)
     summary = summarize(run, selection, rows, scores) | {"mirror": options.mirror}
     write_table(output / "per_slice.csv", rows)
     write_json(output / "summary.json", summary)
-    plots = draw_plots(predictor, scores, summary, output)
+    plots = draw_plots(scores, summary, output)
     draw_gallery(predictor, selection, rows, output / "gallery.png")
     tiles = [score.tile for score in scores]
     report.write_report(run, summary, rows, tiles, plots, output / "report.html")
     print(f"{describe(summary)}\nLook at {output}/report.html.")
 
 
-def draw_plots(predictor: Predictor, scores: list[SliceScore], summary: dict, output: Path) -> list[tuple[str, str]]:
+def draw_plots(scores: list[scoring.SliceScore], summary: dict, output: Path) -> list[tuple[str, str]]:
     """Draw all plots; returns what each one shows, and its SVG for the report."""
-    rows, histogram = [score.row for score in scores], sum_histograms(scores)
-    dice_curve, threshold = list(summary["dice_by_threshold"].values()), predictor.rule.threshold
+    rows, histogram, threshold = [score.row for score in scores], sum_histograms(scores), summary["threshold"]
     plots = {
         "Dice of all slices": evaluation_plots.draw_dice_histogram(rows, output / "dice_distribution.png"),
         "Dice by tumor type": evaluation_plots.draw_dice_by_type(rows, summary["scores"], output / "dice_by_type.png"),
         "Dice by tumor size": evaluation_plots.draw_dice_by_size(rows, output / "dice_by_size.png"),
         "Dice by threshold": evaluation_plots.draw_dice_by_threshold(
-            THRESHOLDS, dice_curve, threshold, output / "threshold_curve.png"
+            summary["dice_by_threshold"], threshold, output / "threshold_curve.png"
         ),
     }
     if summary["expected_dice"]:
@@ -102,12 +94,12 @@ def draw_gallery(predictor: Predictor, selection: Selection, rows: list[dict], p
     def tile(index: int) -> tuple:
         pair, row = selection.pairs[index], rows[index]
         image = pair.read_image()
-        (probability,) = predictor([image], preparation_of([pair]))
+        probability = predictor([image], preparation_of([pair]))[0]
         caption = f"{pair.id} {row.get('tumor', '')}\nDice {row['dice']:.3f}"
         return image, pair.read_mask(image), predictor.visible_probability(probability), caption
 
     tiles = {name: [tile(index) for index in indices] for name, indices in choose_gallery(rows).items()}
-    evaluation_plots.draw_gallery(tiles, predictor.rule.threshold, path)
+    draw_tiles(tiles, TRUTH_AND_PREDICTION, (0.5, predictor.rule.threshold), 3.1, path)
 
 
 def choose_gallery(rows: list[dict], count: int = 4) -> dict[str, list[int]]:
@@ -116,10 +108,8 @@ def choose_gallery(rows: list[dict], count: int = 4) -> dict[str, list[int]]:
     middle = len(ranking) // 2
     places = sorted(range(len(ranking)), key=lambda place: abs(place - middle))
     outwards = [ranking[place] for place in places]
-    return {
-        name: different_patients_first(order, rows)[:count]
-        for name, order in (("best", ranking[::-1]), ("median", outwards), ("worst", ranking))
-    }
+    orders = {"best": ranking[::-1], "median": outwards, "worst": ranking}
+    return {name: different_patients_first(order, rows)[:count] for name, order in orders.items()}
 
 
 def different_patients_first(order: list[int], rows: list[dict]) -> list[int]:

@@ -15,18 +15,12 @@ MOST_FITTED = 5000  # slices; more add nothing
 
 
 def fit_confidence_model(confidences: np.ndarray, dice: np.ndarray, training: np.ndarray) -> ConfidenceModel:
-    """Fit the model.
+    """Fit the model to the confidence and Dice of validation slices, (n,) each, and to inputs of training slices.
 
-    Args:
-        confidences: Confidence of each validation slice, (n,). Slices with confidence 0 have no outline and are left
-            out.
-        dice: Their Dice, (n,).
-        training: Network inputs of training slices, uint8 (m, size, size). MOST_FITTED are enough.
+    Slices with confidence 0 have no outline and are left out. Inputs are uint8 (m, size, size); MOST_FITTED are enough.
     """
     has_outline = confidences > 0
-    if not has_outline.any():
-        confidences, dice, has_outline = np.zeros(1), np.zeros(1), [True]
-    confidences, dice = confidences[has_outline], dice[has_outline]
+    confidences, dice = (values[has_outline] if has_outline.any() else np.zeros(1) for values in (confidences, dice))
     knots, expected = fit_expected_dice(confidences, dice)
     features = np.array([appearance(square) for square in training])
     mean, precision = fit_gaussian(features)

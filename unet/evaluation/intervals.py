@@ -1,17 +1,15 @@
-"""95 % intervals of mean scores, by a bootstrap over patients."""
+"""95% intervals of mean scores, by a bootstrap over patients."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from scipy.stats import norm, t
 
-DRAWS_AT_ONCE = 500  # so that memory stays small for any number of patients
+DRAWS, DRAWS_AT_ONCE = 10_000, 500  # so that memory stays small for any number of patients
 
 
-def interval_over_patients(
-    values: np.ndarray, patients: np.ndarray, draws: int = 10_000, seed: int = 0
-) -> tuple[float, float] | None:
-    """95 % interval of the mean of per-slice values, by an expanded percentile bootstrap.
+def interval_over_patients(values: np.ndarray, patients: np.ndarray) -> tuple[float, float] | None:
+    """95% interval of the mean of per-slice values, by an expanded percentile bootstrap.
 
     Slices of one patient resemble each other, so whole patients are drawn, with replacement (cluster bootstrap;
     Davison and Hinkley 1997, section 3.8). With few patients, the 2.5th and 97.5th percentiles give too narrow an
@@ -21,8 +19,6 @@ def interval_over_patients(
     Args:
         values: A score of each slice, float (slices,).
         patients: The patient of each slice, (slices,).
-        draws: Number of bootstrap draws.
-        seed: Seed of the draws.
 
     Returns:
         The lower and upper end; None if there are fewer than two patients.
@@ -39,9 +35,9 @@ def interval_over_patients(
     if count < 2:
         return None
     slices = np.bincount(patient_of_slice)
-    random = np.random.default_rng(seed)
-    means = np.empty(draws)
-    for start in range(0, draws, DRAWS_AT_ONCE):
+    random = np.random.default_rng(0)
+    means = np.empty(DRAWS)
+    for start in range(0, DRAWS, DRAWS_AT_ONCE):
         part = means[start : start + DRAWS_AT_ONCE]
         drawn = random.integers(count, size=(len(part), count))
         part[:] = sums[drawn].sum(axis=1) / slices[drawn].sum(axis=1)

@@ -122,19 +122,9 @@ def border(mask: np.ndarray) -> np.ndarray:
     return mask & (inner == 0)
 
 
-def surface_distances(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Euclidean distances in pixels from each border pixel of one mask to the nearest border pixel of the other.
-
-    Takes two boolean masks (height, width), neither of them empty. Returns the distances from truth to prediction and
-    from prediction to truth, each float32 (border pixels,).
-    """
-
-    def to_nearest(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-        away = cv2.distanceTransform((~end).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        return away[start]
-
-    truth, prediction = border(truth), border(prediction)
-    return to_nearest(truth, prediction), to_nearest(prediction, truth)
+def distances(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Euclidean distance in pixels from each pixel of one border to the nearest one of another, float32 (pixels,)."""
+    return cv2.distanceTransform((~end).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[start]
 
 
 def surface_score(truth: np.ndarray, prediction: np.ndarray, tolerance: float) -> dict[str, float]:
@@ -162,7 +152,8 @@ def surface_score(truth: np.ndarray, prediction: np.ndarray, tolerance: float) -
         are_equal = truth.any() == prediction.any()
         worst = 0.0 if are_equal else float(np.hypot(*truth.shape))
         return {"hd95": worst, "average_distance": worst, "surface_dice": float(are_equal)}
-    there, back = surface_distances(truth, prediction)
+    truth, prediction = border(truth), border(prediction)
+    there, back = distances(truth, prediction), distances(prediction, truth)
     both = np.concatenate([there, back])
     return {
         "hd95": float(max(np.percentile(there, 95), np.percentile(back, 95))),
@@ -171,26 +162,21 @@ def surface_score(truth: np.ndarray, prediction: np.ndarray, tolerance: float) -
     }
 
 
-def _masks(truth, probability, threshold):
-    """Truth and predicted mask as float32 (batch, pixels) of 0 and 1."""
+def _overlap_and_total(truth, probability, threshold):
+    """Pixels in both masks of each slice, and pixels of one mask plus pixels of the other, each float32 (batch,)."""
     truth = ops.cast(truth, "float32")
     prediction = ops.cast(ops.cast(probability, "float32") >= threshold, "float32")
-    batch = ops.shape(truth)[0]
-    return ops.reshape(truth, (batch, -1)), ops.reshape(prediction, (batch, -1))
+    return ops.sum(truth * prediction, axis=(1, 2, 3)), ops.sum(truth + prediction, axis=(1, 2, 3))
 
 
 def _dice_of_slices(truth, probability, threshold):
-    truth, prediction = _masks(truth, probability, threshold)
-    both = ops.sum(truth, axis=1) + ops.sum(prediction, axis=1)
-    overlap = 2 * ops.sum(truth * prediction, axis=1)
-    return ops.where(both > 0, overlap / ops.maximum(both, 1.0), 1.0)
+    overlap, total = _overlap_and_total(truth, probability, threshold)
+    return ops.where(total > 0, 2 * overlap / ops.maximum(total, 1.0), 1.0)
 
 
 def _iou_of_slices(truth, probability, threshold):
-    truth, prediction = _masks(truth, probability, threshold)
-    union = ops.sum(ops.maximum(truth, prediction), axis=1)
-    overlap = ops.sum(truth * prediction, axis=1)
-    return ops.where(union > 0, overlap / ops.maximum(union, 1.0), 1.0)
+    overlap, total = _overlap_and_total(truth, probability, threshold)
+    return ops.where(total > 0, overlap / ops.maximum(total - overlap, 1.0), 1.0)
 
 
 class MeanDice(keras.metrics.MeanMetricWrapper):
@@ -200,7 +186,6 @@ class MeanDice(keras.metrics.MeanMetricWrapper):
 
     Args:
         threshold: Probability at which a pixel counts as tumor.
-        name: Name of the metric in logs.
 
     Example:
         >>> truth = np.array([[1, 1, 0], [0, 0, 0]]).reshape(2, 1, 3, 1)
@@ -211,16 +196,12 @@ class MeanDice(keras.metrics.MeanMetricWrapper):
         0.75
     """
 
-    def __init__(self, threshold: float = 0.5, name: str = "dice"):
-        super().__init__(_dice_of_slices, name=name, threshold=threshold)
+    def __init__(self, threshold: float = 0.5):
+        super().__init__(_dice_of_slices, name="dice", threshold=threshold)
 
 
 class MeanIoU(keras.metrics.MeanMetricWrapper):
-    """Mean of `iou` over slices, like MeanDice. (Keras' own MeanIoU pools all pixels of an epoch.)
-
-    Args:
-        threshold: Probability at which a pixel counts as tumor.
-        name: Name of the metric in logs.
+    """Mean of `iou` over slices, with the same argument as MeanDice. (Keras' own MeanIoU pools all pixels of an epoch.)
 
     Example:
         >>> metric = MeanIoU()
@@ -229,5 +210,5 @@ class MeanIoU(keras.metrics.MeanMetricWrapper):
         0.5
     """
 
-    def __init__(self, threshold: float = 0.5, name: str = "iou"):
-        super().__init__(_iou_of_slices, name=name, threshold=threshold)
+    def __init__(self, threshold: float = 0.5):
+        super().__init__(_iou_of_slices, name="iou", threshold=threshold)

@@ -92,16 +92,8 @@ def headline_cards(summary: dict) -> list[Card]:
     group = scores.get("with tumor", scores["all"])
     unit = distance_unit(group)
     of_which = " of slices with tumor" if "with tumor" in scores else ""
-
-    def card(title: str, name: str) -> Card:
-        return Card(f"{title}{of_which}", *score_texts(group, name))
-
-    cards = [
-        card("Dice", "dice"),
-        card("IoU", "iou"),
-        card(f"HD95, {unit}", f"hd95_{unit}"),
-        card("Surface Dice", "surface_dice"),
-    ]
+    shown = {"Dice": "dice", "IoU": "iou", f"HD95, {unit}": f"hd95_{unit}", "Surface Dice": "surface_dice"}
+    cards = [Card(f"{title}{of_which}", *score_texts(group, name)) for title, name in shown.items()]
     if group["missed_completely"] is not None:
         cards.append(Card("Tumors missed completely", f"{group['missed_completely']:.1%}", "no pixel in common"))
     false_alarms = summary["false_alarms"]
@@ -109,8 +101,8 @@ def headline_cards(summary: dict) -> list[Card]:
         note = f"of {false_alarms['slices_without_tumor']} slices without tumor"
         cards.append(Card("False alarms", str(false_alarms["with_an_outline"]), note))
     if expected and expected["spearman"] is not None:
-        note = "rank correlation of expected and true Dice"
-        cards.append(Card("Predicted quality", f"{expected['spearman']:.2f}", note))
+        note = "rank correlation with the true Dice"
+        cards.append(Card("Expected Dice", f"{expected['spearman']:.2f}", note))
     return cards
 
 

@@ -22,7 +22,6 @@ from unet.pictures.page import Tile, outlined_tile
 
 # Surface Dice tolerates borders this far apart: 2 mm, or 2 pixels if the pixel size is unknown.
 TOLERANCE = 2.0
-DISTANCES = ("hd95", "average_distance")
 
 
 @dataclass(frozen=True)
@@ -81,17 +80,15 @@ def score_slices(predictor: Predictor, selection: Selection) -> list[SliceScore]
 def distances(truth: np.ndarray, mask: np.ndarray, pixel_mm: float | None) -> dict[str, float]:
     """Distances between the borders of two masks in pixels, and also in mm if the side of a pixel is known."""
     scores = surface_score(truth, mask, TOLERANCE / (pixel_mm or 1.0))
-    named = {f"{name}_pixels": scores[name] for name in DISTANCES}
+    surface_dice = scores.pop("surface_dice")
+    named = {f"{name}_pixels": distance for name, distance in scores.items()}
     if pixel_mm:
-        named |= {f"{name}_mm": scores[name] * pixel_mm for name in DISTANCES}
-    return named | {"surface_dice": scores["surface_dice"]}
+        named |= {f"{name}_mm": distance * pixel_mm for name, distance in scores.items()}
+    return named | {"surface_dice": surface_dice}
 
 
 def add_expected_dice(predictor: Predictor, selection: Selection, rows: list[dict]) -> None:
-    """Add the Dice expected without the truth to each row, by a curve fitted on other patients.
-
-    It is "" if nothing is outlined.
-    """
+    """Add the Dice expected without the truth, by a curve fitted on other patients; "" if nothing is outlined."""
     if not predictor.confidence_model:
         return  # the training has not finished
     outlined = [row for row in rows if row["predicted_pixels"]]

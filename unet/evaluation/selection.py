@@ -53,7 +53,10 @@ def select(run: SavedRun, options: EvaluationOptions) -> Selection:
     if not ids:
         raise UserError(f"The run has no {split} slices, as '{folder}' had none: name another folder with --data.")
     if not folder.is_dir():
-        raise UserError(f"The run's data folder '{folder}' does not exist: say where it is with --data.")
+        raise UserError(
+            f"The run's data folder '{folder}' does not exist: say where it is with --data and --split {split}. "
+            "The published data set can be downloaded with python -m unet.data.download."
+        )
     pairs = {pair.id: pair for pair in find_pairs(folder, options.reading)[0]}
     missing = [id for id in ids if id not in pairs]
     if missing:
@@ -91,8 +94,7 @@ def make_selection(
 def results_in(output: Path, summary: str, selection: Selection) -> Iterator[None]:
     """A context in which the results for a selection may be written to a folder.
 
-    Raises:
-        UserError: If the folder is not writable, or its summary (a JSON file) is about other slices.
+    UserError if the folder is not writable, or its summary (a JSON file) is about other slices.
     """
     with only_process_in(output):
         with contextlib.suppress(OSError, ValueError, AttributeError):  # missing or damaged

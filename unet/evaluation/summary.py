@@ -16,7 +16,7 @@ from unet.network.outlining import THRESHOLDS
 from unet.network.saved_run import SavedRun
 from unet.pictures.table import Table
 
-SIZES = {"small (below 1 %)": 1.0, "medium (1 to 3 %)": 3.0, "large (above 3 %)": 100.0}
+SIZES = {"small (below 1%)": 1.0, "medium (1 to 3%)": 3.0, "large (above 3%)": 100.0}
 SUMMARIZED = (*SCORES, "hd95_pixels", "average_distance_pixels", "hd95_mm", "average_distance_mm", "surface_dice")
 NAMES = {
     "dice": "Dice",
@@ -32,8 +32,8 @@ VALIDATION_CAVEAT = (
     "These patients were also used to choose the epoch and the thresholds; expect lower scores on new ones."
 )
 EMPTY_MASKS = (
-    "A score whose denominator is 0 is 1 if both truth and prediction are empty, and 0 otherwise: a missed tumor and a "
-    "false alarm both score 0, and their distance is the diagonal of the image."
+    "If truth and prediction are both empty, their scores are 1. If only one is empty, as for a missed tumor or a "
+    "false alarm, they are 0, and the distance is the diagonal of the image."
 )
 
 
@@ -49,7 +49,7 @@ def summarize(run: SavedRun, selection: Selection, rows: list[dict], scores: lis
         "empty_masks": EMPTY_MASKS,
         "machine": machine_description(),
         "versions": installed_versions(),
-        "intervals": f"95 %, expanded percentile bootstrap {interval_basis(selection.facts)}",
+        "intervals": f"95%, expanded percentile bootstrap {interval_basis(selection.facts)}",
         "caveat": VALIDATION_CAVEAT if selection.split == "val" else "",
         "scores": summarize_groups(all_and_by_tumor(rows)),
         "scores_by_size": summarize_groups(by_size(rows)),
@@ -89,12 +89,11 @@ def by_value(rows: list[dict], column: str) -> dict[str, list[dict]]:
 
 def by_size(rows: list[dict]) -> dict[str, list[dict]]:
     """Rows with tumor, grouped by the fraction of the image that it covers; empty groups are left out."""
-    groups: dict[str, list[dict]] = {}
+    groups: dict[str, list[dict]] = {name: [] for name in SIZES}
     for row in rows:
         if row["truth_pixels"]:
-            name = next(name for name, limit in SIZES.items() if row["tumor_percent"] <= limit)
-            groups.setdefault(name, []).append(row)
-    return {name: groups[name] for name in SIZES if name in groups}
+            groups[next(name for name, limit in SIZES.items() if row["tumor_percent"] <= limit)].append(row)
+    return {name: group for name, group in groups.items() if group}
 
 
 def summarize_groups(groups: dict[str, list[dict]]) -> dict[str, dict]:
@@ -108,8 +107,7 @@ def summarize_group(rows: list[dict]) -> dict[str, object]:
     result: dict[str, object] = {"slices": len(rows), "patients": len(set(patients))}
     for name in [name for name in SUMMARIZED if name in rows[0]]:
         values = np.array([row[name] for row in rows])
-        interval = interval_over_patients(values, patients)
-        result[name] = {"mean": float(values.mean()), "interval": interval}
+        result[name] = {"mean": float(values.mean()), "interval": interval_over_patients(values, patients)}
     with_tumor = [row for row in rows if row["truth_pixels"]]
     missed = sum(row["dice"] == 0 for row in with_tumor)
     result["missed_completely"] = missed / len(with_tumor) if with_tumor else None
@@ -150,14 +148,9 @@ def summarize_expected_dice(rows: list[dict], selection: Selection) -> dict[str,
 def score_table(
     grouping: str, groups: dict[str, dict], columns: Sequence[str], has_intervals: Sequence[str], separator: str = " "
 ) -> Table:
-    """A table with one row per group and one column per score.
+    """A table with one row per summarized group and one column per score, named as in per_slice.csv.
 
-    Args:
-        grouping: What the groups are, such as "tumor type".
-        groups: Summarized groups.
-        columns: Scores to show, as in per_slice.csv.
-        has_intervals: Those of them to show with their interval.
-        separator: Between a mean and its interval.
+    `has_intervals` are the columns that also show the interval, `separator` what is between it and the mean.
     """
 
     def cell(group: dict, name: str) -> str:
@@ -165,7 +158,7 @@ def score_table(
         return f"{mean}{separator}{interval}" if name in has_intervals else mean
 
     def heading(name: str) -> str:
-        basis = " (95 % interval)" if name in has_intervals and len(has_intervals) < len(columns) else ""
+        basis = " (95% interval)" if name in has_intervals and len(has_intervals) < len(columns) else ""
         return NAMES.get(name, name) + basis
 
     rows = [[grouping, "slices", "patients", *map(heading, columns), "missed completely"]]
@@ -194,18 +187,9 @@ def describe(summary: dict) -> str:
     scores = summary["scores"]
     columns = ("dice", "iou", "precision", "recall", "surface_dice", f"hd95_{distance_unit(scores['all'])}")
     table = score_table("tumor", scores, columns, has_intervals=("dice",))
-    return "\n".join(
-        filter(
-            None,
-            [
-                table.as_text(),
-                describe_expected_dice(summary),
-                f"Intervals: {summary['intervals']}.",
-                summary["caveat"],
-                EMPTY_MASKS,
-            ],
-        )
-    )
+    intervals = f"Intervals: {summary['intervals']}."
+    lines = [table.as_text(), describe_expected_dice(summary), intervals, summary["caveat"], EMPTY_MASKS]
+    return "\n".join(filter(None, lines))
 
 
 def describe_expected_dice(summary: dict) -> str:
@@ -213,13 +197,9 @@ def describe_expected_dice(summary: dict) -> str:
     expected = summary["expected_dice"] or {}
     if expected.get("spearman") is None:
         return ""
-    missed = ""
-    if expected["missed_completely"]:
-        missed = (
-            f" {expected['missed_and_marked_for_review']} of {expected['missed_completely']} completely missed tumors "
-            "are marked for review."
-        )
+    missed, marked = expected["missed_completely"], expected["missed_and_marked_for_review"]
+    review = f" {marked} of {missed} completely missed tumors are marked for review." if missed else ""
     return (
         f"Expected Dice, estimated without the truth: rank correlation {expected['spearman']:.2f} with the true Dice, "
-        f"mean error {expected['mean_absolute_error']:.2f}.{missed}"
+        f"mean error {expected['mean_absolute_error']:.2f}.{review}"
     )

@@ -1,7 +1,4 @@
-"""Read a DICOM slice, or a series of slices, as a volume. Requires pydicom.
-
-Headers are checked before pixels are decoded.
-"""
+"""Read a DICOM slice or series as a volume. Requires pydicom. Headers are checked before pixels are decoded."""
 
 import importlib.util
 from collections import defaultdict
@@ -21,9 +18,7 @@ DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MAX_BYTES = 800_000_000
 DEFLATED = "1.2.840.10008.1.2.1.99"
-NO_PYDICOM = 'DICOM files need pydicom: pip install ".[dicom]".'
-# Headers contain rounded numbers.
-TOLERANCE_MM = 0.02
+TOLERANCE_MM = 0.02  # headers contain rounded numbers
 
 
 def is_dicom(path: Path) -> bool:
@@ -41,18 +36,15 @@ def is_dicom(path: Path) -> bool:
 
 
 def series_of(paths: list[Path]) -> list[list[Path]]:
-    """Files grouped by folder and series and sorted by position; each unreadable file is its own group.
-
-    UserError if pydicom is not installed.
-    """
+    """Files grouped by folder and series and sorted by position; each unreadable file is its own group."""
     if paths and not importlib.util.find_spec("pydicom"):
-        raise UserError(NO_PYDICOM)
+        raise UserError('DICOM files need pydicom: pip install ".[dicom]".')
     series: dict[tuple, list[tuple]] = defaultdict(list)
     for path in paths:
         try:
             header = read_header(path)
             key = (path.parent, str(header.get("SeriesInstanceUID", path)))
-            place = (position_along_normal(header), path.name)
+            place = (float(directions_of(header)[2] @ position_of(header)), path.name)
         except (ImageError, ValueError, TypeError):
             key, place = (path,), (0.0, path.name)
         series[key].append((*place, path))
@@ -80,10 +72,8 @@ def read_header(path: Path):
 
 
 def read_series(paths: list[Path], reading: ReadingOptions = ReadingOptions()) -> Volume:
-    """One slice, or the slices of a series in order, as a volume. Grey values are scaled over all slices.
-
-    ImageError if a file is not a grey image with one frame, or if the slices are not parallel and evenly spaced.
-    """
+    """One slice, or the slices of a series in order, as a volume, with grey values scaled over all slices.
+    ImageError if a file is not a grey image with one frame, or if the slices are not parallel and evenly spaced."""
     headers = [read_header(path) for path in paths]
     try:
         for path, header in zip(paths, headers, strict=True):
@@ -155,9 +145,9 @@ def directions_of(header) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return along_row, along_column, across
 
 
-def position_along_normal(header) -> float:
-    """Position of a slice along its normal, in mm."""
-    return float(directions_of(header)[2] @ numbers(header, "ImagePositionPatient", [0, 0, 0]))
+def position_of(header) -> np.ndarray:
+    """Position (x, y, z) of a slice's first pixel in mm; the origin if unspecified."""
+    return numbers(header, "ImagePositionPatient", [0, 0, 0])
 
 
 def affine_of(paths: list[Path], headers: list) -> np.ndarray:
@@ -165,7 +155,7 @@ def affine_of(paths: list[Path], headers: list) -> np.ndarray:
     first = headers[0]
     along_row, along_column, across = directions_of(first)
     row_mm, column_mm = spacing = numbers(first, "PixelSpacing", [1, 1])
-    positions = np.array([numbers(header, "ImagePositionPatient", [0, 0, 0]) for header in headers])
+    positions = np.array([position_of(header) for header in headers])
     gaps = np.diff(positions @ across)
     for path, header in zip(paths, headers, strict=True):
         parallel = np.allclose(directions_of(header), (along_row, along_column, across), atol=1e-3)

@@ -17,10 +17,7 @@ NAME = "brain-tumor-unet"
 
 
 def encode_segmentation(mask: np.ndarray, volume: Volume, paths: list[Path]) -> bytes | None:
-    """A boolean mask (slices, height, width) as DICOM-SEG.
-
-    None if highdicom is not installed, or if the headers lack a required field, which is reported.
-    """
+    """A boolean mask (slices, height, width) as DICOM-SEG. None without highdicom; None and a message if it fails."""
     if not importlib.util.find_spec("highdicom"):
         return None
     voxels = from_slices(mask.astype(np.uint8), volume.image.affine, volume.axis)
@@ -49,19 +46,15 @@ def segmentation_of(pixels: np.ndarray, paths: list[Path]) -> bytes:
         ),
     )
     # The UIDs depend on the sources and the pixels only, so that archives recognize a repeated prediction.
-    content = [str(source.SOPInstanceUID) for source in sources]
-    content.append(hashlib.sha256(pixels.tobytes()).hexdigest())
-    series_uid, instance_uid = (
-        pydicom.uid.generate_uid(entropy_srcs=[*content, kind]) for kind in ("series", "instance")
-    )
+    content = [str(source.SOPInstanceUID) for source in sources] + [hashlib.sha256(pixels.tobytes()).hexdigest()]
     segmentation = highdicom.seg.Segmentation(
         source_images=sources,
         pixel_array=pixels,
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[tumor],
-        series_instance_uid=series_uid,
+        series_instance_uid=pydicom.uid.generate_uid(entropy_srcs=[*content, "series"]),
         series_number=900,
-        sop_instance_uid=instance_uid,
+        sop_instance_uid=pydicom.uid.generate_uid(entropy_srcs=[*content, "instance"]),
         instance_number=1,
         manufacturer=NAME,
         manufacturer_model_name=NAME,

@@ -12,9 +12,7 @@ def find_files(
     folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES, also: Callable[[Path], bool] = lambda path: False
 ) -> list[Path]:
     """Files in a folder and its subfolders that have one of the suffixes, or for which `also` is true, sorted.
-
-    Links to folders are not followed. UserError if a folder cannot be read.
-    """
+    Links to folders are not followed. UserError if a folder cannot be read."""
 
     def refuse(error: OSError) -> None:
         raise UserError(f"Cannot read the folder '{error.filename}': {error.strerror}.") from error

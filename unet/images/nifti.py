@@ -1,7 +1,4 @@
-"""Read NIfTI files as volumes, and encode masks on the same grid.
-
-The header is checked before any voxels are read, and no more is decompressed than the header declares.
-"""
+"""Read NIfTI files as volumes, and encode masks on their grid. Headers are checked before voxels are decompressed."""
 
 import gzip
 import math
@@ -18,8 +15,7 @@ from unet.images.volume import Volume, from_slices, to_slices, to_volume
 from unet.options import ReadingOptions
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
-# The voxels start after a header of 348 or 540 bytes and optional extensions.
-MAX_OFFSET = 2**24
+MAX_OFFSET = 2**24  # bytes before the voxels: the header, and optional extensions
 
 
 def is_volume(path: Path) -> bool:
@@ -29,18 +25,7 @@ def is_volume(path: Path) -> bool:
 
 def read_volume(path: Path, axis: int | None = None, reading: ReadingOptions = ReadingOptions()) -> Volume:
     """A 3-D NIfTI file as slices in radiological orientation: front or top up, the patient's right on the left.
-
-    Args:
-        path: File ending in .nii or .nii.gz.
-        axis: Axis of the array along which to slice. None takes the one with the largest spacing.
-        reading: How files are read.
-
-    Returns:
-        The volume. Grey values are scaled over all slices: PERCENTILES become 0 and 255.
-
-    Raises:
-        ImageError: If the file is not a readable volume.
-    """
+    `axis` of the array is sliced; None takes the one with the largest spacing. ImageError if it is unreadable."""
     image = read_nifti(path, reading)
     voxels = np.asarray(image.dataobj, np.float32).reshape(image.shape[:3])
     if not np.isfinite(voxels).all():
@@ -98,10 +83,7 @@ def count_slices(path: Path, reading: ReadingOptions = ReadingOptions()) -> int:
 
 
 def read_volume_mask(path: Path, volume: Volume, reading: ReadingOptions = ReadingOptions()) -> np.ndarray:
-    """The mask of a volume from a NIfTI file, bool (slices, height, width).
-
-    ImageError if the file is on another grid or has values other than 0 and one label.
-    """
+    """The mask of a volume, bool (slices, height, width); ImageError if it is on another grid or has several labels."""
     image = read_nifti(path, reading)
     shape = volume.image.shape[:3]
     if image.shape[:3] != shape or not np.allclose(image.affine, volume.image.affine, atol=1e-3):

@@ -3,10 +3,8 @@
 import cv2
 import numpy as np
 
-# This project processes images in its own threads. OpenCV's threads would only compete with them.
-cv2.setNumThreads(1)
-# The darkest and brightest half percent are clipped, so that a few hot pixels do not dim the rest.
-PERCENTILES = (0.5, 99.5)
+cv2.setNumThreads(1)  # OpenCV's threads would compete with ours
+PERCENTILES = (0.5, 99.5)  # clipped beyond, so that a few hot pixels do not dim the rest
 
 
 def placement(height: int, width: int, size: int) -> tuple[int, int, int, int]:
@@ -31,10 +29,7 @@ def resize_into_square(pixels: np.ndarray, size: int) -> np.ndarray:
 
 
 def stretch_contrast(image: np.ndarray) -> np.ndarray:
-    """Map the range between PERCENTILES of uint8 (height, width) to 0..255; a constant image becomes 0.
-
-    TypeError if the pixels have another type or shape: floats in [0, 1] would all become 0 or 1.
-    """
+    """Map the range between PERCENTILES of uint8 (height, width) to 0..255; 0 if constant. TypeError if not uint8."""
     if image.dtype != np.uint8 or image.ndim != 2:
         raise TypeError(f"The image must be grey uint8 (height, width), not {image.dtype} {image.shape}.")
     low, high = percentiles(image)

@@ -14,13 +14,9 @@ from unet.errors import ImageError
 from unet.options import ReadingOptions
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-# Overlays are JPEGs, which cannot have a longer side.
-LONGEST_SIDE = 65_500
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
-# PNG chunks that may contain an orientation.
-ORIENTATION_CHUNKS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
-# Pillow's own limit only warns. check_image_header enforces a strict one.
-Image.MAX_IMAGE_PIXELS = None
+LONGEST_SIDE = 65_500  # of a JPEG, which overlays are
+ORIENTATION_CHUNKS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # of a PNG that may contain an orientation
+Image.MAX_IMAGE_PIXELS = None  # Pillow's limit only warns; check_image_header's is strict
 # Pillow warns about damaged metadata even if the pixels are intact.
 warnings.filterwarnings("ignore", module="PIL")
 
@@ -28,15 +24,12 @@ warnings.filterwarnings("ignore", module="PIL")
 def read_image(path: Path, reading: ReadingOptions = ReadingOptions()) -> np.ndarray:
     """Pixels of an image file, grey uint8 (height, width), rotated to its EXIF orientation.
 
-    Color, palettes and CMYK become luminance. Transparency is dropped. 1-bit pixels become 0 and 255. 16-bit grey is
-    scaled so that the brightest pixel is 255.
-
-    Raises:
-        ImageError: If the file is not a readable image of one page, or its header declares too many pixels.
+    Color becomes luminance, transparency is dropped, and 1-bit and 16-bit grey are scaled to a maximum of 255.
+    ImageError if the file is not a readable image of one page, or its header declares too many pixels.
     """
     content = read_regular_file(path, 8 * reading.max_pixels)
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "TIFF", "BMP")) as image:
             check_image_header(path, image, reading)
             if (pixels := decode_grey_png(content, image)) is not None:
                 return pixels

@@ -11,11 +11,9 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation
 from unet.errors import ImageError
 from unet.images.preprocessing import PERCENTILES
 
-# Larger ratios of pixel sides are refused: square pixels could fill any memory.
-MAX_PIXEL_ASPECT = 20
+MAX_PIXEL_ASPECT = 20  # with a larger ratio of the sides, square pixels could fill any memory
 MM = {"meter": 1e3, "micron": 1e-3}
-# x points to the patient's right, y to the front, z up.
-RAS = axcodes2ornt("RAS")
+RAS = axcodes2ornt("RAS")  # x points to the patient's right, y to the front, z up
 
 
 @dataclass(frozen=True)

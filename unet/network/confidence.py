@@ -36,13 +36,7 @@ class ConfidenceModel:
         return float(np.interp(confidence, self.confidence, self.expected_dice))
 
     def review_reason(self, square: np.ndarray, confidence: float, outlined: bool) -> str:
-        """Why a person should look at an outline; "" if there is no reason.
-
-        Args:
-            square: Network input uint8 (size, size).
-            confidence: Confidence of the outline, in [0, 1].
-            outlined: Whether there is an outline at all.
-        """
+        """Why a person should look at the outline of a network input uint8 (size, size); "" if there is no reason."""
         if distance(appearance(square), self.mean, self.precision) > self.unlike_beyond:
             return "unlike training data"
         if not outlined:
@@ -51,9 +45,9 @@ class ConfidenceModel:
 
 
 def confidence(probability: np.ndarray, mask: np.ndarray) -> float:
-    """Dice of a mask with the probability it was cut from, 2 Σ(p in mask) / (Σp + |mask|), in [0, 1].
+    """Dice of a mask with the probability it was cut from, 2 Σ(p in mask) / (Σp + |mask|), in [0, 1]; 0 if empty.
 
-    This is roughly the Dice that the network itself expects. An empty mask gives 0.
+    This is roughly the Dice that the network itself expects.
     """
     inside = float(probability[mask].sum())
     return 2 * inside / (float(probability.sum()) + np.count_nonzero(mask)) if inside else 0.0

@@ -1,8 +1,5 @@
 """What training minimizes: binary cross-entropy plus soft Dice, from masks and logits.
 
-Masks hold 0 and 1. Masks and logits have the shape (batch, height, width, 1); losses are float32 (batch,), one per
-image.
-
 Example:
     >>> import tensorflow as tf
     >>> truth = tf.constant([[1.0, 0.0], [0.0, 0.0]])[tf.newaxis, :, :, tf.newaxis]
@@ -20,7 +17,7 @@ SMOOTHING = 1.0
 
 
 def binary_cross_entropy(truth: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Binary cross-entropy, the mean over pixels of -t log p - (1 - t) log(1 - p) with p = sigmoid(logit).
+    """Binary cross-entropy, the mean over pixels of -t log p - (1 - t) log(1 - p) for p = sigmoid(logit).
 
     Args:
         truth: Masks of 0 and 1, float32 (batch, height, width, 1).
@@ -52,5 +49,13 @@ def dice_loss(truth: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
 
 def segmentation_loss(truth: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """The training loss: binary cross-entropy + Dice loss of each image, float32 (batch,); see both for Args."""
+    """The training loss: binary cross-entropy + Dice loss.
+
+    Args:
+        truth: Masks of 0 and 1, float32 (batch, height, width, 1).
+        logits: Logits, float32 of the same shape.
+
+    Returns:
+        The loss of each image, 0 or more, float32 (batch,).
+    """
     return binary_cross_entropy(truth, logits) + dice_loss(truth, logits)

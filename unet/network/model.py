@@ -22,16 +22,10 @@ def conv_block(
     x: keras.KerasTensor, filters: int, name: str, normalization: type[layers.BatchNormalization] | None
 ) -> keras.KerasTensor:
     """Twice: 3 x 3 convolution, batch normalization, ReLU; (batch, h, w, any) -> (batch, h, w, filters)."""
+    # Batch normalization has a shift of its own.
+    options = {"padding": "same", "use_bias": normalization is None, "kernel_initializer": "he_normal"}
     for part in ("a", "b"):
-        x = layers.Conv2D(
-            filters,
-            3,
-            padding="same",
-            # Batch normalization has a shift of its own.
-            use_bias=normalization is None,
-            kernel_initializer="he_normal",
-            name=f"{name}_convolution_{part}",
-        )(x)
+        x = layers.Conv2D(filters, 3, **options, name=f"{name}_convolution_{part}")(x)
         if normalization:
             x = normalization(momentum=0.95, epsilon=EPSILON, name=f"{name}_normalization_{part}")(x)
         x = layers.Activation("relu", name=f"{name}_relu_{part}")(x)
@@ -85,14 +79,9 @@ def build_unet(
 
     # The mirror image of the stem: back to full resolution. The bias starts at the fraction of pixels that are
     # tumor; otherwise, the first epochs would learn little else.
+    bias = keras.initializers.Constant(math.log(TUMOR_FRACTION / (1 - TUMOR_FRACTION)))
     logits = layers.Conv2DTranspose(
-        1,
-        stem_kernel,
-        strides=stride,
-        padding="same",
-        bias_initializer=keras.initializers.Constant(math.log(TUMOR_FRACTION / (1 - TUMOR_FRACTION))),
-        dtype="float32",
-        name="logits",
+        1, stem_kernel, strides=stride, padding="same", bias_initializer=bias, dtype="float32", name="logits"
     )(x)
     probability = layers.Activation("sigmoid", dtype="float32", name="probability")(logits)
     return keras.Model(image, probability, name="unet")

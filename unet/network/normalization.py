@@ -63,8 +63,7 @@ def update_moving_statistics(layer: layers.BatchNormalization, mean: tf.Tensor, 
 def fold_normalization(weights: LayerWeights, folded: keras.Model) -> None:
     """Make `folded`, built without normalization, predict what the network with these weights predicts.
 
-    Each convolution absorbs the batch normalization after it: kernel · γ / √(variance + ε), bias β - mean · γ /
-    √(variance + ε).
+    Each convolution absorbs the normalization after it: kernel · γ/√(variance + ε), bias β - mean · γ/√(variance + ε).
     """
     for layer in folded.layers:
         own = weights[layer.name]

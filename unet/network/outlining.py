@@ -61,13 +61,8 @@ def dice_by_rule(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Dice of the masks of many rules, and their confidence, each float64 (thresholds, peaks), in [0, 1].
 
-    Args:
-        truth: True mask, bool (height, width).
-        probability: Tumor probability, float32 (height, width).
-        thresholds: Thresholds of the rules.
-        peaks: Peaks of the rules.
-
-    Two empty masks have a Dice of 1; an empty mask has a confidence of 0.
+    Takes the true mask, bool (height, width), and the probability, float32 of the same shape. Two empty masks have a
+    Dice of 1; an empty mask has a confidence of 0.
     """
     dice, confidence = np.empty((2, len(thresholds), len(peaks)))
     tumor, expected = np.count_nonzero(truth), float(probability.sum())
@@ -92,8 +87,6 @@ def dice_by_rule(
 
 def best_rule(mean_dice: np.ndarray) -> OutlineRule:
     """The rule with the highest mean Dice, given (THRESHOLDS, PEAKS). Of equal ones, the plainest."""
-    rows = sorted(range(len(THRESHOLDS)), key=lambda row: abs(THRESHOLDS[row] - 0.5))
-    row, column = max(
-        ((row, column) for row in rows for column in range(len(PEAKS))), key=lambda place: mean_dice[place]
-    )
-    return OutlineRule(float(THRESHOLDS[row]), float(PEAKS[column]))
+    plainest_first = np.argsort(np.abs(THRESHOLDS - 0.5), kind="stable")
+    row, column = np.unravel_index(mean_dice[plainest_first].argmax(), mean_dice.shape)
+    return OutlineRule(float(THRESHOLDS[plainest_first[row]]), float(PEAKS[column]))

@@ -7,8 +7,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 
 import numpy as np
 import tensorflow as tf
@@ -72,7 +72,8 @@ class Predictor:
 
         self.untraced_network = network
         shape = tf.TensorSpec((None, self.size, self.size, 1), tf.float32)
-        self.network = tf.function(network, input_signature=[shape])
+        # Traced here: TensorFlow would warn about every later Predictor.
+        self.network = tf.function(network, input_signature=[shape]).get_concrete_function()
 
     def __call__(
         self, images: list[np.ndarray], prepare: Callable[[np.ndarray, int], np.ndarray] = to_training_image
@@ -86,8 +87,7 @@ class Predictor:
         Returns:
             The probability of each image, float32 (height, width), in [0, 1].
         """
-        predictions = self.stream(images, lambda image: image, prepare=prepare)
-        return [prediction.probability for prediction in predictions]
+        return [each.probability for each in self.stream(images, lambda image: image, prepare=prepare)]
 
     def visible_probability(self, probability: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
         """A probability whose contour at the threshold is the outline of its mask, which is computed if None."""
@@ -101,17 +101,10 @@ class Predictor:
         use: Callable[[Prediction], object] = lambda prediction: prediction,
         prepare: Callable[[np.ndarray, int], np.ndarray] = to_training_image,
     ) -> Iterator:
-        """Predict any number of images in constant memory.
+        """use(prediction) of each source, in order and in constant memory. `prepare` is as in __call__.
 
-        Args:
-            sources: Anything that `read` turns into an image.
-            read: Returns a grey uint8 image (height, width). If it raises ImageError, the prediction carries the
-                error; any other error ends the stream.
-            use: Called with each prediction.
-            prepare: Turns an image and the network's size into an input uint8 (size, size).
-
-        Returns:
-            An iterator over the results of `use`, in order. read, prepare and use run in threads next to the network.
+        `read` turns a source into a grey uint8 image (height, width). If it raises ImageError, the prediction carries
+        the error; any other error ends the stream. read, prepare and use run in threads next to the network.
         """
 
         def load(source: object) -> Prediction:
@@ -125,8 +118,7 @@ class Predictor:
             loaded, output = loaded_and_output
             if loaded.error:
                 return use(loaded)
-            probability = to_native_size(output, *loaded.image.shape)
-            return use(Prediction(loaded.source, loaded.image, loaded.square, probability))
+            return use(replace(loaded, probability=to_native_size(output, *loaded.image.shape)))
 
         ahead = 3 * self.batch_size
         with ThreadPoolExecutor(os.cpu_count()) as threads, ThreadPoolExecutor(BATCHES_IN_NETWORK) as network:
@@ -154,11 +146,6 @@ def in_order(threads: ThreadPoolExecutor, function: Callable, items: Iterable, a
 
 def in_batches(items: Iterable, size: int) -> Iterator[list]:
     """Lists of `size` items. The last one may be shorter."""
-    batch = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+    items = iter(items)
+    while batch := list(islice(items, size)):
         yield batch

@@ -49,16 +49,12 @@ class SavedRun:
             raise UserError(f"'{folder}' already contains a run: choose another --name, or --resume it.")
 
     @classmethod
-    def open(cls, folder: Path | None = None) -> "SavedRun":
-        """Open a saved run.
+    def open(cls, folder: Path | str | None = None) -> "SavedRun":
+        """Open a run folder, or the run that comes with the project.
 
-        Args:
-            folder: The run folder. None opens the run that comes with the project.
-
-        Raises:
-            UserError: If the folder does not contain a run, or one in another format.
+        UserError if the folder does not contain a run, or one in another format.
         """
-        folder = folder or PRETRAINED
+        folder = Path(folder or PRETRAINED)
         config = read_config(folder)
         return cls(folder, config, read_slice_table(folder, config.slice_count))
 
@@ -69,7 +65,6 @@ class SavedRun:
         self.write_config()
 
     def write_config(self) -> None:
-        """Write config.json."""
         write_whole(self.folder / "config.json", CONFIG.dump_json(self.config, indent=1))
 
     def update_config(self, **changes: object) -> None:
@@ -91,7 +86,6 @@ class SavedRun:
                 )
 
     def save_confidence_model(self, model: ConfidenceModel) -> None:
-        """Write confidence.json."""
         write_whole(self.folder / "confidence.json", CONFIDENCE.dump_json(model))
 
     def confidence_model(self) -> ConfidenceModel | None:
@@ -113,11 +107,7 @@ class SavedRun:
         write_whole(self.folder / "model.keras", content)
 
     def load_trainable_network(self) -> keras.Model:
-        """The saved network with batch normalization, as it was trained, to train it further.
-
-        It is built from config.json in the current dtype policy. Only weights are read from model.keras, never
-        code.
-        """
+        """The saved network with batch normalization, to train it further, in the current dtype policy."""
         network = build_unet(self.config.options.model)
         load_weights(network, self._network_file())
         return network
@@ -125,12 +115,8 @@ class SavedRun:
     def load_network(self, precision: str | None = None) -> keras.Model:
         """The saved network for prediction, with normalization folded into its convolutions.
 
-        Args:
-            precision: Number format to compute in. None takes the one of the training options, where "auto" is
-                decided on this machine.
-
-        Raises:
-            UserError: If model.keras is missing, damaged, or does not fit config.json.
+        A precision of None takes that of the training options, where "auto" is decided on this machine. UserError if
+        model.keras is missing, damaged, or does not fit config.json.
         """
         path = self._network_file()
         use_precision(precision or choose_precision(self.config.options.precision))
@@ -158,5 +144,4 @@ class SavedRun:
         write_table(self.folder / "timing.csv", timing)
 
     def write_metrics(self, metrics: dict[str, object]) -> None:
-        """Write metrics.json."""
         write_json(self.folder / "metrics.json", metrics)

@@ -29,9 +29,8 @@ def damage_reported(path: Path) -> Iterator[None]:
 def read_weights(path: Path, count: int) -> LayerWeights:
     """The weights in a .keras file, in which nothing else is read.
 
-    Raises:
-        UserError: If the file is damaged or does not have `count` weights. Their number and size are checked before
-            they are read, since a damaged or hostile file may claim any.
+    UserError if the file is damaged or does not have `count` weights. Their number and size are checked before they
+    are read, since a damaged or hostile file may claim any.
     """
     with damage_reported(path):
         with zipfile.ZipFile(path) as archive:
@@ -64,5 +63,4 @@ def load_weights(network: keras.Model, path: Path) -> None:
 
 
 def weights_of(network: keras.Model) -> LayerWeights:
-    """The weights of a network."""
     return {layer.name: layer.get_weights() for layer in network.layers}

@@ -6,18 +6,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from unet.pictures.style import (
-    NEUTRAL,
-    PREDICTION,
-    TRAINING,
-    TRUTH,
-    add_contour_legend,
-    draw_contour,
-    save,
-    save_with_svg,
-    show_image,
-)
+from unet.pictures.style import NEUTRAL, PREDICTION, TRAINING, save_with_svg
 
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 TYPE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#F0E442")
 
 
@@ -31,7 +22,7 @@ def by_tumor(rows: list[dict]) -> dict[str, tuple[list[dict], str]]:
 
 def draw_dice_histogram(rows: list[dict], path: Path) -> str:
     """Histogram of Dice over slices, stacked by tumor type, with mean and median."""
-    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6, 3.6))
     groups = by_tumor(rows)
     values = [[row["dice"] for row in group] for group, _ in groups.values()]
     style = {"color": [color for _, color in groups.values()], "edgecolor": "white", "linewidth": 0.5}
@@ -46,7 +37,7 @@ def draw_dice_histogram(rows: list[dict], path: Path) -> str:
 
 def draw_dice_by_type(rows: list[dict], scores: dict[str, dict], path: Path) -> str:
     """One column per tumor type: each slice as a dot, and the mean with its interval over patients."""
-    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6, 3.6))
     jitter = np.random.default_rng(0)
     groups = by_tumor(rows)
     for position, (name, (group, color)) in enumerate(groups.items()):
@@ -60,7 +51,7 @@ def draw_dice_by_type(rows: list[dict], scores: dict[str, dict], path: Path) -> 
         axes.errorbar(position + 0.26, mean, [[mean - low], [high - mean]], fmt="o", color="black", capsize=4)
         axes.text(position + 0.33, mean, f"{mean:.3f}", va="center")
     axes.set_xticks(range(len(groups)), [f"{name}\n{len(group)} slices" for name, (group, _) in groups.items()])
-    axes.set(title="Dice by tumor type (mean, 95 % interval over patients)", ylabel="Dice")
+    axes.set(title="Dice by tumor type (mean, 95% interval over patients)", ylabel="Dice")
     axes.set(xlim=(-0.5, len(groups) - 0.3), ylim=(-0.02, 1.02))
     axes.grid(axis="x", visible=False)
     return save_with_svg(figure, path)
@@ -68,11 +59,10 @@ def draw_dice_by_type(rows: list[dict], scores: dict[str, dict], path: Path) -> 
 
 def draw_dice_by_size(rows: list[dict], path: Path) -> str:
     """Dice over tumor size, one dot per slice. Slices without tumor are left out."""
-    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7, 3.6))
     for name, (group, color) in by_tumor(rows).items():
-        with_tumor = [row for row in group if row["truth_pixels"]]
-        size, dice = ([row[key] for row in with_tumor] for key in ("tumor_percent", "dice"))
-        axes.plot(size, dice, ".", color=color, alpha=0.6, label=name)
+        points = [(row["tumor_percent"], row["dice"]) for row in group if row["truth_pixels"]]
+        axes.plot(*np.reshape(points, (-1, 2)).T, ".", color=color, alpha=0.6, label=name)
     axes.set(title="Dice by tumor size", xlabel="tumor, % of the image (log scale)", ylabel="Dice")
     axes.set(xscale="log", ylim=(-0.02, 1.02))
     for axis_format in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
@@ -84,12 +74,11 @@ def draw_dice_by_size(rows: list[dict], path: Path) -> str:
 
 def draw_expected_dice(rows: list[dict], summary: dict, path: Path) -> str:
     """True Dice over the Dice expected without the truth, one dot per outlined slice."""
-    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6, 3.6))
     axes.plot((0, 1), (0, 1), color=NEUTRAL, linewidth=0.8)
     for name, (group, color) in by_tumor(rows).items():
-        outlined = [row for row in group if row["expected_dice"] != ""]
-        expected, dice = ([row[key] for row in outlined] for key in ("expected_dice", "dice"))
-        axes.plot(expected, dice, ".", color=color, alpha=0.5, label=name)
+        points = [(row["expected_dice"], row["dice"]) for row in group if row["expected_dice"] != ""]
+        axes.plot(*np.reshape(points, (-1, 2)).T, ".", color=color, alpha=0.5, label=name)
     correlation = summary["spearman"]
     label = "" if correlation is None else f" (rank correlation {correlation:.2f})"
     axes.set(title=f"Expected and true Dice{label}", xlabel="expected Dice", ylabel="true Dice")
@@ -98,31 +87,26 @@ def draw_expected_dice(rows: list[dict], summary: dict, path: Path) -> str:
     return save_with_svg(figure, path)
 
 
-def draw_dice_by_threshold(thresholds: np.ndarray, dice: list[float], chosen: float, path: Path) -> str:
+def draw_dice_by_threshold(dice_by_threshold: dict[str, float], chosen: float, path: Path) -> str:
     """Mean Dice over the probability at which a pixel counts as tumor."""
-    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
-    axes.plot(thresholds, dice, "o-", color=TRAINING, markersize=3)
+    figure, axes = plt.subplots(figsize=(6, 3.6))
+    thresholds = [float(text) for text in dice_by_threshold]
+    axes.plot(thresholds, list(dice_by_threshold.values()), "o-", color=TRAINING, markersize=3)
     axes.axvline(chosen, color=NEUTRAL, linestyle=":", label=f"used: {chosen:g}")
-    axes.set(title="Mean Dice by threshold", xlabel="probability threshold", ylabel="Dice")
-    axes.set_xlim(0, 1)
+    axes.set(title="Mean Dice by threshold", xlabel="probability threshold", ylabel="Dice", xlim=(0, 1))
     axes.legend()
     return save_with_svg(figure, path)
 
 
 def draw_calibration(
-    reliability: tuple[np.ndarray, np.ndarray, np.ndarray],
-    errors: dict[str, float],
-    precision_recall: tuple[np.ndarray, np.ndarray, np.ndarray],
-    chosen: float,
-    path: Path,
+    reliability: Arrays, errors: dict[str, float], precision_recall: Arrays, chosen: float, path: Path
 ) -> str:
     """Reliability diagram with the pixels in its bins, and precision over recall with the chosen threshold marked."""
     mean, fraction, pixels = reliability
     thresholds, precision, recall = precision_recall
-    figure, grid = plt.subplots(2, 2, figsize=(9.5, 4.6), layout="constrained", height_ratios=(3.2, 1))
-    diagram, counts = grid[:, 0]
-    for axes in grid[:, 1]:
-        axes.remove()
+    layout = [["diagram", "curve"], ["counts", "curve"]]
+    figure, panels = plt.subplot_mosaic(layout, figsize=(9.5, 4.6), height_ratios=(3.2, 1))
+    diagram, counts, curve = panels["diagram"], panels["counts"], panels["curve"]
     diagram.plot((0, 1), (0, 1), color=NEUTRAL, linewidth=0.8, label="perfect")
     diagram.plot(mean, fraction, "o-", color=TRAINING, markersize=3, label="network")
     lines = ["expected calibration error", *(f"{name}: {error:.3f}" for name, error in errors.items())]
@@ -135,7 +119,6 @@ def draw_calibration(
     counts.set(yscale="log", xlabel="probability", ylabel="pixels", xlim=(0, 1))
     counts.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     counts.yaxis.set_minor_formatter(NullFormatter())
-    curve = figure.add_subplot(grid[0, 1].get_gridspec()[:, 1])
     place = np.searchsorted(thresholds, chosen - 1e-9)
     curve.plot(recall[1:], precision[1:], color=TRAINING)
     curve.plot(recall[place], precision[place], "o", color=PREDICTION, label=f"threshold {chosen:.2g}")
@@ -147,10 +130,10 @@ def draw_calibration(
 
 def draw_comparison(rows: list[dict], groups: dict[str, dict], names: tuple[str, str], path: Path) -> str:
     """Dice of run B over Dice of run A, one dot per slice, and the mean differences with intervals."""
-    figure, (slices, means) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained", width_ratios=(1, 1.2))
+    figure, (slices, means) = plt.subplots(1, 2, figsize=(10, 4.2), width_ratios=(1, 1.2))
     for name, (group, color) in by_tumor(rows).items():
-        a, b = ([row[key] for row in group] for key in ("dice_a", "dice_b"))
-        slices.plot(a, b, ".", color=color, alpha=0.6, label=name)
+        points = [(row["dice_a"], row["dice_b"]) for row in group]
+        slices.plot(*np.transpose(points), ".", color=color, alpha=0.6, label=name)
     slices.plot((0, 1), (0, 1), color=NEUTRAL, linewidth=0.8)
     slices.set(title="Dice of each slice", xlabel=names[0], ylabel=names[1], aspect="equal")
     slices.legend(loc="upper left", bbox_to_anchor=(0, 0.98))
@@ -162,40 +145,7 @@ def draw_comparison(rows: list[dict], groups: dict[str, dict], names: tuple[str,
     means.axvline(0, color=NEUTRAL, linewidth=0.8)
     labels = [f"{name}\n{group['slices']} slices" for name, group in groups.items()]
     means.set_yticks([-place for place in range(len(groups))], labels)
-    means.set(title="Mean difference (95 % interval over patients)", ylim=(0.6 - len(groups), 0.6))
+    means.set(title="Mean difference (95% interval over patients)", ylim=(0.6 - len(groups), 0.6))
     means.set_xlabel(f"Dice of {names[1]} minus Dice of {names[0]}")
     means.grid(axis="y", visible=False)
     return save_with_svg(figure, path)
-
-
-def draw_changes(tiles: dict[str, list[tuple]], names: tuple[str, str], path: Path) -> None:
-    """Named rows of tiles (image, true mask, mask of A, mask of B, caption), each with three contours."""
-    rows, columns = len(tiles), max(len(row) for row in tiles.values())
-    size = (2.7 * columns, 3.2 * rows)
-    figure, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
-    for row, (name, group) in zip(grid, tiles.items(), strict=True):
-        for axes, (image, *masks, caption) in zip(row, group, strict=False):
-            show_image(axes, image, f"{name}: {caption}")
-            for mask, color in zip(masks, (TRUTH, TRAINING, PREDICTION), strict=True):
-                draw_contour(axes, mask, color)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    lines = [plt.Line2D([], [], color=color) for color in (TRUTH, TRAINING, PREDICTION)]
-    figure.legend(lines, ("truth", *names), loc="outside lower center", ncols=3)
-    save(figure, path)
-
-
-def draw_gallery(tiles: dict[str, list[tuple]], threshold: float, path: Path) -> None:
-    """Named rows of tiles (image, true mask, probability, caption), each with both contours."""
-    rows, columns = len(tiles), max(len(row) for row in tiles.values())
-    size = (2.7 * columns, 3.1 * rows)
-    figure, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for row, (name, group) in zip(grid, tiles.items(), strict=True):
-        for axes, (image, truth, probability, caption) in zip(row, group, strict=False):
-            show_image(axes, image, f"{name}: {caption}")
-            draw_contour(axes, truth, TRUTH)
-            draw_contour(axes, probability, PREDICTION, threshold)
-    add_contour_legend(figure)
-    save(figure, path)

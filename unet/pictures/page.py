@@ -16,10 +16,8 @@ from unet.images.preprocessing import stretch_contrast
 from unet.pictures.overlays import contours
 from unet.pictures.table import Table
 
-TEMPLATE = Path(__file__).with_suffix(".html")
 # Side of pictures in the page, in pixels: a thousand of them take about 15 MB.
 SIDE = 256
-HOW_TO_BROWSE = "Click one to enlarge it; use the arrow keys to move on."
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,6 @@ class Card:
     note: str
 
     def as_html(self) -> str:
-        """For the page."""
         title, value, note = map(html.escape, (self.title, self.value, self.note))
         return f'<div class="card">{title}<b>{value}</b><small>{note}</small></div>'
 
@@ -82,14 +79,14 @@ def render(report: Report) -> str:
     """The page as HTML."""
     data = {"tiles": [asdict(tile) for tile in report.tiles], "sorts": [asdict(sort) for sort in report.sorts]}
     plots = "\n".join(plot_html(*plot) for plot in report.plots)
-    return Template(TEMPLATE.read_text()).substitute(
+    return Template(Path(__file__).with_suffix(".html").read_text()).substitute(
         title=html.escape(report.title),
         lead="\n".join(f'<p class="soft">{html.escape(text)}</p>' for text in report.lead),
         cards="\n".join(card.as_html() for card in report.cards),
         tables="\n".join(table.as_html() for table in report.tables),
         plots=f"<h2>Plots</h2>\n<div class=plots>{plots}</div>" if plots else "",
         tiles_title=html.escape(report.tiles_title),
-        tiles_lead=html.escape(f"{report.tiles_lead} {HOW_TO_BROWSE}"),
+        tiles_lead=html.escape(f"{report.tiles_lead} Click one to enlarge it; use the arrow keys to move on."),
         key="\n".join(f'<span class="key {kind}">{html.escape(name)}</span>' for kind, name in report.outlines.items()),
         about=html.escape(json.dumps(report.about, indent=1)),
         # Escaped, so that no text, such as a file name, can end the script.

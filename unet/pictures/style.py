@@ -12,22 +12,17 @@ from matplotlib.figure import Figure
 from unet.files import write_whole
 
 matplotlib.use("Agg")
-plt.rcParams.update(
-    {
-        "figure.dpi": 120,
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.alpha": 0.25,
-        "legend.frameon": False,
-        "axes.titleweight": "bold",
-        "axes.titlelocation": "left",
-        "text.parse_math": False,  # file names may contain dollar signs
-    }
-)
+plt.rc("figure", dpi=120)
+plt.rc("figure.constrained_layout", use=True)
+plt.rc("font", size=9)
+plt.rc("axes", grid=True, titleweight="bold", titlelocation="left")
+plt.rc("axes.spines", top=False, right=False)
+plt.rc("grid", alpha=0.25)
+plt.rc("legend", frameon=False)
+plt.rc("text", parse_math=False)  # file names may contain dollar signs
 # Okabe and Ito's palette: people with any kind of color blindness can distinguish its colors.
 TRUTH, PREDICTION, TRAINING, NEUTRAL = "#009E73", "#E69F00", "#0072B2", "#666666"
+TRUTH_AND_PREDICTION = {TRUTH: "truth", PREDICTION: "prediction"}
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -60,7 +55,27 @@ def draw_contour(axes: Axes, mask: np.ndarray, color: str, level: float = 0.5) -
         axes.contour(values, levels=[level], colors=[color], linewidths=1.2)
 
 
-def add_contour_legend(figure: Figure) -> None:
-    """Add a legend for the contours of truth and prediction."""
-    lines = [plt.Line2D([], [], color=color) for color in (TRUTH, PREDICTION)]
-    figure.legend(lines, ("truth", "prediction"), loc="outside lower center", ncols=2)
+def add_contour_legend(figure: Figure, colors: dict[str, str] = TRUTH_AND_PREDICTION) -> None:
+    """Add a legend for contours, named by color."""
+    lines = [plt.Line2D([], [], color=color) for color in colors]
+    figure.legend(lines, list(colors.values()), loc="outside lower center", ncols=len(lines))
+
+
+def draw_tiles(
+    tiles: dict[str, list[tuple]], outlines: dict[str, str], levels: tuple[float, ...], height: float, path: Path
+) -> None:
+    """Named rows of tiles (image, mask or probability of each outline, caption), `height` inches each.
+
+    `outlines` are their names by color, and `levels` the probabilities at which they are drawn.
+    """
+    rows, columns = len(tiles), max(len(row) for row in tiles.values())
+    figure, grid = plt.subplots(rows, columns, figsize=(2.7 * columns, height * rows), squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for row, (name, group) in zip(grid, tiles.items(), strict=True):
+        for axes, (image, *masks, caption) in zip(row, group, strict=False):
+            show_image(axes, image, f"{name}: {caption}")
+            for mask, color, level in zip(masks, outlines, levels, strict=True):
+                draw_contour(axes, mask, color, level)
+    add_contour_legend(figure, outlines)
+    save(figure, path)

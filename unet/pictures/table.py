@@ -13,14 +13,9 @@ class Table:
 
     def as_text(self) -> str:
         """For the terminal: columns aligned, the first one to the left and the others to the right."""
-        widths = [max(len(row[column]) for row in self.rows) for column in range(len(self.rows[0]))]
-        return "\n".join(
-            "  ".join(
-                cell.rjust(width) if column else cell.ljust(width)
-                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in self.rows
-        )
+        first, *others = [max(map(len, column)) for column in zip(*self.rows, strict=True)]
+        lines = [[row[0].ljust(first), *map(str.rjust, row[1:], others)] for row in self.rows]
+        return "\n".join("  ".join(line).rstrip() for line in lines)
 
     def as_markdown(self) -> str:
         """For a Markdown page, without the caption."""

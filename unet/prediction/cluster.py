@@ -1,7 +1,7 @@
 """predict.py on a Ray cluster: a pool of actors, each with the same Predictor, gives the same results.
 
-Needs Ray: pip install ".[ray]". If an actor is lost, Ray starts it again and repeats its work.
-The actors send masks and pictures back, so they need access to the inputs but not to the output folder.
+If an actor is lost, Ray starts it again and repeats its work. The actors send masks and pictures back, so they need
+access to the inputs but not to the output folder.
 """
 
 import importlib.util
@@ -23,11 +23,8 @@ from unet.options import PredictionOptions
 from unet.prediction.inputs import Input
 from unet.prediction.outlines import Outlined, outline_inputs
 
-# Large files of a run folder that a prediction does not use.
-NOT_NEEDED = ["checkpoint-*", "evaluation-*", "tensorboard", "film.npz"]
-# Most batches of images that an actor takes at once. If the actor is lost, all of them are repeated.
-BATCHES_AT_ONCE = 8
-SECONDS_TO_CONNECT = 5
+NOT_NEEDED = ["checkpoint-*", "evaluation-*", "tensorboard", "film.npz"]  # large files that a prediction does not use
+BATCHES_AT_ONCE = 8  # of images, at most, for an actor: if it is lost, all of them are repeated
 ENVIRONMENT = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # Ray prints a lot: show only what ends it
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -43,9 +40,11 @@ def outline_on_ray(run: SavedRun, options: PredictionOptions) -> Callable[[list[
     try:
         host = re.fullmatch(r"(?:ray://)?(.+):([0-9]+)", address)
         if host:  # Ray would keep trying for many minutes
-            socket.create_connection(host.groups(), timeout=SECONDS_TO_CONNECT).close()
+            socket.create_connection(host.groups(), timeout=5).close()
         os.environ |= ENVIRONMENT
-        if has_token():
+        # By default, Ray sends its token only to a cluster that it finds by itself.
+        is_given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
+        if is_given or (Path.home() / ".ray" / "auth_token").exists():
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         with start_up_messages_hidden():
             connect(run, address)
@@ -56,17 +55,9 @@ def outline_on_ray(run: SavedRun, options: PredictionOptions) -> Callable[[list[
     return lambda inputs: stream(inputs, options)
 
 
-def has_token() -> bool:
-    """Whether Ray has a token. By default, Ray sends it only to a cluster that it finds by itself."""
-    given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
-    return bool(given) or (Path.home() / ".ray" / "auth_token").exists()
-
-
 def connect(run: SavedRun, address: str) -> None:
-    """Connect to a cluster, or start one on this machine, and send it this package and the run.
-
-    An empty address means the one in RAY_ADDRESS, or the cluster running on this machine, or else a new one.
-    """
+    """Connect to a cluster, or start one on this machine, and send it this package and the run. An empty address
+    means the one in RAY_ADDRESS, or the cluster running on this machine, or else a new one."""
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -139,7 +130,5 @@ class Actor:
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
         """Outline a pickled list of inputs; returns a pickled list of their outlines."""
-        (chunk,) = batch["inputs"]
-        inputs = pickle.loads(chunk)
-        outlined = outline_inputs(self.predictor, inputs, self.options)
+        outlined = outline_inputs(self.predictor, pickle.loads(batch["inputs"][0]), self.options)
         return {"outlined": [pickle.dumps(list(outlined))]}

@@ -26,11 +26,9 @@ from unet.errors import UserError
 from unet.files import TEMPORARY, write_whole
 from unet.options import ExportOptions
 
-# Sizes of the simulated heads: smaller and larger than the network's input, and not square.
-SIZES = ((256, 256), (512, 512), (300, 200), (97, 131), (512, 512), (181, 256))
+SIZES = ((256, 256), (512, 512), (300, 200), (97, 131), (512, 512), (181, 256))  # of the simulated heads
 LEAST_DICE = 0.999
-# Probabilities may differ by this much, except at a thousandth of the pixels.
-MOST_DIFFERENCE, LEAST_SAME = 0.01, 0.999
+MOST_DIFFERENCE, LEAST_SAME = 0.01, 0.999  # of probabilities: a thousandth of the pixels may differ more
 
 
 def export(options: ExportOptions) -> None:
@@ -105,69 +103,58 @@ def with_preprocessing(predictor):
     def percentile(ascending: tf.Tensor, percent: float) -> tf.Tensor:
         """Like numpy.percentile, with linear interpolation, of sorted float32 (n,)."""
         position = percent / 100 * tf.cast(tf.shape(ascending)[0] - 1, tf.float32)
-        below = tf.cast(tf.floor(position), tf.int32)
-        above = tf.cast(tf.math.ceil(position), tf.int32)
-        low, high = tf.gather(ascending, below), tf.gather(ascending, above)
+        low = tf.gather(ascending, tf.cast(tf.floor(position), tf.int32))
+        high = tf.gather(ascending, tf.cast(tf.math.ceil(position), tf.int32))
         return low + (high - low) * (position - tf.floor(position))
-
-    def resize_weights(inner: tf.Tensor, start: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-        """Weights (size, length) that scale `length` pixels to `inner` pixels, from `start` on, as OpenCV does:
-        by area to reduce, and bilinearly to enlarge."""
-        pixel = tf.range(size)[:, tf.newaxis] - start
-        source = tf.range(length)[tf.newaxis]
-        scale = length / inner
-        covered = tf.minimum(source + 1, (pixel + 1) * scale) - tf.maximum(source, pixel * scale)
-        area = tf.maximum(covered, 0.0) / scale
-        inside = tf.cast((pixel >= 0) & (pixel < inner), tf.float32)
-        return tf.where(scale > 1, area, linear_weights(pixel, scale, length)) * inside
 
     def linear_weights(pixel: tf.Tensor, scale: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
         """Weights (pixels, length) of bilinear interpolation that repeats the border."""
         position = tf.clip_by_value((pixel + 0.5) * scale - 0.5, 0.0, length - 1)
         return tf.maximum(0.0, 1 - tf.abs(position - tf.range(length)[tf.newaxis]))
 
-    class Exported(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec((None, None), tf.uint8, name="image")])
-        def probability(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
-            grey = tf.cast(image, tf.float32)
-            shape = tf.cast(tf.shape(image), tf.float32)
-            height, width = shape[0], shape[1]
-            ascending = tf.sort(tf.reshape(grey, [-1]))
-            low, high = (percentile(ascending, percent) for percent in PERCENTILES)
-            stretched = tf.round((grey - low) * 255 / tf.maximum(high - low, 1e-6))
-            stretched = tf.clip_by_value(stretched, 0.0, 255.0) * tf.cast(high > low, tf.float32)
-            scale = size / tf.maximum(height, width)
-            inner_height = tf.maximum(1.0, tf.round(height * scale))
-            inner_width = tf.maximum(1.0, tf.round(width * scale))
-            top = tf.floor((size - inner_height) / 2)
-            left = tf.floor((size - inner_width) / 2)
-            rows = resize_weights(inner_height, top, height)
-            columns = resize_weights(inner_width, left, width)
-            square = tf.round(tf.matmul(tf.matmul(rows, stretched), columns, transpose_b=True))
-            # A fixed shape: convolutions of unknown shapes are slow, or wrong, in some runtimes.
-            network_input = tf.reshape(square / 255, (1, predictor.size, predictor.size, 1))
-            result = predictor.untraced_network(network_input)[0, ..., 0]
-            rows = linear_weights(tf.range(height)[:, tf.newaxis], inner_height / height, inner_height)
-            columns = linear_weights(tf.range(width)[:, tf.newaxis], inner_width / width, inner_width)
-            inner = result[
-                tf.cast(top, tf.int32) : tf.cast(top + inner_height, tf.int32),
-                tf.cast(left, tf.int32) : tf.cast(left + inner_width, tf.int32),
-            ]
-            native = tf.matmul(tf.matmul(rows, inner), columns, transpose_b=True)
-            return {"probability": native}
+    def along_axis(length: tf.Tensor, longest: tf.Tensor) -> tuple[slice, tf.Tensor, tf.Tensor]:
+        """Where an axis of the image lies in the network's input, and the weights that resize it there and back."""
+        inner = tf.maximum(1.0, tf.round(length * (size / longest)))
+        start = tf.floor((size - inner) / 2)
+        scale = length / inner
+        pixel, source = tf.range(size)[:, tf.newaxis] - start, tf.range(length)[tf.newaxis]
+        covered = tf.minimum(source + 1, (pixel + 1) * scale) - tf.maximum(source, pixel * scale)
+        # Like OpenCV: by area to reduce, and bilinearly to enlarge.
+        there = tf.where(scale > 1, tf.maximum(covered, 0.0) / scale, linear_weights(pixel, scale, length))
+        there *= tf.cast((pixel >= 0) & (pixel < inner), tf.float32)
+        back = linear_weights(tf.range(length)[:, tf.newaxis], inner / length, inner)
+        return slice(tf.cast(start, tf.int32), tf.cast(start + inner, tf.int32)), there, back
 
-    module = Exported()
+    def resize(image: tf.Tensor, row_weights: tf.Tensor, column_weights: tf.Tensor) -> tf.Tensor:
+        return tf.matmul(tf.matmul(row_weights, image), column_weights, transpose_b=True)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None), tf.uint8, name="image")])
+    def probability(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        grey = tf.cast(image, tf.float32)
+        ascending = tf.sort(tf.reshape(grey, [-1]))
+        low, high = (percentile(ascending, percent) for percent in PERCENTILES)
+        stretched = tf.round((grey - low) * 255 / tf.maximum(high - low, 1e-6))
+        stretched = tf.clip_by_value(stretched, 0.0, 255.0) * tf.cast(high > low, tf.float32)
+        shape = tf.cast(tf.shape(image), tf.float32)
+        longest = tf.maximum(shape[0], shape[1])
+        rows, rows_there, rows_back = along_axis(shape[0], longest)
+        columns, columns_there, columns_back = along_axis(shape[1], longest)
+        square = tf.round(resize(stretched, rows_there, columns_there))
+        # A fixed shape: convolutions of unknown shapes are slow, or wrong, in some runtimes.
+        network_input = tf.reshape(square / 255, (1, predictor.size, predictor.size, 1))
+        result = predictor.untraced_network(network_input)[0, ..., 0]
+        return {"probability": resize(result[rows, columns], rows_back, columns_back)}
+
+    module = tf.Module()
     module.model = predictor.model  # so that its variables are saved too
+    module.probability = probability
     return module
 
 
-def compare(
-    predictor, run_exported: Callable[[np.ndarray], np.ndarray], images: list[np.ndarray] | None = None
-) -> float:
-    """Smallest Dice between masks of Keras and of the exported network; UserError if masks or probabilities differ.
+def compare(predictor, run_exported: Callable, images: list[np.ndarray] | None = None) -> float:
+    """Smallest Dice between masks of Keras and of the export (1 if both are empty); UserError if the results differ.
 
-    run_exported maps an image, grey uint8 (height, width), to its probability, float32 of the same shape. Two empty
-    masks have a Dice of 1. Without `images`, simulated heads are compared.
+    run_exported maps a grey uint8 image (height, width) to its probability. Without `images`, simulated heads are used.
     """
     from unet.evaluation.metrics import score
 
@@ -201,15 +188,11 @@ def simulate_head(seed: int, height: int, width: int) -> np.ndarray:
         (tumor_center, (0.08, 0.08), 190 + texture),
     ):
         shape = np.zeros((height, width), np.uint8)
-        axes = np.intp(side * np.array(axes))
-        cv2.ellipse(shape, np.intp(middle).tolist(), axes.tolist(), 0, 0, 360, color=1, thickness=cv2.FILLED)
+        axes = np.intp(side * np.array(axes)).tolist()
+        cv2.ellipse(shape, np.intp(middle).tolist(), axes, 0, 0, 360, color=1, thickness=cv2.FILLED)
         image = np.where(shape, level, image)
     image = cv2.GaussianBlur(image, (0, 0), side / 250) + random.normal(0, 3, image.shape)
     return np.clip(image, 0, 255).astype(np.uint8)
-
-
-def to_saved_model(source: Path, path: Path) -> Path:
-    return source
 
 
 def to_litert(source: Path, path: Path) -> Path:
@@ -255,9 +238,7 @@ def run_saved_model(path: Path) -> Callable:
 def run_litert(path: Path) -> Callable:
     import tensorflow as tf
 
-    with warnings.catch_warnings():
-        # It warns that another package will replace it.
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):  # it warns that another package will replace it
         runner = tf.lite.Interpreter(str(path))
     (image_in,), (out,) = runner.get_input_details(), runner.get_output_details()
 
@@ -296,7 +277,7 @@ class Format:
 
 
 FORMATS = {
-    "saved_model": Format("-saved-model", to_saved_model, run_saved_model),
+    "saved_model": Format("-saved-model", lambda source, path: source, run_saved_model),
     "litert": Format(".tflite", to_litert, run_litert),
     "onnx": Format(".onnx", to_onnx, run_onnx, ("onnx", "tf2onnx", "onnxruntime")),
     "openvino": Format(".xml", to_openvino, run_openvino, ("onnx", "tf2onnx", "openvino")),

@@ -30,7 +30,6 @@ class Input:
 
     @property
     def is_volume(self) -> bool:
-        """Whether this is a DICOM series or a NIfTI file."""
         return bool(self.series) or is_volume(Path(without_query(self.path)))
 
     @contextlib.contextmanager
@@ -55,18 +54,11 @@ class Input:
 
 
 def find_inputs(arguments: tuple[str, ...], output: Path) -> list[Input]:
-    """Find all images, then all volumes, that the arguments name. Each file appears once.
+    """All images, then all volumes, that the arguments name; UserError if there are none at one, or it is unreadable.
 
-    Files in the output folder, or in the output folder of an earlier prediction, are left out. The name of an input
-    is its path relative to the deepest folder that all arguments share. It has no suffix, unless files differ only
-    in their suffix, or another file has that name (a.png.png next to a.png).
-
-    Args:
-        arguments: Files, folders and globs on this machine, or URIs of files and folders in object stores.
-        output: Output folder of the prediction.
-
-    Raises:
-        UserError: If there are no images at one of the arguments, or it cannot be read.
+    Each file appears once. Files in the output folder of this or an earlier prediction are left out. The name of an
+    input is its path relative to the deepest folder that all arguments share. It has no suffix, unless files differ
+    only in their suffix, or another file has that name (a.png.png next to a.png).
     """
     if not arguments:
         raise UserError("No images given: name files, folders or quoted globs before the options.")
@@ -75,11 +67,12 @@ def find_inputs(arguments: tuple[str, ...], output: Path) -> list[Input]:
         raise UserError("Cannot mix paths on this machine and URIs: use a separate command for each.")
     if any(remote):
         paths, root = find_remote(arguments)
-        series: dict[str, list[Path]] = {}
+        series = {}
         names = {path: unquote(without_query(path).removeprefix(root)) for path in paths}
     else:
         paths, root = find_local(arguments, output)
-        series = find_series(paths)
+        dicom = [Path(path) for path in paths if is_dicom(Path(path))]
+        series = {str(files[0]): files for files in series_of(dicom)}
         others = {str(path) for files in series.values() for path in files[1:]}
         names = {path: os.path.relpath(path, root) for path in paths if path not in others}
     stems = {path: without_suffix(name) for path, name in names.items()}
@@ -94,16 +87,13 @@ def find_inputs(arguments: tuple[str, ...], output: Path) -> list[Input]:
 
 def find_local(arguments: tuple[str, ...], output: Path) -> tuple[list[str], str]:
     """Absolute paths of the files at files, folders and globs, and the deepest folder that all arguments share."""
-    paths: dict[str, None] = {}  # a set that keeps its order
-    roots = []
+    paths, roots = {}, []  # paths is a set that keeps its order
     for argument in arguments:
-        if os.path.isdir(argument):
-            found = find_files(Path(argument), SUFFIXES, also=is_dicom)
-            roots.append(os.path.abspath(argument))
-        else:
-            found = [Path(argument)] if os.path.lexists(argument) else []
-            found = found or expand_glob(argument)
-            roots += [os.path.dirname(os.path.abspath(path)) for path in found]
+        found = []
+        for path in [argument] if os.path.lexists(argument) else sorted(glob.glob(argument, recursive=True)):
+            found += find_files(Path(path), SUFFIXES, also=is_dicom) if os.path.isdir(path) else [Path(path)]
+        folders = [argument] if os.path.isdir(argument) else [path.parent for path in found]
+        roots += map(os.path.abspath, folders)
         if not found:
             raise UserError(f"No images found at '{argument}': give a file, a folder or a quoted glob.")
         found = without_results(found, argument)
@@ -121,9 +111,7 @@ def find_local(arguments: tuple[str, ...], output: Path) -> tuple[list[str], str
 
 def without_results(files: list[Path], argument: str) -> list[Path]:
     """The files, except those in output folders of earlier predictions; prints which folders were skipped.
-
-    Nothing is skipped if the argument is a file, or is such a folder or inside one: then the user wants those files.
-    """
+    Nothing is skipped if the argument is a file, or is such a folder or inside one: then the user wants those files."""
     if files == [Path(argument)]:
         return files
     folders = {file.parent for file in files}
@@ -137,25 +125,9 @@ def without_results(files: list[Path], argument: str) -> list[Path]:
     return [file for file in files if file.parent not in inside]
 
 
-def expand_glob(pattern: str) -> list[Path]:
-    """The files that match a glob, and the images in folders that match it."""
-    files: dict[Path, None] = {}  # a set that keeps its order
-    for path in map(Path, sorted(glob.glob(pattern, recursive=True))):
-        found = find_files(path, SUFFIXES, also=is_dicom) if path.is_dir() else [path]
-        files |= dict.fromkeys(found)
-    return list(files)
-
-
-def find_series(paths: list[str]) -> dict[str, list[Path]]:
-    """The DICOM files among the paths, grouped by series; each key is the first file of its series."""
-    dicom = [Path(path) for path in paths if is_dicom(Path(path))]
-    return {str(files[0]): files for files in series_of(dicom)}
-
-
 def find_remote(arguments: tuple[str, ...]) -> tuple[list[str], str]:
     """URIs of the files at and below URIs, and the prefix that all share, up to a slash."""
-    uris: dict[str, None] = {}
-    folders = []
+    uris, folders = {}, []
     for argument in arguments:
         store, path = open_store(argument)
         from pyarrow.fs import FileSelector, FileType
@@ -164,15 +136,13 @@ def find_remote(arguments: tuple[str, ...]) -> tuple[list[str], str]:
         query = argument[len(without_query(argument)) :]
         path = path.rstrip("/")
         # The address ends with the path, but some characters in it may be percent-encoded.
-        ends = range(len(address) + 1)
-        before = next((address[:end] for end in ends if unquote(address[end:]) == path), None)
+        before = next((address[:end] for end in range(len(address) + 1) if unquote(address[end:]) == path), None)
         if before is None:
             raise UserError(f"Cannot read '{argument}': percent-encode its special characters (%23 for #).")
         try:
             info = store.get_file_info(path)
-            found = [info]
-            if info.type == FileType.Directory:
-                found = store.get_file_info(FileSelector(path, recursive=True))
+            is_folder = info.type == FileType.Directory
+            found = store.get_file_info(FileSelector(path, recursive=True)) if is_folder else [info]
         except OSError as error:
             raise UserError(f"Cannot read '{argument}': {error}.") from error
         files = [file.path for file in found if file.type == FileType.File]
@@ -186,7 +156,6 @@ def find_remote(arguments: tuple[str, ...]) -> tuple[list[str], str]:
         images = [file for file in files if file == path or file.lower().endswith(SUFFIXES)]
         if not images:
             raise UserError(f"No images found at '{argument}': give the URI of a file or a folder.")
-        is_folder = info.type == FileType.Directory
         folders.append(before + quote(path if is_folder else path.rpartition("/")[0]))
         uris |= dict.fromkeys(sorted(before + quote(file) + query for file in images))
     root = os.path.commonprefix([folder.removesuffix("/") + "/" for folder in folders])

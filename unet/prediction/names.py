@@ -6,15 +6,13 @@ REPORT, CONTACT_SHEET = "report.html", "contact_sheet.jpg"
 
 
 def mask_name(name: str, is_volume: bool) -> str:
-    """Path of the mask of an input with this name."""
     return f"{MASKS}/{name}_mask.nii.gz" if is_volume else f"{MASKS}/{name}.png"
 
 
 def segmentation_name(name: str) -> str:
-    """Path of the mask of a DICOM series as DICOM-SEG."""
+    """The mask of a DICOM series as DICOM-SEG."""
     return f"{MASKS}/{name}_seg.dcm"
 
 
 def overlay_name(name: str, is_volume: bool) -> str:
-    """Path of the picture of an input with its outline."""
     return f"{OVERLAYS}/{name}.{'png' if is_volume else 'jpg'}"

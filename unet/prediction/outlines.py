@@ -48,7 +48,6 @@ class PredictionRow:
 
     @property
     def is_ok(self) -> bool:
-        """Whether the file was outlined, not skipped."""
         return self.status == "ok"
 
     @classmethod
@@ -85,10 +84,8 @@ def outline_inputs(
         with input.local_file() as path:
             return read_image(path, options.reading)
 
-    def finish(prediction: Prediction) -> object:
-        return use(outline_image(prediction, predictor))
-
-    yield from predictor.stream([input for input in inputs if not input.is_volume], read, finish)
+    images = [input for input in inputs if not input.is_volume]
+    yield from predictor.stream(images, read, lambda prediction: use(outline_image(prediction, predictor)))
     for input in inputs:
         if input.is_volume:
             yield use(outline_volume(predictor, input, options))
@@ -104,14 +101,11 @@ def outline_image(prediction: Prediction, predictor: Predictor) -> Outlined:
     visible = predictor.visible_probability(probability, mask)
     overlay = draw_overlay(prediction.image, visible, predictor.rule.threshold)
     row = measure(PredictionRow(input.path), mask, probability)
-    row = judge(row, predictor, prediction.square, confidence(probability, mask))
-    return Outlined(
-        row,
-        {
-            mask_name(input.name, is_volume=False): encode_mask(mask),
-            overlay_name(input.name, is_volume=False): encode_jpeg(overlay),
-        },
-    )
+    files = {
+        mask_name(input.name, is_volume=False): encode_mask(mask),
+        overlay_name(input.name, is_volume=False): encode_jpeg(overlay),
+    }
+    return Outlined(judge(row, predictor, prediction.square, confidence(probability, mask)), files)
 
 
 def outline_volume(predictor: Predictor, input: Input, options: PredictionOptions) -> Outlined:
@@ -160,10 +154,9 @@ def draw_slices(predictor: Predictor, volume: Volume, mask: np.ndarray) -> np.nd
     with_tumor = np.flatnonzero(mask.any(axis=(1, 2)))
     first, last = (with_tumor[0], with_tumor[-1]) if len(with_tumor) else (0, len(mask) - 1)
     shown = np.unique(np.linspace(first, last, min(SLICES_SHOWN, last - first + 1)).astype(int))
+    threshold = predictor.rule.threshold
     tiles = [
-        draw_overlay(
-            prediction.image, predictor.visible_probability(prediction.probability), predictor.rule.threshold, TILE
-        )
+        draw_overlay(prediction.image, predictor.visible_probability(prediction.probability), threshold, TILE)
         for prediction in predictor.stream(shown, volume.square_pixels, prepare=resize_into_square)
     ]
     cm2 = mask[shown].sum(axis=(1, 2)) * math.prod(volume.spacing_mm[1:]) / 100
@@ -178,9 +171,8 @@ def measure(row: PredictionRow, mask: np.ndarray, probability: np.ndarray) -> Pr
     """A row with size, area, bounding box and mean probability of a mask; an empty mask has no box and no mean."""
     height, width = mask.shape
     pixels = int(np.count_nonzero(mask))
-    row = replace(
-        row, width=width, height=height, tumor_pixels=pixels, tumor_percent=round(100 * pixels / mask.size, 4)
-    )
+    percent = round(100 * pixels / mask.size, 4)
+    row = replace(row, width=width, height=height, tumor_pixels=pixels, tumor_percent=percent)
     if not pixels:
         return row
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
@@ -195,8 +187,5 @@ def judge(row: PredictionRow, predictor: Predictor, square: np.ndarray, confiden
     if not model:
         return row
     has_outline = bool(row.tumor_pixels)
-    return replace(
-        row,
-        expected_dice=round(model.expect_dice(confidence), 4) if has_outline else None,
-        review=model.review_reason(square, confidence, has_outline),
-    )
+    expected = round(model.expect_dice(confidence), 4) if has_outline else None
+    return replace(row, expected_dice=expected, review=model.review_reason(square, confidence, has_outline))

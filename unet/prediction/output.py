@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
 
@@ -20,20 +20,17 @@ from unet.prediction.outlines import COLUMNS, Outlined, PredictionRow
 from unet.tables import read_table, table_text
 
 
+@dataclass(frozen=True)
 class OutputFolder:
     """Results for some inputs, made with some settings."""
 
-    def __init__(self, folder: Path, settings: dict[str, object], inputs: list[Input]):
-        self.folder = folder
-        self.settings = settings
-        self.inputs = inputs
+    folder: Path
+    settings: dict[str, object]
+    inputs: list[Input]
 
     def prepare(self, resume: bool, overwrite: bool) -> list[PredictionRow]:
         """Get the folder ready to write to; returns the rows that an earlier prediction finished, for --resume.
-
-        Raises:
-            UserError: If the folder is not writable, or contains anything that must not be replaced or mixed.
-        """
+        UserError if the folder is not writable, or contains anything that must not be replaced or mixed."""
         if resume and overwrite:
             raise UserError("--resume keeps what --overwrite replaces: give only one of them.")
         names = (SETTINGS, TABLE, REPORT, CONTACT_SHEET, MASKS, OVERLAYS)

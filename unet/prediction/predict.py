@@ -75,10 +75,7 @@ def choose_outliner(
     run: SavedRun, options: PredictionOptions, write: Callable[[Outlined], PredictionRow]
 ) -> Callable[[list[Input]], Iterator[PredictionRow]]:
     """A function that outlines inputs, on this machine or on a Ray cluster, and writes the results here.
-
-    Raises:
-        UserError: If the run has no network, or there is no cluster.
-    """
+    UserError if the run has no network, or there is no cluster."""
     if options.ray is not None:
         from unet.prediction.cluster import outline_on_ray
 

@@ -25,8 +25,7 @@ from unet.prediction.outlines import PredictionRow
 from unet.prediction.output import OutputFolder
 
 MOST_TILES, MOST_ON_SHEET, MOST_SKIPPED = 300, 40, 100
-# Reasons to review an outline, the most serious first.
-REASONS = ("unlike training data", "low expected Dice", "nothing outlined", "")
+REASONS = ("unlike training data", "low expected Dice", "nothing outlined", "")  # to review, most serious first
 SORTS = [
     Sort("most doubtful first", "place"),
     Sort("expected Dice, lowest first", "expected"),
@@ -40,19 +39,18 @@ def write_report(output: OutputFolder, reading: ReadingOptions) -> None:
     """Write the report and the contact sheet of a finished prediction."""
     rows = output.read_rows()
     done = [(input, row) for input, row in zip(output.inputs, rows, strict=True) if row.is_ok]
-    most_doubtful = sorted(done, key=lambda result: doubt(result[1]))[:MOST_TILES]
-
-    def tile(place: int) -> Tile | None:
-        return make_tile(place, *most_doubtful[place], output.folder, reading)
-
+    # The most doubtful first.
+    done.sort(key=lambda result: (REASONS.index(result[1].review), result[1].expected_dice or 0.0))
+    places = range(min(len(done), MOST_TILES))
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        tiles = [tile for tile in threads.map(tile, range(len(most_doubtful))) if tile]
-    if most_doubtful:
-        sheet = contact_sheet(most_doubtful[:MOST_ON_SHEET], output.folder)
+        tiles = threads.map(lambda place: make_tile(place, *done[place], output.folder, reading), places)
+        tiles = [tile for tile in tiles if tile]
+    if done:
+        sheet = contact_sheet(done[:MOST_ON_SHEET], output.folder)
         write_whole(output.folder / CONTACT_SHEET, encode_jpeg(sheet, quality=90))
     which = "All images" if len(tiles) == len(done) else f"The {len(tiles)} most doubtful of {len(done)} images"
     content = Report(
-        title=f"Outlines of {len(rows)} files",
+        title=f"Outlines of {len(rows)} file{'s' * (len(rows) != 1)}",
         lead=[
             "Expected Dice estimates, without knowing the truth, how well an outline fits. evaluate.py measures how "
             f"good the estimate is. {TABLE} lists all images and measurements."
@@ -70,13 +68,7 @@ def write_report(output: OutputFolder, reading: ReadingOptions) -> None:
     write_whole(output.folder / REPORT, render(content))
 
 
-def doubt(row: PredictionRow) -> tuple[int, float]:
-    """Sort key that puts the most doubtful rows first."""
-    return REASONS.index(row.review), row.expected_dice or 0.0
-
-
 def headline_cards(rows: list[PredictionRow]) -> list[Card]:
-    """The headline numbers."""
     done = [row for row in rows if row.is_ok]
     with_tumor = sum(bool(row.tumor_pixels) for row in done)
     reasons = Counter(row.review for row in done if row.review)
@@ -116,17 +108,14 @@ def make_tile(place: int, input: Input, row: PredictionRow, folder: Path, readin
     except (ImageError, OSError):
         return None
     expected = "" if row.expected_dice is None else f" {row.expected_dice:.2f}"
-    is_judged = row.expected_dice is not None
+    doubt = row.review or ("not judged" if row.expected_dice is None else "no reason for doubt")
     return Tile(
         label=f"{path.name}{expected}" + (f": {row.review}" if row.review else ""),
         image=uri,
         width=width,
         height=height,
         prediction=outline,
-        groups=[
-            row.review or ("no reason for doubt" if is_judged else "not judged"),
-            *([] if row.tumor_pixels else ["no tumor"]),
-        ],
+        groups=[doubt] if row.tumor_pixels else [doubt, "no tumor"],
         sort={"place": place, "expected": row.expected_dice, "size": row.tumor_percent or 0.0},
         about={name.replace("_", " "): str(value) for name, value in asdict(row).items() if value not in (None, "")},
     )

@@ -29,13 +29,8 @@ def save_checkpoint(run: SavedRun, steps: int, arrays: list[np.ndarray], progres
 
 
 def load_checkpoint(run: SavedRun) -> tuple[list[np.ndarray], dict] | None:
-    """Variables and progress of the newest readable checkpoint; None if there are no checkpoints.
-
-    Damaged checkpoints are renamed.
-
-    Raises:
-        UserError: If all checkpoints are damaged, one cannot be read, or the run's settings have changed.
-    """
+    """Variables and progress of the newest readable checkpoint; None if there are none. Damaged ones are renamed.
+    UserError if all checkpoints are damaged, one cannot be read, or the run's settings have changed."""
     for path in reversed(checkpoints(run)):
         try:
             with np.load(path, allow_pickle=False) as content:
@@ -53,7 +48,7 @@ def load_checkpoint(run: SavedRun) -> tuple[list[np.ndarray], dict] | None:
         for name, value in state["settings"].items():
             if settings.get(name) != value:
                 raise UserError(
-                    f"'{run.folder}' has a different {name} than '{path.name}' was made with: restore its "
+                    f"'{run.folder}' differs in {name} from '{path.name}': restore its "
                     "config.json and slices.csv, or start a new run."
                 )
         return arrays, state["progress"]

@@ -15,8 +15,7 @@ WARMUP = 0.05  # fraction of the steps over which the learning rate rises
 
 
 class Learner:
-    """The network that learns (`model`), its averaged weights (`averaged`), the same for prediction (`folded`),
-    and the optimizer."""
+    """The network that learns (`model`), its average (`averaged`, and `folded` for prediction), and the optimizer."""
 
     def __init__(self, options: TrainingOptions, batch_size: int, steps: int, strategy: tf.distribute.Strategy):
         """batch_size: slices per step over all replicas. steps: of the whole training."""
@@ -26,9 +25,8 @@ class Learner:
         self.averaging_steps = max(1.0, options.ema * steps)
         with strategy.scope():
             is_alone = strategy.num_replicas_in_sync == 1
-            self.model = build_unet(
-                options.model, FusedBatchNormalization if is_alone else SynchronizedBatchNormalization
-            )
+            normalization = FusedBatchNormalization if is_alone else SynchronizedBatchNormalization
+            self.model = build_unet(options.model, normalization)
             self.averaged = build_unet(options.model)
             self.folded = build_unet(options.model, normalization=None)
             self.learning_rate = learning_rate_schedule(options.learning_rate, steps)
@@ -71,11 +69,9 @@ class Learner:
         self.update_average()
 
     def update_average(self) -> None:
-        """Move `averaged` towards `model`, both weights and normalization statistics.
-
-        The average spans what --ema says, but never more than a tenth of the steps so far, so that the random
-        weights of the start are soon forgotten. (The average of Keras' optimizers has no such warm-up.)
-        """
+        """Move `averaged` towards `model`, both weights and normalization statistics."""
+        # The average spans what --ema says, but at most a tenth of the steps so far, so that the random initial weights
+        # are soon forgotten. (The average of Keras' optimizers has no such warm-up.)
         step = tf.cast(self.optimizer.iterations, tf.float32)
         rate = 1 / tf.clip_by_value(step / 10, 1.0, self.averaging_steps)
         for average, current in zip(self.averaged.variables, self.model.variables, strict=True):
@@ -83,7 +79,6 @@ class Learner:
                 average.assign(average + rate * (current - average))
 
     def refresh_folded(self) -> None:
-        """Update `folded` from `averaged`."""
         fold_normalization(weights_of(self.averaged), self.folded)
 
     @tf.function(reduce_retracing=True)
@@ -126,10 +121,7 @@ class Learner:
 
 def learning_rate_schedule(peak: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
     """Linear warm-up to `peak`, then a cosine to zero at the last step."""
-    warmup_steps = max(1, round(WARMUP * steps))
+    warmup = max(1, round(WARMUP * steps))
     return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        warmup_target=peak,
-        warmup_steps=warmup_steps,
-        decay_steps=max(1, steps - warmup_steps),
+        initial_learning_rate=0.0, warmup_target=peak, warmup_steps=warmup, decay_steps=max(1, steps - warmup)
     )

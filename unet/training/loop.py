@@ -22,10 +22,8 @@ from unet.training.samples import Samples, film_epochs
 from unet.training.tensorboard import Board
 from unet.training.workers import Workers
 
-# Drawing takes a second, more than an epoch on a small data set.
-SECONDS_BETWEEN_PLOTS = 15
-# Within an epoch. There is also one after each epoch.
-SECONDS_BETWEEN_CHECKPOINTS = 600
+SECONDS_BETWEEN_PLOTS = 15  # drawing takes a second, more than an epoch on a small data set
+SECONDS_BETWEEN_CHECKPOINTS = 600  # within an epoch; there is also one after each epoch
 
 
 @dataclass
@@ -57,19 +55,12 @@ class TrainingLoop:
 
     def fit(self) -> list[dict[str, float]]:
         """Train to the last epoch; returns the history, one row per epoch.
-
-        Raises:
-            UserError: If memory or disk space is too small, the workers differ, or the loss becomes NaN.
-            Stopped: After SIGINT or SIGTERM, once a checkpoint is written.
-        """
+        UserError if memory or disk space is too small, the workers differ, or the loss becomes NaN."""
         self.load_checkpoint()
-        self.workers.check_equal(
-            str((settings_of_all_workers(self.run), self.progress.epoch, self.progress.step)),
-            "data, options or checkpoint",
-        )
+        state = (settings_of_all_workers(self.run), self.progress.epoch, self.progress.step)
+        self.workers.check_equal(str(state), "data, options or checkpoint")
         check_memory(self.learner, self.options.size)
         check_disk(self.run, self.learner.state())
-
         batches = iter(self.learner.strategy.distribute_datasets_from_function(self.batches_of_worker))
         samples = Samples(self.run, self.slices, self.learner)
         board = Board(self.run.folder / "tensorboard", self.options.tensorboard)
@@ -83,8 +74,7 @@ class TrainingLoop:
                 bar.set_description(f"epoch {epoch + 1}/{self.options.epochs}")
                 row = self.train_epoch(batches, bar)
                 self.learner.refresh_folded()
-                row |= self.validate()
-                row["val_dice_raw"] = ""
+                row |= self.validate() | {"val_dice_raw": ""}
                 if epoch + 1 in film_epochs(self.options.epochs):
                     # Only now and then, as it takes as long as the other validation.
                     row["val_dice_raw"] = self.validate(raw=True)["val_dice"]
@@ -119,7 +109,7 @@ class TrainingLoop:
     def train_epoch(self, batches: Iterator, bar: tqdm) -> dict[str, float]:
         """Train the remaining steps of an epoch; returns their means, as part of a row of history.csv."""
         learner, progress, workers = self.learner, self.progress, self.workers
-        learning_rate = float(learner.learning_rate(self.steps * progress.epoch))
+        rate = float(learner.learning_rate(self.steps * progress.epoch))
         saved = time.monotonic()
         while progress.step < self.steps:
             start, start_cpu = time.perf_counter(), time.process_time()
@@ -148,12 +138,7 @@ class TrainingLoop:
             if is_stopping:
                 raise Stopped(self.stop.number or signal.SIGTERM)
         scores = learner.take_scores()
-        return {
-            "epoch": progress.epoch + 1,
-            "loss": scores["loss"],
-            "dice": scores["dice"],
-            "learning_rate": learning_rate,
-        }
+        return {"epoch": progress.epoch + 1, "loss": scores["loss"], "dice": scores["dice"], "learning_rate": rate}
 
     def validate(self, raw: bool = False) -> dict[str, float]:
         """Mean scores over all validation slices, of the averaged weights or of the raw ones."""
@@ -182,26 +167,22 @@ class TrainingLoop:
             f"validation: loss {row['val_loss']:.4f}  Dice {row['val_dice']:.4f}  "
             f"({progress.seconds:.0f} s){'  best so far' if is_best else ''}"
         )
-        progress.epoch, progress.step = row["epoch"], 0
-        progress.seconds = progress.waiting = progress.cpu_seconds = 0.0
+        self.progress = Progress(row["epoch"], history=progress.history, timing=progress.timing)
         self.run.write_history(progress.history, progress.timing)
 
     def steps_done(self) -> int:
-        """Steps since the start of the training."""
         return self.steps * self.progress.epoch + self.progress.step
 
     def save_checkpoint(self) -> None:
-        """Save the state of the training, to resume from."""
         save_checkpoint(self.run, self.steps_done(), self.learner.state(), asdict(self.progress))
 
     def load_checkpoint(self) -> None:
-        """Continue from the newest checkpoint, if there is one."""
-        checkpoint = load_checkpoint(self.run)
-        if checkpoint:
+        if checkpoint := load_checkpoint(self.run):
             arrays, progress = checkpoint
             self.learner.restore(arrays)
             self.progress = Progress(**progress)
-            print(f"Resuming after {self.progress.step} steps of epoch {self.progress.epoch + 1}.")
+            part = f" and {self.progress.step} steps" if self.progress.step else ""
+            print(f"Resuming after epoch {self.progress.epoch} of {self.options.epochs}{part}.")
 
 
 def check_memory(learner: Learner, size: int) -> None:

@@ -52,9 +52,9 @@ class Samples:
 def add_frame(path: Path, epoch: int, probabilities: np.ndarray) -> dict[int, np.ndarray]:
     """Add probabilities (slices, size, size) to film.npz, in 8 bits; returns all frames so far by epoch."""
     frames = {}
-    with contextlib.suppress(Exception):  # missing or damaged: the film starts again
-        with np.load(path, allow_pickle=False) as saved:
-            frames = {int(name): saved[name] for name in saved.files if int(name) < epoch}
+    # If the file is missing or damaged, the film starts again.
+    with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as saved:
+        frames = {int(name): saved[name] for name in saved.files if int(name) < epoch}
     frames[epoch] = np.rint(255 * probabilities).astype(np.uint8)
     content = io.BytesIO()
     np.savez_compressed(content, **{str(name): frame for name, frame in frames.items()})

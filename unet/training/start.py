@@ -25,7 +25,7 @@ def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[Sav
     name = options.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{options.size}px"
     SavedRun.check_free(runs / name)
     folder = workers.chief_first(lambda: data_folder(options.data.data))
-    slices = read_data(folder, options)
+    slices = load_slices(folder, options.size, options.data.memory_gib, options.data.reading)
     if not slices.tumor_percent.any():
         raise UserError(f"No mask in '{folder}' contains a tumor: there is nothing to learn.")
     split = split_slices(slices, folder, options.data)
@@ -59,16 +59,12 @@ def resumed_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple
         folder = Path(options.data.data)  # where the download puts the data set
     if not folder.is_dir():
         raise UserError(f"The run's data folder '{folder}' does not exist: say where it is with --data.")
-    slices = read_data(folder, run.config.options)
+    options = run.config.options  # all but --data
+    slices = load_slices(folder, options.size, options.data.memory_gib, options.data.reading)
     check_same_data(run, slices, folder)
     run.update_config(data_folder=str(folder.resolve()))
     run.print_changes()
     return run, slices
-
-
-def read_data(folder: Path, options: TrainingOptions) -> Slices:
-    """All slices of a data folder, checked."""
-    return load_slices(folder, options.size, options.data.memory_gib, options.data.reading)
 
 
 def check_same_data(run: SavedRun, slices: Slices, folder: Path) -> None:

@@ -15,9 +15,8 @@ class Board:
     """Writes to train/ and validation/ in `folder`, so that one chart shows both; writes nothing unless wanted."""
 
     def __init__(self, folder: Path, wanted: bool):
-        self.writers = {
-            part: tf.summary.create_file_writer(str(folder / part)) for part in ("train", "validation") if wanted
-        }
+        parts = ("train", "validation") if wanted else ()
+        self.writers = {part: tf.summary.create_file_writer(str(folder / part)) for part in parts}
 
     @staticmethod
     def check_installed(wanted: bool) -> None:

@@ -25,7 +25,8 @@ class Workers:
     """All workers, seen from this one. TensorFlow requires that it is made before anything is computed."""
 
     def __init__(self):
-        self.index, self.count = place()
+        index, self.count = place()
+        self.is_chief = index == 0  # which writes the run
         if self.count > 1:
             if self.is_chief:
                 print(f"Waiting for all {self.count} workers.", flush=True)
@@ -34,11 +35,6 @@ class Workers:
             self.strategy = tf.distribute.MirroredStrategy()
         else:
             self.strategy = tf.distribute.get_strategy()
-
-    @property
-    def is_chief(self) -> bool:
-        """Whether this is the first worker, which writes the run."""
-        return self.index == 0
 
     def any(self, claim: object) -> bool:
         """Whether a claim is true for any worker. All workers must call this at the same point."""
@@ -72,18 +68,13 @@ class Workers:
         if self.is_chief:
             yield Path("runs")
             return
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            open(os.devnull, "w") as nowhere,
-            contextlib.redirect_stdout(nowhere),
-        ):
-            yield Path(folder)
+        with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
+            with contextlib.redirect_stdout(nowhere):
+                yield Path(folder)
 
     def own_copy(self, run: Path, runs: Path) -> Path:
         """The run folder itself for the chief, and a copy of it in `runs` for the others."""
-        if self.is_chief or not run.is_dir():
-            return run
-        return shutil.copytree(run, runs / run.name)
+        return run if self.is_chief or not run.is_dir() else shutil.copytree(run, runs / run.name)
 
 
 def place() -> tuple[int, int]:
@@ -93,7 +84,7 @@ def place() -> tuple[int, int]:
         slurm = tf.distribute.cluster_resolver.SlurmClusterResolver(
             gpus_per_node=10_000, gpus_per_task=1, auto_set_gpu=False
         )
-        cluster = slurm.cluster_spec().as_dict()
+        cluster = slurm.cluster_spec().as_dict()  # first: it finds out the task
         task = {"type": slurm.task_type, "index": slurm.task_id}
         os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
     try:
