@@ -95,7 +95,7 @@ def test_workers_with_different_data_are_refused(tmp_path):
     for process in start_workers(["--data", "data", "--name", "x", *TINY], *folders):
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 2
-        assert "The workers differ in the data" in errors
+        assert "The workers differ in data, options or checkpoint" in errors
 
 
 @pytest.mark.slow
