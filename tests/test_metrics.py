@@ -6,8 +6,26 @@ import pytest
 from unet.evaluation.intervals import interval_over_patients, interval_text
 from unet.evaluation.metrics import MeanDice, MeanIoU, border, count, score, surface_score
 
-TRUTH = np.array([[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]], bool)
-SHIFTED = np.array([[0, 0, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1]], bool)
+# fmt: off
+TRUTH = np.array(
+    [
+        [0, 0, 0, 0],
+        [0, 1, 1, 0],
+        [0, 1, 1, 0],
+        [0, 0, 0, 0],
+    ],
+    bool,
+)
+SHIFTED = np.array(
+    [
+        [0, 0, 0, 0],
+        [0, 0, 1, 1],
+        [0, 0, 1, 1],
+        [0, 0, 0, 1],
+    ],
+    bool,
+)
+# fmt: on
 EMPTY = np.zeros((4, 4), bool)
 FULL = np.ones((4, 4), bool)
 

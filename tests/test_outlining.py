@@ -7,7 +7,15 @@ from unet.network.confidence import confidence
 from unet.network.outlining import PEAKS, THRESHOLDS, OutlineRule, best_rule, dice_by_rule
 
 # The left region reaches 0.9. The right one stays at 0.6. They do not touch.
-PROBABILITY = np.array([[0.6, 0.9, 0.1, 0.0, 0.6], [0.1, 0.6, 0.1, 0.0, 0.6]], np.float32)
+# fmt: off
+PROBABILITY = np.array(
+    [
+        [0.6, 0.9, 0.1, 0.0, 0.6],
+        [0.1, 0.6, 0.1, 0.0, 0.6],
+    ],
+    np.float32,
+)
+# fmt: on
 LEFT = np.array([[1, 1, 0, 0, 0], [0, 1, 0, 0, 0]], bool)
 BOTH = np.array([[1, 1, 0, 0, 1], [0, 1, 0, 0, 1]], bool)
 NONE = np.zeros((2, 5), bool)

@@ -50,7 +50,17 @@ def test_a_constant_image_becomes_black(value):
 
 
 def test_a_mask_pixel_is_tumor_if_half_of_it_is():
-    mask = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 1, 1], [1, 0, 1, 1]], bool)
+    # fmt: off
+    mask = np.array(
+        [
+            [1, 1, 0, 0],
+            [1, 0, 1, 0],
+            [0, 0, 1, 1],
+            [1, 0, 1, 1],
+        ],
+        bool,
+    )
+    # fmt: on
     # The blocks have 3, 1, 1 and 4 tumor pixels out of 4.
     assert steps.to_training_mask(mask, 2).tolist() == [[1, 0], [0, 1]]
 

@@ -56,10 +56,10 @@ def patient_facts(slices: Slices, folder: Path, options: DataOptions) -> tuple[F
 
 
 def interval_basis(facts: Facts) -> str:
-    """What intervals "over patients" are computed over, in words."""
+    """What intervals are computed over, in words."""
     if any(row["patient"].startswith(GROUP_PREFIX) for row in facts.values()):
-        return "over groups of similar slices, too narrow because the patients are unknown"
-    return "over patients"
+        return "groups of similar slices, too narrow because the patients are unknown"
+    return "patients"
 
 
 def read_patients(path: Path) -> Facts:

@@ -136,7 +136,7 @@ def summarize_differences(rows: list[dict]) -> dict[str, object]:
     }
 
 
-def answer_in_words(group: dict, a: str, b: str, basis: str = "over patients") -> str:
+def answer_in_words(group: dict, a: str, b: str, basis: str = "patients") -> str:
     """The answer in a sentence. `basis` says what the interval is computed over."""
     patients = group["patients"]
     if patients < FEWEST_PATIENTS:
@@ -145,7 +145,7 @@ def answer_in_words(group: dict, a: str, b: str, basis: str = "over patients") -
     direction = "higher" if group["difference"] > 0 else "lower"
     difference = (
         f"the mean Dice of {b} is {abs(group['difference']):.3f} {direction} than that of {a} (95% interval of the "
-        f"difference {basis.replace('over', f'over {patients}', 1)}, for these two trainings: "
+        f"difference over {patients} {basis}, for these two trainings: "
         f"{interval_text(group['interval'], sign='+')})"
     )
     if low <= 0 <= high:

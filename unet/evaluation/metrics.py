@@ -122,7 +122,7 @@ def border(mask: np.ndarray) -> np.ndarray:
     return mask & (inner == 0)
 
 
-def distances(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+def border_distances(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Euclidean distance in pixels from each pixel of one border to the nearest one of another, float32 (pixels,)."""
     return cv2.distanceTransform((~end).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[start]
 
@@ -153,7 +153,7 @@ def surface_score(truth: np.ndarray, prediction: np.ndarray, tolerance: float) -
         worst = 0.0 if are_equal else float(np.hypot(*truth.shape))
         return {"hd95": worst, "average_distance": worst, "surface_dice": float(are_equal)}
     truth, prediction = border(truth), border(prediction)
-    there, back = distances(truth, prediction), distances(prediction, truth)
+    there, back = border_distances(truth, prediction), border_distances(prediction, truth)
     both = np.concatenate([there, back])
     return {
         "hd95": float(max(np.percentile(there, 95), np.percentile(back, 95))),

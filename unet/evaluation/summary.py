@@ -49,7 +49,7 @@ def summarize(run: SavedRun, selection: Selection, rows: list[dict], scores: lis
         "empty_masks": EMPTY_MASKS,
         "machine": machine_description(),
         "versions": installed_versions(),
-        "intervals": f"95%, expanded percentile bootstrap {interval_basis(selection.facts)}",
+        "intervals": f"95%, expanded percentile bootstrap over {interval_basis(selection.facts)}",
         "caveat": VALIDATION_CAVEAT if selection.split == "val" else "",
         "scores": summarize_groups(all_and_by_tumor(rows)),
         "scores_by_size": summarize_groups(by_size(rows)),

@@ -14,6 +14,7 @@ from unet.errors import ImageError
 from unet.options import ReadingOptions
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # in Pillow's words
 LONGEST_SIDE = 65_500  # of a JPEG, which overlays are
 ORIENTATION_CHUNKS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # of a PNG that may contain an orientation
 Image.MAX_IMAGE_PIXELS = None  # Pillow's limit only warns; check_image_header's is strict
@@ -29,7 +30,7 @@ def read_image(path: Path, reading: ReadingOptions = ReadingOptions()) -> np.nda
     """
     content = read_regular_file(path, 8 * reading.max_pixels)
     try:
-        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "TIFF", "BMP")) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             check_image_header(path, image, reading)
             if (pixels := decode_grey_png(content, image)) is not None:
                 return pixels

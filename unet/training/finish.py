@@ -36,7 +36,7 @@ def finish(run: SavedRun, slices: Slices, history: list[dict]) -> None:
     )
     basis = interval_basis(run.slices.facts)
     print(
-        f"Validation Dice {dice.mean():.3f} (95% interval {basis}: {interval_text(interval)}) at epoch "
+        f"Validation Dice {dice.mean():.3f} (95% interval over {basis}: {interval_text(interval)}) at epoch "
         f"{best['epoch']}, with mirror averaging and the chosen thresholds.\n"
         f"Look at {run.folder}/curves.png, samples.png and film_strip.png, then run:\n"
         f"  python evaluate.py {run.folder}\n"
