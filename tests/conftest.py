@@ -49,9 +49,9 @@ def write_pairs(folder: Path, count: int, size: tuple[int, int] = (20, 24)) -> N
 
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory) -> Path:
-    """Data folder of 18 simulated patients with two slices each, at 64 pixels."""
+    """Data folder of 25 simulated patients, five of them without a tumor, with two slices each, at 64 pixels."""
     folder = tmp_path_factory.mktemp("data") / "phantoms"
-    write_phantoms(folder, patients=18, slices=2, size=64)
+    write_phantoms(folder, patients=25, slices=2, size=64)
     return folder
 
 

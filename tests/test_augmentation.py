@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from unet.data import augmentation
-from unet.data.augmentation import Draws, augment, output_to_input, paste_tumors, resample
+from unet.data.augmentation import Draws, augment, output_to_input, paste_tumors, resample, show_part
 from unet.options import AugmentationConfig
 
 CHANGES = ("spatial", "noise", "blur", "brightness", "contrast", "low_resolution", "gamma", "inverted_gamma")
@@ -133,3 +133,25 @@ def test_a_pasted_tumor_is_complete_and_fades_into_the_slice():
     unchanged, same_masks = paste_tumors(images, masks, [False])
     np.testing.assert_array_equal(unchanged, images[1:])
     np.testing.assert_array_equal(same_masks, masks[1:])
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_a_part_of_the_head_shows_all_of_the_tumor_or_none_of_it(number):
+    image = tf.ones((64, 64, 1)) * 0.5
+    mask = np.zeros((64, 64, 1), np.float32)
+    mask[20:30, 36:44] = 1
+    draws = Draws(seed(number))
+    shown, kept = show_part(image, tf.constant(mask), tf.constant(False), draws)
+    np.testing.assert_array_equal(kept, mask)
+    np.testing.assert_allclose(shown.numpy()[mask > 0], 0.5, atol=1e-6)
+    hidden, empty = show_part(image, tf.constant(mask), tf.constant(True), draws)
+    assert not empty.numpy().any() and not hidden.numpy()[mask > 0].any()
+
+
+def test_a_part_of_a_head_without_tumor_is_black_on_one_side():
+    shares = []
+    for number in range(20):
+        shown, mask = show_part(tf.ones((64, 64, 1)), tf.zeros((64, 64, 1)), tf.constant(True), Draws(seed(number)))
+        assert not mask.numpy().any()
+        shares.append(float(tf.reduce_mean(shown)))
+    assert 0 < min(shares) < 0.5 < max(shares) <= 1

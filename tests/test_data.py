@@ -9,7 +9,8 @@ import pytest
 from conftest import write_image, write_pairs
 from ready import ROOT
 
-from unet.data.batches import BatchPlan, training_batches, validation_batches
+from unet.data.batches import TUMOR, BatchPlan, Material, training_batches, validation_batches
+from unet.data.healing import AlteredSlices
 from unet.data.patients import near_copy_groups, patient_facts
 from unet.data.slices import allocate, load_slices
 from unet.data.split import split_slices, stratified_folds
@@ -94,9 +95,9 @@ def patients_of(split, name):
 def test_phantoms_are_split_by_patient_with_every_tumor_type_in_training_and_validation(phantoms):
     split = split_slices(load_slices(phantoms, 16), phantoms, DataOptions())
     parts = [patients_of(split, part) for part in ("train", "val", "test")]
-    assert len(set.union(*parts)) == sum(map(len, parts)) == 18
+    assert len(set.union(*parts)) == sum(map(len, parts)) == 25
     for name in ("train", "val"):
-        assert len({split.facts[id]["tumor"] for id in split.ids[name]}) == 3
+        assert len({split.facts[id]["tumor"] for id in split.ids[name]}) == 4  # three types, and none
 
 
 def test_five_folds_validate_every_patient_once_except_test_patients(phantoms):
@@ -108,7 +109,7 @@ def test_five_folds_validate_every_patient_once_except_test_patients(phantoms):
         assert patients_of(split, "test") == test
         assert not patients_of(split, "train") & patients_of(split, "val")
         seen += patients_of(split, "val")
-    assert len(seen) == len(set(seen)) == 18 - len(test)
+    assert len(seen) == len(set(seen)) == 25 - len(test)
 
 
 def write_table(path, rows):
@@ -163,7 +164,7 @@ def test_tumor_types_with_fewer_patients_than_folds_are_split_anyway(tmp_path):
 def test_matching_ids_are_not_enough_to_use_the_published_table(tmp_path, capsys):
     # Any data set may use names like 0.png and 1.png. Here the tumor sizes differ.
     write_pairs(tmp_path, 11)
-    facts, origin = patient_facts(load_slices(tmp_path, 16), tmp_path, DataOptions())
+    facts, origin = patient_facts(load_slices(tmp_path, 16), tmp_path)
     assert "similar slices" in origin and "are unknown" in capsys.readouterr().out
     assert len({row["patient"] for row in facts.values()}) == 11
 
@@ -172,8 +173,8 @@ def test_near_copies_are_in_one_group():
     random = np.random.default_rng(0)
     one, two = random.integers(0, 255, (2, 64, 64)).astype(np.uint8)
     noisy = np.clip(one + random.normal(0, 5, one.shape), 0, 255).astype(np.uint8)
-    groups = near_copy_groups(np.stack([one, two, noisy]))
-    assert groups[0] == groups[2] != groups[1]
+    groups = near_copy_groups(np.stack([one, two, noisy, noisy[:, ::-1]]))
+    assert groups[0] == groups[2] == groups[3] != groups[1]
 
 
 def test_the_published_table_is_complete():
@@ -191,43 +192,65 @@ def slices(phantoms):
     return load_slices(phantoms, 32)
 
 
-def batches_of(slices, epochs, seed=1):
-    dataset = training_batches(slices, np.arange(20), BatchPlan(8, epochs, seed))
+@pytest.fixture(scope="module")
+def material(slices):
+    """20 slices with tumor, 6 without, and two that are healed."""
+    without_tumor = np.flatnonzero(~slices.has_tumor)[:6]
+    healed = AlteredSlices(np.array([0, 1]), 255 - slices.images[:2])
+    return Material(slices, np.flatnonzero(slices.has_tumor)[:20], without_tumor, healed)
+
+
+def batches_of(material, epochs, seed=1):
+    dataset = training_batches(material, BatchPlan(8, epochs, seed, tumor_free=4))
     return [images.numpy() for images, _ in dataset]
 
 
-def test_order_and_augmentation_depend_only_on_seed_epoch_and_slice(slices):
-    all_epochs = batches_of(slices, range(0, 3))
-    later = batches_of(slices, range(2, 3))
+def test_order_and_augmentation_depend_only_on_seed_epoch_and_slice(material):
+    all_epochs = batches_of(material, range(0, 3))
+    later = batches_of(material, range(2, 3))
     assert len(all_epochs) == 3 * 2  # 20 slices make 2 full batches of 8.
     np.testing.assert_array_equal(all_epochs[4:], later)
     assert not np.array_equal(all_epochs[0], all_epochs[2])
-    assert not np.array_equal(batches_of(slices, range(1), seed=2)[0], all_epochs[0])
+    assert not np.array_equal(batches_of(material, range(1), seed=2)[0], all_epochs[0])
 
 
 @pytest.mark.parametrize("first_step", [0, 1])
-def test_parts_of_a_batch_join_to_the_whole_batch(slices, first_step):
+def test_parts_of_a_batch_join_to_the_whole_batch(material, first_step):
     config = replace(AugmentationConfig(), copy_paste=0.5)
 
-    def batches(part=None):
-        plan = BatchPlan(8, range(2), 1, config, first_step, part)
-        return training_batches(slices, np.arange(20), plan)
+    def batches(worker=0, workers=1):
+        plan = BatchPlan(8, range(2), 1, config, 2, first_step, worker, workers)
+        return [np.array(batch) for batch in training_batches(material, plan)]
 
-    parts = [batches(part) for part in (range(0, 4), range(4, 8))]
-    together = [
-        [np.concatenate(pair) for pair in zip(first, second, strict=True)] for first, second in zip(*parts, strict=True)
-    ]
-    whole = list(batches())
+    whole = batches()
     assert len(whole) == 4 - first_step
-    np.testing.assert_array_equal(np.array(together), np.array(whole))
+    for batch, first, second in zip(whole, batches(0, 2), batches(1, 2), strict=True):
+        # 8 slices with tumor, then 2 without; each worker makes half of each kind.
+        for own, with_tumor, without in ((first, slice(0, 4), slice(8, 9)), (second, slice(4, 8), slice(9, 10))):
+            np.testing.assert_array_equal(own[:, :4], batch[:, with_tumor])
+            np.testing.assert_array_equal(own[:, 4:], batch[:, without])
 
 
-def test_an_epoch_contains_no_slice_twice(slices):
+def test_batches_end_with_slices_without_tumor(material):
+    for _, masks in training_batches(material, BatchPlan(8, range(2), tumor_free=4)):
+        assert masks.shape == (12, 32, 32, 1) and not masks.numpy()[8:].any()
+
+
+def test_grafted_slices_keep_their_masks(slices):
+    grafted = AlteredSlices(np.array([3]), np.full((1, 32, 32), 77, np.uint8))
+    material = Material(slices, np.arange(8), grafted=grafted)
+    image, mask = material.take(3, TUMOR, True)
+    assert (image == 77).all() and np.array_equal(mask, slices.masks[3])
+    assert np.array_equal(material.take(2, TUMOR, True)[0], slices.images[2])  # has no grafted version
+    assert np.array_equal(material.take(3, TUMOR, False)[0], slices.images[3])
+
+
+def test_an_epoch_contains_no_slice_twice(material):
     still = replace(
         AugmentationConfig(), spatial=0, mirror_left_right=0, noise=0, blur=0, brightness=0,
         contrast=0, low_resolution=0, gamma=0, inverted_gamma=0, copy_paste=0,
     )  # fmt: skip
-    dataset = training_batches(slices, np.arange(20), BatchPlan(5, range(1), augmentation=still))
+    dataset = training_batches(material, BatchPlan(5, range(1), augmentation=still))
     seen = np.concatenate([images for images, _ in dataset])
     assert len(np.unique(seen.reshape(20, -1).round(5), axis=0)) == 20
 

@@ -1,4 +1,4 @@
-"""Phantoms are reproducible, all have a tumor, and are written completely or not at all."""
+"""Phantoms are reproducible, a fifth of the patients have no tumor, and they are written completely or not at all."""
 
 import csv
 from itertools import combinations, pairwise
@@ -25,7 +25,7 @@ def test_the_same_seed_gives_the_same_pixels():
 
 
 @pytest.mark.parametrize("size", [64, 97])
-def test_every_slice_has_a_tumor_and_nine_patients_have_every_tumor_type_and_plane(size):
+def test_nine_patients_with_tumors_have_every_tumor_type_and_plane(size):
     phantoms = [phantom_slice(0, patient, index, 3, size) for patient in range(9) for index in range(3)]
     for phantom in phantoms:
         assert phantom.image.shape == phantom.mask.shape == (size, size)
@@ -34,6 +34,26 @@ def test_every_slice_has_a_tumor_and_nine_patients_have_every_tumor_type_and_pla
         assert 0.002 < (phantom.mask > 0).mean() < 0.1
     seen = {(phantom.tumor, phantom.plane) for phantom in phantoms}
     assert seen == {(tumor, plane) for tumor in TUMORS for plane in PLANES}
+
+
+def test_a_fifth_of_the_patients_have_no_tumor(tmp_path: Path):
+    write_phantoms(tmp_path / "phantoms", patients=11, slices=1, size=SIZE)
+    with open(tmp_path / "phantoms" / "patients.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["tumor"] for row in rows[-3:]] == ["pituitary", "", ""]
+    for row in rows:
+        mask = cv2.imread(str(tmp_path / "phantoms" / "masks" / f"{row['id']}.png"), cv2.IMREAD_UNCHANGED)
+        assert mask.any() == bool(row["tumor"])
+
+
+@pytest.mark.parametrize("size", [64, 97])
+def test_nine_patients_without_a_tumor_have_every_plane_and_empty_masks(size):
+    phantoms = [phantom_slice(0, patient, 0, 1, size, has_tumor=False) for patient in range(9)]
+    for phantom in phantoms:
+        assert phantom.image.shape == phantom.mask.shape == (size, size)
+        assert phantom.image.dtype == phantom.mask.dtype == np.uint8
+        assert phantom.tumor == "" and not phantom.mask.any()
+    assert [phantom.plane for phantom in phantoms] == [plane for plane in PLANES for _ in range(3)]
 
 
 def test_slices_of_one_patient_are_more_similar_than_slices_of_different_patients():

@@ -78,9 +78,9 @@ def parse(options_type: type, description: str, default: object):
 
 
 def check_resume_is_alone(options: object) -> None:
-    """UserError if --resume is given with options other than --data: they would have no effect."""
+    """UserError if --resume is given with options that would have no effect: all but those that say where data are."""
     names = [word.partition("=")[0] for word in sys.argv[1:] if word.startswith("-")]
-    others = [name for name in names if name not in ("--resume", "--data")]
+    others = [name for name in names if name not in ("--resume", "--data", "--no-tumor")]
     if options.resume and others:
         raise UserError(
             f"--resume takes all options except --data from the run: remove '{others[0]}', or start a new run with it."

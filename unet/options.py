@@ -85,6 +85,10 @@ class AugmentationConfig:
     """Probability of the same gamma on the inverted image."""
     copy_paste: Fraction = 0.3
     """Probability of pasting in the tumor of another slice, at its original position."""
+    grafted: Fraction = 0.4
+    """Probability that a slice gets healthy tissue blended in next to its tumor, as healed slices do in its place."""
+    view: Fraction = 0.4
+    """Probability of showing only a part of the head: one with all of the tumor, or one without any of it."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,9 @@ class DataOptions:
 
     data: str = "data/brain-tumor-segmentation"
     """Folder with images/ and masks/ (files of the same name), or 'phantom' for simulated slices."""
+    no_tumor: tuple[Path, ...] = ()
+    """Folders of images without a tumor, which need no masks. Each may have a patients.csv. data/no-tumor is
+    downloaded."""
     patients: Path | None = None
     """CSV with columns id, patient and optionally tumor and split. Default: patients.csv in the data
     folder, or the published table if it describes these slices."""
@@ -111,8 +118,8 @@ class TrainingOptions:
     name: str | None = None
     """Name of the run's folder in runs/. Default: date, time and image size."""
     resume: Path | None = None
-    """Continue this run where it stopped. All other options come from the run, except --data, which says
-    where the data are now if they have moved."""
+    """Continue this run where it stopped. All other options come from the run, except --data and --no-tumor,
+    which say where the data are now if they have moved."""
     quick: bool = False
     """Use the quick recipe: half an hour on two cores. Other options override it."""
     seed: Annotated[int, Interval(ge=0, lt=2**31)] = 0
@@ -122,7 +129,10 @@ class TrainingOptions:
     epochs: Count = 30
     """Number of passes over the training slices."""
     batch_size: Count = 16
-    """Slices per step, over all devices."""
+    """Slices with tumor per step, over all devices."""
+    tumor_free: Fraction = 0.25
+    """Slices without tumor added to each batch, as a fraction of batch-size. They are images without a tumor, slices
+    whose tumor is replaced by healthy tissue, and parts of heads without the tumor."""
     learning_rate: Positive = 2e-3
     """Peak of the cosine schedule."""
     weight_decay: Annotated[float, Ge(0)] = 1e-2
@@ -155,8 +165,10 @@ class DescribeOptions:
 class DownloadOptions:
     """Download the published data set from Kaggle."""
 
+    no_tumor: bool = False
+    """Download images without a tumor instead, for --no-tumor: data/no-tumor."""
     keep_zip: bool = False
-    """Keep the archive as data/brain-tumor-segmentation.zip."""
+    """Keep the archive, next to the folder."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +182,8 @@ class EvaluationOptions:
     """Split of the run's data to score. Default: val, or everything in --data."""
     data: Path | None = None
     """Folder with images/ and masks/ to score instead. With --split: where the run's data are now."""
+    no_tumor: tuple[Path, ...] = ()
+    """Folders of images without a tumor to score as well, or alone."""
     patients: Path | None = None
     """CSV with the patient of each slice in --data, as for train.py."""
     output: Path | None = None
@@ -178,6 +192,8 @@ class EvaluationOptions:
     the project."""
     spacing_mm: Annotated[float, Gt(0)] | None = None
     """Side of a pixel in mm, for distances in mm. Default: known for the published set only."""
+    always_outline: bool = False
+    """Outline every image, whether or not the network finds a tumor."""
     mirror: bool = True
     """Average the probabilities of each slice and its mirror image: slightly better, half as fast."""
     reading: Annotated[ReadingOptions, Ungrouped] = field(default_factory=ReadingOptions)
@@ -212,6 +228,8 @@ class PredictionOptions:
     """Average the probabilities of each image and its mirror image: slightly better, half as fast."""
     axis: Literal[0, 1, 2] | None = None
     """Axis of a NIfTI array along which to slice it. Default: the one with the largest spacing."""
+    always_outline: bool = False
+    """Outline every image, whether or not the network finds a tumor: for images that are known to have one."""
     batch_size: Annotated[int, Interval(ge=1, le=256)] = 8
     """Images per batch."""
     shard: str = "1/1"

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ from conftest import TINY, write_pairs
 from ready import ROOT, run_script
 
 from unet.data import download as downloading
-from unet.data.download import download
+from unet.data import folder as folders
+from unet.data.download import NO_TUMOR, PUBLISHED, KaggleSet, download
 from unet.errors import UserError
 
 SECRET = "KGAT_5ecre7-sentinel-0123456789abcdef"
@@ -41,13 +43,13 @@ class Kaggle(http.server.ThreadingHTTPServer):
     def __init__(self, archive: bytes, behavior: str = "works"):
         super().__init__(("127.0.0.1", 0), Handler)
         self.archive, self.behavior = archive, behavior
-        self.downloads, self.ranges = 0, []
+        self.downloads, self.ranges, self.asked = 0, [], []
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
         server = self.server
+        server.asked.append(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
         if server.behavior in ("401", "403", "404"):
             return self.answer(int(server.behavior), b"{}")
         if "GetDatasetMetadata" in self.path:
@@ -115,46 +117,117 @@ def pairs(tmp_path) -> Path:
     return tmp_path / "pairs"
 
 
+@pytest.fixture
+def small(tmp_path) -> KaggleSet:
+    """The published data set, but with 12 pairs only."""
+    return replace(PUBLISHED, folder=tmp_path / "data" / "set", images=12)
+
+
+@pytest.fixture
+def small_no_tumor(tmp_path) -> KaggleSet:
+    """The set without tumors, but with three images only."""
+    return replace(NO_TUMOR, folder=tmp_path / "data" / "no-tumor", images=3)
+
+
+def archive_with(*names: str) -> bytes:
+    """A zip archive of files with these names; each contains its name."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name in names:
+            archive.writestr(name, name)
+    return content.getvalue()
+
+
+WITHOUT_TUMOR = ("Training/notumor/Tr-no_0010.jpg", "Training/notumor/2.jpg", "Testing/notumor/2.jpg")
+WITH_TUMOR = ("Training/glioma/Tr-gl_0010.jpg", "Testing/meningioma/2.jpg", "Testing/pituitary/notumor.jpg", "2.jpg")
+
+
 def assert_complete(folder: Path) -> None:
     """Fail unless the folder has 12 pairs and no unfinished files are next to it."""
     assert len(list((folder / "images").iterdir())) == len(list((folder / "masks").iterdir())) == 12
     assert not [path for path in folder.parent.iterdir() if path.name.startswith(".")]
 
 
-def test_a_download_is_unpacked_recorded_and_not_repeated(serve, pairs, tmp_path):
+def test_a_download_is_unpacked_recorded_and_not_repeated(serve, pairs, small):
     server = serve(archive_of(pairs))
     for _ in range(2):
-        download(tmp_path / "data" / "set", pairs=12, keep_zip=True)
-    assert_complete(tmp_path / "data" / "set")
+        download(small, keep_zip=True)
+    assert_complete(small.folder)
     assert server.downloads == 1
-    record = json.loads((tmp_path / "data" / "set" / "download.json").read_text())
+    record = json.loads((small.folder / "download.json").read_text())
     assert record["sha256"] == hashlib.sha256(server.archive).hexdigest()
-    assert (tmp_path / "data" / "set.zip").read_bytes() == server.archive
+    assert small.folder.with_suffix(".zip").read_bytes() == server.archive
 
 
-def test_46_cut_off(serve, pairs, tmp_path, survived):
+def test_only_images_without_a_tumor_are_unpacked(serve, small_no_tumor):
+    server = serve(archive_with(*WITH_TUMOR, *WITHOUT_TUMOR))
+    for _ in range(2):
+        download(small_no_tumor)
+    assert server.downloads == 1 and b"brain-tumor-mri-dataset" in server.asked[0]
+    files = {path.name: path.read_text() for path in small_no_tumor.folder.rglob("*.jpg")}
+    names = ("training-Tr-no_0010.jpg", "training-2.jpg", "testing-2.jpg")
+    assert files == dict(zip(names, WITHOUT_TUMOR, strict=True))
+    assert {path.name for path in small_no_tumor.folder.iterdir()} == {"images", "download.json"}
+    assert [path.name for path in small_no_tumor.folder.parent.iterdir()] == ["no-tumor"]
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (WITH_TUMOR, 0),
+        (WITHOUT_TUMOR[:2], 2),
+        ((*WITHOUT_TUMOR, "Testing/notumor/3.jpg"), 4),
+        (("a/Testing/notumor/2.jpg", *WITHOUT_TUMOR[1:]), 2),  # two files of one name
+        (("glioma/notumor/2.jpg", *WITHOUT_TUMOR[1:]), 2),
+    ],
+)
+def test_another_number_of_images_without_a_tumor_is_refused(names, found, serve, small_no_tumor):
+    serve(archive_with(*names))
+    with pytest.raises(UserError, match=f"contains {found} images .*, not 3: .* name them with --no-tumor"):
+        download(small_no_tumor)
+    assert not list(small_no_tumor.folder.parent.rglob("*.jpg"))
+
+
+def test_a_hostile_archive_without_tumors_is_refused(serve, small_no_tumor):
+    serve(archive_with(*WITHOUT_TUMOR, "../Training/notumor/x.jpg"))
+    with pytest.raises(UserError, match="points outside"):
+        download(small_no_tumor)
+    assert not small_no_tumor.folder.exists()
+
+
+def test_folders_without_tumors_exist_or_are_downloaded(serve, small_no_tumor, tmp_path, monkeypatch):
+    serve(archive_with(*WITHOUT_TUMOR))
+    monkeypatch.setattr(folders, "NO_TUMOR", small_no_tumor)
+    named = (tmp_path, small_no_tumor.folder)
+    assert folders.no_tumor_folders(named) == named
+    assert len(list(small_no_tumor.folder.rglob("*.jpg"))) == 3
+    with pytest.raises(UserError, match="'missing' does not exist: .* unet.data.download --no-tumor"):
+        folders.no_tumor_folders((tmp_path, Path("missing")))
+
+
+def test_46_cut_off(serve, pairs, small, survived):
     server = serve(archive_of(pairs), "cuts")
-    download(tmp_path / "data" / "set", pairs=12)
-    assert_complete(tmp_path / "data" / "set")
+    download(small)
+    assert_complete(small.folder)
     assert server.downloads == 2 and server.ranges[1]
     survived(46, "connection cut in the middle", "downloaded again")
 
 
-def test_46_wrong_hash(serve, pairs, tmp_path, survived):
+def test_46_wrong_hash(serve, pairs, small, survived):
     server = serve(archive_of(pairs))
     with pytest.raises(UserError, match="has the hash") as error:
-        download(tmp_path / "data" / "set", pairs=12, sha256="0" * 64)
-    assert server.downloads == 2 and not (tmp_path / "data" / "set").exists()
+        download(replace(small, sha256="0" * 64))
+    assert server.downloads == 2 and not small.folder.exists()
     message = re.sub(r"hash \w+", "hash ", str(error.value))
     survived(46, "archive with another hash", f"downloaded again, then exit 2: {message}")
 
 
-def test_46_stall(serve, pairs, tmp_path, monkeypatch, survived):
+def test_46_stall(serve, pairs, small, monkeypatch, survived):
     serve(archive_of(pairs), "stalls")
     monkeypatch.setattr(downloading, "SECONDS_WITHOUT_A_BYTE", 4)
     start = time.monotonic()
     with pytest.raises(UserError, match="has sent nothing for 4 s"):
-        download(tmp_path / "data" / "set", pairs=12)
+        download(small)
     assert time.monotonic() - start < 20
     survived(46, "server that sends nothing", "exit 2 after 90 s (here 4)")
 
@@ -184,7 +257,7 @@ def test_a_damaged_member_of_an_archive_is_reported(tmp_path):
     content[len("images/0.png") + 30] |= 0b110  # an invalid type of deflate block
     path.write_bytes(content)
     with pytest.raises(UserError, match="archive is damaged .*: try again"):
-        downloading.unpack(path, tmp_path / "set", 1)
+        downloading.unpack(path, replace(PUBLISHED, folder=tmp_path / "set", images=1))
     assert not path.exists()
 
 
@@ -199,15 +272,15 @@ def test_a_damaged_member_of_an_archive_is_reported(tmp_path):
         ("archive of another data set", lambda pairs: archive_of(pairs / "images"), "does not contain 12 images"),
     ],
 )
-def test_47_hostile_archive(injected, make, expected, serve, pairs, tmp_path, survived):
+def test_47_hostile_archive(injected, make, expected, serve, pairs, small, tmp_path, survived):
     serve(make(pairs))
     before = {path for path in tmp_path.rglob("*") if "data" not in path.parts}
     with pytest.raises(UserError, match=expected) as error:
-        download(tmp_path / "data" / "set", pairs=12)
+        download(small)
     created = {path for path in tmp_path.rglob("*") if "data" not in path.parts} - before
     assert all(path.is_relative_to(tmp_path / "home") for path in created)
-    assert not (tmp_path / "data" / "set").exists()
-    assert not list((tmp_path / "data").glob(".unpacking-*"))
+    assert not small.folder.exists()
+    assert not list(small.folder.parent.glob(".unpacking-*"))
     survived(47, injected, f"exit 2: {error.value}")
 
 
@@ -229,11 +302,16 @@ def test_49_credentials(injected, behavior, has_token, serve, pairs, tmp_path, m
     survived(49, injected, f"exit 2: {done.stderr.strip()}")
 
 
-def test_no_network(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("options", "dataset", "other_way"),
+    [((), PUBLISHED, "--data phantom"), (("--no-tumor",), NO_TUMOR, "images of its notumor folders")],
+)
+def test_no_network(options, dataset, other_way, tmp_path, monkeypatch):
     monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "LOCALHOST")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    command = [sys.executable, "-m", "unet.data.download"]
+    command = [sys.executable, "-m", "unet.data.download", *options]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2 and "cannot be reached" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    for words in ("cannot be reached", f"'{dataset.folder}'", f"kaggle.com/datasets/{dataset.slug} ", other_way):
+        assert words in done.stderr

@@ -12,6 +12,9 @@ import tensorflow as tf
 
 from unet.options import AugmentationConfig
 
+HEAD = 0.08  # grey value; air is darker
+MARGIN = 0.03  # around a tumor, as a fraction of the image side
+
 
 class Draws:
     """Random numbers that depend only on a seed and on the names they are drawn under.
@@ -94,6 +97,38 @@ def paste_tumors(images: tf.Tensor, masks: tf.Tensor, chosen: tf.Tensor) -> tupl
     # Grown by two pixels, then averaged over 5 x 5: still 1 everywhere on the tumor.
     share = tf.nn.avg_pool2d(tf.nn.max_pool2d(other_masks, 5, 1, "SAME"), 5, 1, "SAME")
     return images + share * (other_images - images), tf.maximum(masks, other_masks)
+
+
+def show_part(image: tf.Tensor, mask: tf.Tensor, without_tumor: tf.Tensor, draws: Draws) -> tuple[tf.Tensor, tf.Tensor]:
+    """An image and its mask, black on one side of a random circle: a part of the head remains.
+
+    Args:
+        image: float32 (size, size, 1).
+        mask: float32 (size, size, 1), 0 or 1.
+        without_tumor: Whether to hide all of the tumor, or to show all of it, bool (). Without one, any part is shown.
+        draws: The random numbers.
+    """
+    # Around a point far outside the image, a circle is nearly a straight line.
+    pixel = (tf.range(image.shape[0], dtype=tf.float32) + 0.5) / image.shape[0]
+    x, y = (pixel - draws.uniform(name, -0.5, 1.5) for name in ("center_x", "center_y"))
+    sign = tf.where(draws.happens("inside", 0.5), 1.0, -1.0)
+    place = sign * tf.sqrt(x[tf.newaxis, :, tf.newaxis] ** 2 + y[:, tf.newaxis, tf.newaxis] ** 2)
+
+    def extent(part: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.reduce_min(tf.where(part, place, 9.0)), tf.reduce_max(tf.where(part, place, -9.0))
+
+    # Pixels whose place is below a limit are shown. Its range:
+    (first, last), (tumor_first, tumor_last) = extent(image > HEAD), extent(mask > 0)
+    least = first + 0.1 * (last - first)
+    low = tf.where(without_tumor, least, tf.maximum(least, tumor_last + MARGIN))
+    high = tf.where(without_tumor, tf.minimum(last, tumor_first - MARGIN), last)
+    # If the tumor leaves no choice: as much as possible without it, or everything.
+    otherwise = tf.where(without_tumor, high, low)
+    # The larger of two draws, so that mostly much of the head remains.
+    draw = tf.maximum(draws.uniform("limit", 0.0, 1.0), draws.uniform("another limit", 0.0, 1.0))
+    limit = tf.where(low < high, low + draw * (high - low), otherwise)
+    share = tf.clip_by_value((limit - place) / draws.uniform("softness", 0.002, 0.016), 0.0, 1.0)
+    return image * share, mask * tf.cast(share > 0, tf.float32)
 
 
 def move(image: tf.Tensor, mask: tf.Tensor, config: AugmentationConfig, draws: Draws) -> tuple[tf.Tensor, tf.Tensor]:

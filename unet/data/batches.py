@@ -5,25 +5,48 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
-from unet.data.augmentation import Draws, augment, paste_tumors
+from unet.data.augmentation import Draws, augment, paste_tumors, show_part
+from unet.data.healing import AlteredSlices
 from unet.data.slices import Slices
 from unet.images.preprocessing import to_network_input
 from unet.options import AugmentationConfig
+
+TUMOR, TUMOR_FREE, HEALED, HIDDEN = range(4)  # kinds of items: HIDDEN is the part of a slice without its tumor
+
+
+@dataclass(frozen=True)
+class Material:
+    """What training batches are made of."""
+
+    slices: Slices
+    with_tumor: np.ndarray  # indices of slices, int64 (n,)
+    without_tumor: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    healed: AlteredSlices = field(default_factory=AlteredSlices.none)
+    grafted: AlteredSlices = field(default_factory=AlteredSlices.none)
+
+    def take(self, index: int, kind: int, is_grafted: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Image and mask of an item, each uint8 (size, size). Its index is that of a slice, or of a healed one."""
+        if kind == HEALED:
+            return self.healed.images[index], np.zeros_like(self.healed.images[index])
+        image = self.grafted.find(index) if is_grafted else None
+        return self.slices.images[index] if image is None else image, self.slices.masks[index]
 
 
 @dataclass(frozen=True)
 class BatchPlan:
     """Which training batches are made, and from what random numbers."""
 
-    batch_size: int
+    batch_size: int  # slices with tumor
     epochs: range
     seed: int = 0
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    tumor_free: int = 0  # slices without tumor, which come after the others in each batch
     first_step: int = 0  # batches to leave out at the start of the first epoch
-    part: range | None = None  # positions in each batch to make, for one of several workers; None for all
+    worker: int = 0  # make only this worker's part of each batch,
+    workers: int = 1  # if there are several
 
 
-def training_batches(slices: Slices, indices: np.ndarray, plan: BatchPlan) -> tf.data.Dataset:
+def training_batches(material: Material, plan: BatchPlan) -> tf.data.Dataset:
     """Augmented batches of images and masks, each float32 (batch, size, size, 1), for all epochs of a plan.
 
     Order and augmentation depend on (seed, epoch, slice) only, and copy-paste on which slices share a batch. So
@@ -31,40 +54,94 @@ def training_batches(slices: Slices, indices: np.ndarray, plan: BatchPlan) -> tf
     batch has the same pixels as in the whole batch. The last, smaller batch of each epoch is dropped; since the
     order changes, so do the slices in it.
     """
-    batch_size = plan.batch_size
-    steps = len(indices) // batch_size
-    part = plan.part or range(batch_size)
-    is_whole = len(part) == batch_size
-    # A slice may get the tumor of the slice before it, so a part also needs the slice before its first one.
-    columns = [*part] if is_whole else [(part.start - 1) % batch_size, *part]
+    batch_size, config = plan.batch_size, plan.augmentation
+    steps = len(material.with_tumor) // batch_size
+    columns = columns_of_worker(plan)
+    own = batch_size // plan.workers  # slices with tumor
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         epoch_seed = tf.random.fold_in(tf.constant([plan.seed, 0]), tf.cast(epoch, tf.int32))
-
-        def seed_of(index: tf.Tensor) -> tf.Tensor:
-            return tf.random.fold_in(epoch_seed, tf.cast(index, tf.int32))
-
-        order = tf.random.experimental.stateless_shuffle(tf.constant(indices), epoch_seed)
+        order = tf.random.experimental.stateless_shuffle(tf.constant(material.with_tumor), epoch_seed)
         order = tf.reshape(order[: steps * batch_size], (steps, batch_size))
-        taken = tf.reshape(tf.gather(order, columns, axis=1), [-1])
-        items = tf.data.Dataset.from_tensor_slices((taken, tf.repeat(order[:, 0], len(columns))))
-        return items.map(lambda index, first: (seed_of(index), seed_of(first), index))
+        index, kind, seed_number = order, tf.zeros_like(order), order
+        if plan.tumor_free:
+            shape = (steps, plan.tumor_free)
+            free_index, free_kind = draw_tumor_free(material, config, steps * plan.tumor_free, epoch_seed)
+            index = tf.concat([index, tf.reshape(free_index, shape)], axis=1)
+            kind = tf.concat([kind, tf.reshape(free_kind, shape)], axis=1)
+            # Some are drawn twice in an epoch, so each gets the seed of its place.
+            places = tf.range(tf.size(free_index, tf.int64)) + len(material.slices.pairs)
+            seed_number = tf.concat([seed_number, tf.reshape(places, shape)], axis=1)
+        parts = [tf.reshape(tf.gather(part, columns, axis=1), [-1]) for part in (index, kind, seed_number)]
+        items = tf.data.Dataset.from_tensor_slices((*parts, tf.repeat(order[:, 0], len(columns))))
 
-    def load(item_seed: tf.Tensor, batch_seed: tf.Tensor, index: tf.Tensor) -> tuple:
-        image, mask = to_tensors(slices, index[tf.newaxis])
-        return *augment(image[0], mask[0], plan.augmentation, item_seed), batch_seed
+        def seed_of(number: tf.Tensor) -> tf.Tensor:
+            return tf.random.fold_in(epoch_seed, tf.cast(number, tf.int32))
 
-    def paste(images: tf.Tensor, masks: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        if is_whole:
-            images, masks = (tf.concat([batch[-1:], batch], axis=0) for batch in (images, masks))
-        draws = tf.random.stateless_uniform((batch_size,), Draws(seeds[0]).seed_of("copy_paste"))
-        return paste_tumors(images, masks, (draws < plan.augmentation.copy_paste)[part.start : part.stop])
+        return items.map(lambda index, kind, number, first: (index, kind, seed_of(number), seed_of(first)))
+
+    size = material.slices.pixels.shape[-1]
+
+    def load(index: tf.Tensor, kind: tf.Tensor, item_seed: tf.Tensor, batch_seed: tf.Tensor) -> tuple:
+        is_grafted = (kind == TUMOR) & Draws(item_seed).happens("grafted", config.grafted)
+        # numpy_function: the array may be larger than memory, so it cannot become a tensor.
+        taken = tf.numpy_function(material.take, [index, kind, is_grafted], (tf.uint8, tf.uint8))
+        image, mask = (tf.ensure_shape(pixels, (size, size))[..., tf.newaxis] for pixels in taken)
+        image, mask = tf.cast(image, tf.float32) / 255, tf.cast(mask, tf.float32)
+        return *augment(image, mask, config, item_seed), kind, item_seed, batch_seed
+
+    def finish(images: tf.Tensor, masks: tf.Tensor, kinds: tf.Tensor, seeds: tf.Tensor, batch_seeds: tf.Tensor):
+        # The first slice only lends its tumor to the second one.
+        draws = tf.random.stateless_uniform((batch_size,), Draws(batch_seeds[0]).seed_of("copy_paste"))
+        chosen = (draws < config.copy_paste)[own * plan.worker :][:own]
+        pasted = paste_tumors(images[: own + 1], masks[: own + 1], chosen)
+        images = tf.concat([pasted[0], images[own + 1 :]], axis=0)
+        masks = tf.concat([pasted[1], masks[own + 1 :]], axis=0)
+
+        def view(item: tuple) -> tuple[tf.Tensor, tf.Tensor]:
+            image, mask, kind, seed = item
+            draws = Draws(seed).of("view")
+            is_chosen = (kind == HIDDEN) | draws.happens("happens", config.view)
+            return tf.cond(is_chosen, lambda: show_part(image, mask, kind != TUMOR, draws), lambda: (image, mask))
+
+        if plan.tumor_free:
+            items = (images, masks, kinds[1:], seeds[1:])
+            signature = (tf.TensorSpec((size, size, 1)), tf.TensorSpec((size, size, 1)))
+            images, masks = tf.map_fn(view, items, fn_output_signature=signature)
+        shape = (len(columns) - 1, size, size, 1)
+        return tf.ensure_shape(images, shape), tf.ensure_shape(masks, shape)
 
     items = tf.data.Dataset.range(plan.epochs.start, plan.epochs.stop).flat_map(one_epoch)
     items = items.skip(plan.first_step * len(columns))
     items = items.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     batches = items.batch(len(columns), drop_remainder=True)
-    return batches.map(paste, num_parallel_calls=2, deterministic=True).prefetch(2)
+    return batches.map(finish, num_parallel_calls=2, deterministic=True).prefetch(2)
+
+
+def columns_of_worker(plan: BatchPlan) -> list[int]:
+    """Positions in each batch that a worker makes: its slices with tumor, after the one before them, and without."""
+    own, free = plan.batch_size // plan.workers, plan.tumor_free // plan.workers
+    with_tumor = [(own * plan.worker - 1 + place) % plan.batch_size for place in range(own + 1)]
+    return with_tumor + [plan.batch_size + free * plan.worker + place for place in range(free)]
+
+
+def draw_tumor_free(
+    material: Material, config: AugmentationConfig, count: int, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Indices and kinds of tumor-free items, each int64 (count,): as many of each kind, in random order.
+
+    If there are too few of a kind, they are repeated.
+    """
+    sources = {TUMOR_FREE: material.without_tumor, HEALED: np.arange(len(material.healed.indices))}
+    sources[HIDDEN] = material.with_tumor if config.view else material.with_tumor[:0]
+    sources = {kind: indices for kind, indices in sources.items() if len(indices)}
+    each = -(-count // len(sources))
+    drawn = []
+    for kind, indices in sources.items():
+        order = tf.random.experimental.stateless_shuffle(tf.constant(indices), Draws(seed).seed_of(f"kind {kind}"))
+        drawn.append(tf.tile(order, [-(-each // len(indices))])[:each])
+    kinds = tf.tile(tf.constant(list(sources), tf.int64), [each])
+    return tf.reshape(tf.stack(drawn, axis=1), [-1])[:count], kinds[:count]
 
 
 def validation_batches(slices: Slices, indices: np.ndarray, batch_size: int) -> tf.data.Dataset:

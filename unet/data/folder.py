@@ -1,8 +1,8 @@
-"""The folder that --data names: downloaded or simulated first if necessary."""
+"""The folders that --data and --no-tumor name: downloaded or simulated first if necessary."""
 
 from pathlib import Path
 
-from unet.data.download import FOLDER, download
+from unet.data.download import NO_TUMOR, PUBLISHED, download
 from unet.data.phantoms import write_phantoms
 from unet.errors import UserError
 
@@ -18,7 +18,7 @@ def data_folder(data: str) -> Path:
             raise UserError(f"Cannot write '{folder}': {error.strerror}.") from error
         return folder
     folder = Path(data)
-    if folder == FOLDER:
+    if folder == PUBLISHED.folder:
         download()
     if not folder.is_dir():
         raise UserError(
@@ -26,3 +26,16 @@ def data_folder(data: str) -> Path:
             "with --data, or try --data phantom."
         )
     return folder
+
+
+def no_tumor_folders(folders: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The folders that --no-tumor names; UserError if one does not exist, or cannot be downloaded."""
+    for folder in folders:
+        if folder == NO_TUMOR.folder:
+            download(NO_TUMOR)
+        if not folder.is_dir():
+            raise UserError(
+                f"The folder '{folder}' does not exist: name a folder of images without a tumor with --no-tumor. "
+                f"python -m unet.data.download --no-tumor downloads one into '{NO_TUMOR.folder}'."
+            )
+    return folders

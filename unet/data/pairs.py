@@ -1,6 +1,7 @@
 """Pairs of an image and its mask: what a data folder contains, and how a pair is read.
 
-images/ and masks/ contain images, or NIfTI volumes, of the same name. Each slice of a volume is a pair.
+images/ and masks/ contain images, or NIfTI volumes, of the same name. Each slice of a volume is a pair. Images in a
+folder without tumors have no mask files: their masks are empty.
 """
 
 import functools
@@ -28,9 +29,9 @@ IMAGES, MASKS = "images", "masks"
 class Pair:
     """An image file and its mask file, or one slice of a volume and its mask."""
 
-    id: str  # path below images/ without suffix; "name@index" for a slice of a volume
+    id: str  # path below images/ without suffix; "name@index" for a slice of a volume; "folder/..." if without a mask
     image_path: Path
-    mask_path: Path
+    mask_path: Path | None  # None: the image has no tumor
     reading: ReadingOptions = ReadingOptions()
     slice_index: int | None = None  # in the volume
 
@@ -38,6 +39,12 @@ class Pair:
     def name(self) -> str:
         """Id of the image, or of the volume that contains the slice."""
         return self.id if self.slice_index is None else self.id.rpartition("@")[0]
+
+    @property
+    def preparation(self) -> Callable[[np.ndarray, int], np.ndarray]:
+        """The function that turns the image, and the network's size, into an input."""
+        # Slices of volumes keep their contrast: it has been stretched over the whole volume.
+        return to_training_image if self.slice_index is None else resize_into_square
 
     def read_image(self) -> np.ndarray:
         """The image, grey uint8 (height, width); ImageError if the file cannot be used."""
@@ -47,6 +54,8 @@ class Pair:
 
     def read_mask(self, image: np.ndarray) -> np.ndarray:
         """The mask of `image`, bool (height, width); ImageError if unusable or not of the image's size."""
+        if not self.mask_path:
+            return np.zeros(image.shape, bool)
         if self.slice_index is not None:
             volume, masks = self._volume_and_masks()
             mask = masks[self.slice_index].astype(np.uint8)
@@ -61,7 +70,7 @@ class Pair:
         return mask
 
     def _volume_and_masks(self) -> tuple[Volume, np.ndarray]:
-        # Locked: otherwise each thread would read the volume for its own slice.
+        # Locked: otherwise, each thread would read the volume for its own slice.
         with _VOLUME_LOCKS[hash(self.image_path) % len(_VOLUME_LOCKS)]:
             return _read_volume_and_masks(self.image_path, self.mask_path, self.reading)
 
@@ -70,16 +79,47 @@ _VOLUME_LOCKS = [threading.Lock() for _ in range(64)]
 
 
 @functools.lru_cache(maxsize=max(4, os.cpu_count() or 1))
-def _read_volume_and_masks(image_path: Path, mask_path: Path, reading: ReadingOptions) -> tuple[Volume, np.ndarray]:
+def _read_volume_and_masks(
+    image_path: Path, mask_path: Path | None, reading: ReadingOptions
+) -> tuple[Volume, np.ndarray | None]:
     volume = read_volume(image_path, reading=reading)
-    return volume, read_volume_mask(mask_path, volume, reading)
+    return volume, read_volume_mask(mask_path, volume, reading) if mask_path else None
 
 
-def preparation_of(pairs: list[Pair]) -> Callable[[np.ndarray, int], np.ndarray]:
-    """The function that turns images of these pairs into network inputs."""
-    # Slices of volumes keep their contrast: it has been stretched over the whole volume.
-    from_volumes = bool(pairs) and pairs[0].slice_index is not None
-    return resize_into_square if from_volumes else to_training_image
+def find_all_pairs(
+    folder: Path | None, no_tumor: tuple[Path, ...] = (), reading: ReadingOptions = ReadingOptions()
+) -> tuple[list[Pair], list[str]]:
+    """Pairs in a data folder, if there is one, then those in folders without tumors, and one message per problem."""
+    pairs, problems = find_pairs(folder, reading) if folder else ([], [])
+    for other in no_tumor:
+        more, more_problems = find_tumor_free(other, reading)
+        pairs, problems = pairs + more, problems + more_problems
+    first: dict[str, Pair] = {}
+    for pair in pairs:
+        if first.setdefault(pair.id, pair) is not pair:
+            other = first[pair.id].image_path
+            problems.append(f"'{pair.image_path}' and '{other}' have the same id '{pair.id}': rename one of them.")
+    return pairs, problems
+
+
+def find_tumor_free(folder: Path, reading: ReadingOptions = ReadingOptions()) -> tuple[list[Pair], list[str]]:
+    """All images and slices of volumes in a folder without tumors, or in its images/, sorted by id, and one message per
+    file that has a problem."""
+    if (folder / MASKS).is_dir():
+        raise UserError(f"'{folder}' has a folder {MASKS}/, but images without a tumor need none: use --data for it.")
+    root = folder / IMAGES if (folder / IMAGES).is_dir() else folder
+    pairs, problems = [], []
+    for path in find_files(root, IMAGE_SUFFIXES + VOLUME_SUFFIXES):
+        name = without_suffix(path.relative_to(root).as_posix())
+        pair = Pair(f"{folder.resolve().name}/{name}", path, None, reading)
+        if pair.id.encode(errors="ignore").decode() != pair.id:  # Linux allows any bytes in a name
+            problems.append(f"The file name {os.fsencode(path)!r} is not UTF-8: rename it.")
+            continue
+        slices, unreadable = slice_pairs([pair]) if is_volume(path) else ([pair], [])
+        pairs, problems = pairs + slices, problems + unreadable
+    if not pairs and not problems:
+        problems.append(f"'{root}' contains no image files.")
+    return pairs, problems
 
 
 def find_pairs(folder: Path, reading: ReadingOptions = ReadingOptions()) -> tuple[list[Pair], list[str]]:

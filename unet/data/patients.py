@@ -3,16 +3,16 @@
 import csv
 import functools
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from scipy.sparse.csgraph import connected_components
-from sklearn.neighbors import radius_neighbors_graph
+from sklearn.neighbors import NearestNeighbors
 
 from unet.data.slices import Slices
 from unet.errors import UserError, raise_problems
 from unet.images.preprocessing import resize_into_square
-from unet.options import DataOptions
 from unet.tables import Facts, read_table
 
 PUBLISHED_TABLE = Path(__file__).with_name("published.csv")
@@ -23,23 +23,29 @@ GROUP_PREFIX = "like "  # of the names of groups of similar slices, which replac
 NEAR_COPY = 0.94
 
 
-def patient_facts(slices: Slices, folder: Path, options: DataOptions) -> tuple[Facts, str]:
-    """What is known about each slice, at least its patient, and where that comes from.
+def patient_facts(slices: Slices, folder: Path, table_path: Path | None = None) -> tuple[Facts, str]:
+    """What is known about each slice of one folder, at least its patient, and where that comes from.
 
-    Facts come from options.patients, else patients.csv in the folder, else the published table if it describes these
-    slices, else each volume or group of similar slices is a patient. A table has one row for all slices of a volume.
+    Facts come from the table at table_path, else patients.csv in the folder, else the published table if it describes
+    these slices, else each volume or group of similar slices is a patient. A table has one row for all slices of a
+    volume. In a folder without tumors, patients get the name of the folder in front of theirs.
     """
-    names = {pair.id: pair.name for pair in slices.pairs}
-    path = options.patients or (folder / "patients.csv")
-    unknown = f"The patients in '{folder}' are unknown (no patients.csv there, no --patients): "
-    if options.patients or path.exists():
+    is_tumor_free = not any(pair.mask_path for pair in slices.pairs)
+    prefix = f"{folder.resolve().name}/" if is_tumor_free else ""
+    names = {pair.id: pair.name.removeprefix(prefix) for pair in slices.pairs}
+    path = table_path or (folder / "patients.csv")
+    how = "no patients.csv there" if is_tumor_free else "no patients.csv there, no --patients"
+    unknown = f"The patients in '{folder}' are unknown ({how}): "
+    if table_path or path.exists():
         table = read_patients(path)
         missing = [name for name in dict.fromkeys(names.values()) if name not in table]
         raise_problems([f"'{path}' has no row for the image '{name}': add one." for name in missing])
-        return {id: table[name] for id, name in names.items()}, f"'{path}'"
+        return {
+            id: table[name] | {"patient": prefix + table[name]["patient"]} for id, name in names.items()
+        }, f"'{path}'"
     if slices.pairs[0].slice_index is not None:
         print(f"{unknown}each volume counts as one patient.")
-        return {id: {"patient": name} for id, name in names.items()}, "one patient per volume"
+        return {id: {"patient": prefix + name} for id, name in names.items()}, "one patient per volume"
     table = published_facts()
     if describes(table, slices):
         return {id: table[id] for id in slices.ids}, "the published table"
@@ -55,9 +61,21 @@ def patient_facts(slices: Slices, folder: Path, options: DataOptions) -> tuple[F
     return facts, f"{len(patients)} groups of similar slices"
 
 
-def interval_basis(facts: Facts) -> str:
-    """What intervals are computed over, in words."""
-    if any(row["patient"].startswith(GROUP_PREFIX) for row in facts.values()):
+def merge_facts(of_folders: list[Facts]) -> Facts:
+    """Facts of the slices of several folders, all with the same columns: "" where a table has no such column."""
+    facts = {id: row for one in of_folders for id, row in one.items()}
+    columns = dict.fromkeys(column for row in facts.values() for column in row)
+    return {id: dict.fromkeys(columns, "") | row for id, row in facts.items()}
+
+
+def unit_of(patients: Iterable[str]) -> str:
+    """What these patients are, in the plural: groups of similar slices if the patients are unknown."""
+    return "groups" if any(patient.startswith(GROUP_PREFIX) for patient in patients) else "patients"
+
+
+def interval_basis(patients: Iterable[str]) -> str:
+    """What intervals over these patients are computed over, in words."""
+    if unit_of(patients) == "groups":
         return "groups of similar slices, too narrow because the patients are unknown"
     return "patients"
 
@@ -110,10 +128,16 @@ def is_same_tumor_size(percent: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 
 def near_copy_groups(images: np.ndarray) -> np.ndarray:
-    """Group number (n,) of images uint8 (n, size, size). Near-copies, also indirect ones, share a group."""
-    thumbnails = np.stack([resize_into_square(image, 32).ravel() for image in images]).astype(np.float32)
-    thumbnails -= thumbnails.mean(axis=1, keepdims=True)
-    thumbnails /= np.maximum(np.linalg.norm(thumbnails, axis=1, keepdims=True), 1e-6)
+    """Group number (n,) of images uint8 (n, size, size). Near-copies share a group, also indirect and mirrored ones."""
+    small, mirrored = thumbnails(images), thumbnails(images[..., ::-1])
     # The squared distance of unit vectors with correlation r is 2 - 2r.
-    radius = np.sqrt(2 - 2 * NEAR_COPY)
-    return connected_components(radius_neighbors_graph(thumbnails, radius), directed=False)[1]
+    neighbors = NearestNeighbors(radius=np.sqrt(2 - 2 * NEAR_COPY)).fit(small)
+    near = neighbors.radius_neighbors_graph(small) + neighbors.radius_neighbors_graph(mirrored)
+    return connected_components(near, directed=False)[1]
+
+
+def thumbnails(images: np.ndarray, side: int = 32) -> np.ndarray:
+    """Images uint8 (n, size, size) as vectors float32 (n, side²) whose products are correlations."""
+    small = np.stack([resize_into_square(image, side).ravel() for image in images]).astype(np.float32)
+    small -= small.mean(axis=1, keepdims=True)
+    return small / np.maximum(np.linalg.norm(small, axis=1, keepdims=True), 1e-6)

@@ -1,7 +1,8 @@
-"""Phantoms: simulated T1-weighted contrast-enhanced MRI of heads with tumors. No pixel comes from a real scan.
+"""Phantoms: simulated T1-weighted contrast-enhanced MRI of heads with and without tumors. No pixel is from a real scan.
 
-Each slice is painted back to front on a grey canvas: the head, then a tumor. Then the canvas is rotated and bent, and
-the scanner adds contrast, bias and noise. A patient has one anatomy, contrast, plane and tumor in neighboring slices.
+Each slice is painted back to front on a grey canvas: the head, then the tumor, if there is one. Then the canvas is
+rotated and bent, and the scanner adds contrast, bias and noise. All slices of a patient are neighbors and share one
+anatomy, contrast, plane and tumor.
 """
 
 import csv
@@ -24,7 +25,8 @@ GREY_LEVELS = dict(
 
 
 class Phantom(NamedTuple):
-    """One slice: image and mask, each uint8 (size, size). The mask is 255 inside the tumor and 0 elsewhere."""
+    """One slice: image and mask, each uint8 (size, size). The mask is 255 inside the tumor and 0 elsewhere.
+    Without a tumor, `tumor` is "" and the mask is all zero."""
 
     image: np.ndarray
     mask: np.ndarray
@@ -33,23 +35,26 @@ class Phantom(NamedTuple):
 
 
 def write_phantoms(folder: Path, patients: int = 100, slices: int = 3, size: int = 256, seed: int = 0) -> None:
-    """Write a data folder, all of it or nothing, with this many slices per patient. FileExistsError if it exists."""
+    """Write a data folder, all of it or nothing, with this many slices per patient. FileExistsError if it exists.
+    The last fifth of the patients, rounded down, have no tumor."""
     if folder.exists():
         raise FileExistsError(f"'{folder}' already exists: delete it or choose another folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".phantoms-", dir=folder.parent) as scratch:
         draft = Path(scratch) / folder.name
         rows = [("id", "patient", "tumor", "plane")]
+        with_tumor = patients - patients // 5
         for patient in tqdm(range(patients), "Simulating patients", disable=None, leave=False):
-            rows += [write_slice(draft, seed, patient, slice_index, slices, size) for slice_index in range(slices)]
+            for slice_index in range(slices):
+                phantom = phantom_slice(seed, patient, slice_index, slices, size, has_tumor=patient < with_tumor)
+                rows.append(write_slice(draft, patient, slice_index, phantom))
         with open(draft / "patients.csv", "w", newline="") as file:
             csv.writer(file).writerows(rows)
         os.replace(draft, folder)
 
 
-def write_slice(folder, seed, patient, slice_index, slices, size):
+def write_slice(folder, patient, slice_index, phantom):
     """Write one image and its mask, and return the row (id, patient, tumor, plane) of the slice."""
-    phantom = phantom_slice(seed, patient, slice_index, slices, size)
     patient_id = f"phantom_{patient:03d}"
     slice_id = f"{patient_id}_{slice_index}"
     for kind, pixels in (("images", phantom.image), ("masks", phantom.mask)):
@@ -59,16 +64,19 @@ def write_slice(folder, seed, patient, slice_index, slices, size):
     return slice_id, patient_id, phantom.tumor, phantom.plane
 
 
-def phantom_slice(seed: int, patient: int, slice_index: int, slices: int, size: int) -> Phantom:
+def phantom_slice(seed: int, patient: int, slice_index: int, slices: int, size: int, has_tumor: bool = True) -> Phantom:
     """Slice `slice_index` in 0 .. slices - 1 of a patient. The same arguments give the same pixels.
-    Tumor types and planes alternate: any nine patients in a row have every combination."""
-    tumor, plane = list(TUMORS)[patient % 3], PLANES[patient // 3 % 3]
+    Tumor types and planes alternate: any nine patients in a row with tumors have every combination."""
+    tumor, plane = list(TUMORS)[patient % 3] if has_tumor else "", PLANES[patient // 3 % 3]
     position = (2 * slice_index + 1) / slices - 1
     noise = TurningNoise(np.random.default_rng([seed, patient]), 0.7 * position, size)
     sections = [name for name in SECTIONS if name.startswith(plane) and (tumor != "pituitary" or name in SELLA_MM)]
     section = str(noise.rng.choice(sections))
     canvas = paint_anatomy(section, noise)
-    border_mm = paint_tumor(canvas, section, tumor, position, noise)
+    if tumor:
+        border_mm = paint_tumor(canvas, section, tumor, position, noise)
+    else:
+        border_mm = np.full(canvas.shape, FIELD_OF_VIEW_MM, np.float32)
     # The scalp is nearer to the coils, and brighter, than the middle of the head.
     canvas *= np.exp(0.25 * np.exp(np.minimum(shape_distance(section, "head", size), 0) / 12))
     canvas, border_mm = pose(canvas, border_mm, noise)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from unet.data.pairs import Pair, find_pairs, preparation_of
+from unet.data.pairs import Pair, find_all_pairs
 from unet.errors import ImageError, UserError, raise_problems
 from unet.images.preprocessing import to_training_mask
 from unet.options import ReadingOptions
@@ -40,8 +40,21 @@ class Slices:
         return self.pixels[:, 1]
 
     @property
+    def has_tumor(self) -> np.ndarray:
+        """Whether each slice contains tumor, bool (slices,)."""
+        return self.tumor_percent > 0
+
+    @property
     def fingerprint_by_id(self) -> dict[str, str]:
         return dict(zip(self.ids, self.fingerprints, strict=True))
+
+    def of_folder(self, no_tumor: Path | None = None) -> "Slices":
+        """The slices of the data folder, or those of a folder without tumors, in the same memory."""
+        prefix = f"{no_tumor.resolve().name}/" if no_tumor else ""
+        belongs = [(not pair.mask_path) == bool(prefix) and pair.id.startswith(prefix) for pair in self.pairs]
+        start, count = belongs.index(True) if any(belongs) else 0, sum(belongs)
+        part = slice(start, start + count)  # neighbors, in the order of load_slices
+        return Slices(self.pairs[part], self.pixels[part], self.fingerprints[part], self.tumor_percent[part])
 
     def indices(self, ids: Iterable[str]) -> np.ndarray:
         """Index of each of these ids, int64 (ids,)."""
@@ -55,11 +68,17 @@ def fingerprint(image: np.ndarray, mask: np.ndarray) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def load_slices(folder: Path, size: int, memory_gib: float = 4.0, reading: ReadingOptions = ReadingOptions()) -> Slices:
-    """Read, check and scale every pair in a folder. Pixels beyond `memory_gib` are kept in a temporary file.
-    UserError if anything is wrong with any file; the message lists all problems at once."""
-    pairs, problems = find_pairs(folder, reading)
-    prepare = preparation_of(pairs)
+def load_slices(
+    folder: Path | None,
+    size: int,
+    memory_gib: float = 4.0,
+    reading: ReadingOptions = ReadingOptions(),
+    no_tumor: tuple[Path, ...] = (),
+) -> Slices:
+    """Read, check and scale every pair in a data folder, if there is one, and in folders without tumors.
+    Pixels beyond `memory_gib` are kept in a temporary file. UserError if anything is wrong with any file; the message
+    lists all problems at once."""
+    pairs, problems = find_all_pairs(folder, no_tumor, reading)
     pixels = allocate((len(pairs), 2, size, size), memory_gib)
     fingerprints = [""] * len(pairs)
     tumor_percent = np.zeros(len(pairs))
@@ -72,7 +91,7 @@ def load_slices(folder: Path, size: int, memory_gib: float = 4.0, reading: Readi
         except ImageError as error:
             unreadable.append(str(error))
             return
-        pixels[index] = prepare(image, size), to_training_mask(mask, size)
+        pixels[index] = pairs[index].preparation(image, size), to_training_mask(mask, size)
         fingerprints[index] = fingerprint(image, mask)
         tumor_percent[index] = 100 * mask.mean()
 
@@ -106,10 +125,11 @@ def allocate(shape: tuple[int, ...], memory_gib: float) -> np.ndarray:
 
 
 def find_copies(pairs: list[Pair], fingerprints: list[str]) -> list[str]:
-    """One message for each image or volume that is an exact copy of another one."""
+    """One message for each image or volume with a mask that is an exact copy of another one."""
     content: dict[Path, list[str]] = {}
     for pair, fingerprint in zip(pairs, fingerprints, strict=True):
-        content.setdefault(pair.image_path, []).append(fingerprint)
+        if pair.mask_path:  # copies of images without a tumor are in the same group, and so in the same split
+            content.setdefault(pair.image_path, []).append(fingerprint)
     first: dict[tuple[str, ...], Path] = {}
     problems = []
     for path, all_fingerprints in content.items():

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from unet.data.patients import patient_facts
+from unet.data.patients import merge_facts, patient_facts
 from unet.data.slices import Slices
 from unet.errors import UserError, raise_problems
 from unet.options import DataOptions
@@ -22,33 +22,51 @@ class Split:
 
     ids: dict[str, list[str]]  # of train, val and test
     facts: Facts
-    source: str  # a sentence for the user
+    source: str  # a sentence for the user about each folder
 
 
 def split_slices(slices: Slices, folder: Path, options: DataOptions) -> Split:
-    """Split slices by patient.
+    """Split the slices of the data folder, and those of each folder without tumors, by patient.
+
+    UserError if a patients table is inconsistent, or there are too few patients.
+    """
+    parts = [split_folder(slices.of_folder(), folder, options)]
+    parts += [split_folder(slices.of_folder(other), other, options, is_tumor_free=True) for other in options.no_tumor]
+    facts = merge_facts([part.facts for part in parts])
+    ids = {name: [id for part in parts for id in part.ids[name]] for name in SPLITS}
+    return Split(ids, facts, "\n".join(part.source for part in parts))
+
+
+def split_folder(slices: Slices, folder: Path, options: DataOptions, is_tumor_free: bool = False) -> Split:
+    """Split the slices of one folder by patient.
 
     The column `split` of the patients table decides if it exists, otherwise seven stratified folds do. --fold validates
-    on one of five folds over all patients but the test patients. UserError if the table is inconsistent or too small.
+    on one of five folds over all patients but the test patients. If a folder without tumors has too few patients for
+    folds, all of them are for training.
     """
-    facts, origin = patient_facts(slices, folder, options)
+    facts, origin = patient_facts(slices, folder, None if is_tumor_free else options.patients)
+    where = f"'{folder.resolve().name}', split" if is_tumor_free else "Split"
+    is_too_small = is_tumor_free and len({row["patient"] for row in facts.values()}) < 7
     without_split = [id for id, row in facts.items() if not row.get("split")]
     if without_split and len(without_split) < len(facts):
         raise UserError(
             f"{origin} gives the split of some slices but not of {len(without_split)} others "
             f"('{without_split[0]}', ...): complete the column split or remove it."
         )
-    if without_split:
+    if without_split and is_too_small:
+        split_of = dict.fromkeys(slices.ids, "train")
+        source = f"{where} by patient ({origin}), too few for folds"
+    elif without_split:
         folds = stratified_folds(slices.ids, facts, 7)
         split_of = dict.fromkeys(slices.ids, "train")
         split_of |= dict.fromkeys(folds[0], "test") | dict.fromkeys(folds[1], "val")
-        source = f"Split by patient ({origin}) into seven folds: five train, one val, one test"
+        source = f"{where} by patient ({origin}) into seven folds: five train, one val, one test"
     else:
         split_of = {id: row["split"] for id, row in facts.items()}
-        source = f"Split by patient according to {origin}"
+        source = f"{where} by patient according to {origin}"
     unknown = sorted(set(split_of.values()) - set(SPLITS))
     raise_problems([f"{origin} has the unknown split '{name}': use train, val or test." for name in unknown])
-    if options.fold is not None:
+    if options.fold is not None and not is_too_small:
         pool = [id for id in slices.ids if split_of[id] != "test"]
         validation = set(stratified_folds(pool, facts, 5)[options.fold])
         split_of |= {id: "val" if id in validation else "train" for id in pool}
@@ -56,7 +74,7 @@ def split_slices(slices: Slices, folder: Path, options: DataOptions) -> Split:
     check_one_split_per_patient(split_of, facts, origin)
     ids = {name: [id for id in slices.ids if split_of[id] == name] for name in SPLITS}
     for name, purpose in (("train", "train on"), ("val", "validate on")):
-        if not ids[name]:
+        if not ids[name] and not is_tumor_free:
             raise UserError(
                 f"There are no slices to {purpose}. {source}: add patients or give another table with --patients."
             )
