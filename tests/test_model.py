@@ -22,12 +22,13 @@ def test_widths_double_up_to_the_maximum():
 
 @pytest.mark.parametrize("stem_stride", [1, 2, 4])
 @pytest.mark.parametrize("size", [(1, 1), (2, 3)])
-def test_the_output_is_a_probability_with_the_shape_of_the_input(stem_stride, size):
+def test_the_outline_is_a_probability_with_the_shape_of_the_input(stem_stride, size):
     config = ModelConfig(width=4, max_width=8, depth=3, stem_stride=stem_stride)
     height, width = (side * config.divisor for side in size)
-    probability = build_unet(config)(np.ones((2, height, width, 1), np.float32))
-    assert probability.shape == (2, height, width, 1)
-    assert 0 <= float(probability.numpy().min()) and float(probability.numpy().max()) <= 1
+    answers = build_unet(config)(np.ones((2, height, width, 1), np.float32))
+    assert answers["outline"].shape == (2, height, width, 1) and answers["evidence"].shape == (2, 1)
+    for probability in answers.values():
+        assert 0 <= float(probability.numpy().min()) and float(probability.numpy().max()) <= 1
 
 
 def test_an_invalid_size_or_depth_is_refused(tmp_path):
@@ -46,8 +47,17 @@ def test_the_layers_are_printed():
 def test_logits_are_the_input_of_the_sigmoid():
     model = build_unet(SMALL)
     image = np.random.default_rng(0).random((1, 16, 16, 1)).astype(np.float32)
-    expected = keras.ops.sigmoid(with_logits(model)(image, training=False))
-    np.testing.assert_allclose(model(image, training=False), expected, atol=1e-6)
+    logits, evidence = with_logits(model)(image, training=False)
+    answers = model(image, training=False)
+    np.testing.assert_allclose(answers["outline"], keras.ops.sigmoid(logits)[..., :1], atol=1e-6)
+    np.testing.assert_array_equal(answers["evidence"], evidence)
+
+
+def test_evidence_is_the_highest_mean_over_a_window():
+    model = build_unet(SMALL)
+    model.get_layer("logits").set_weights([np.zeros((4, 4, 2, 4)), np.array([0.0, np.log(3)])])
+    answers = model(np.zeros((1, 16, 16, 1), np.float32), training=False)
+    assert np.allclose(answers["outline"], 0.5) and np.allclose(answers["evidence"], 0.75)  # 3 / (3 + 1)
 
 
 def test_the_network_is_symmetric_with_one_skip_per_level():
@@ -62,8 +72,8 @@ def test_the_network_is_symmetric_with_one_skip_per_level():
 
 def test_flops_of_one_level_computed_by_hand():
     model = build_unet(ModelConfig(width=2, depth=1, stem_stride=1))
-    # Multiply-adds per pixel: 3*3*1*2 + 3*3*2*2 for the block and 2*1 for the logits; fewer at borders.
-    upper_bound = 2 * 8 * 8 * (18 + 36 + 2)
+    # Multiply-adds per pixel: 3*3*1*2 + 3*3*2*2 for the block and 2*2 for the logits; fewer at borders.
+    upper_bound = 2 * 8 * 8 * (18 + 36 + 4)
     assert 0.75 * upper_bound < flops(model, 8) < 1.25 * upper_bound
 
 
@@ -84,7 +94,7 @@ def test_fused_batch_normalization_agrees_with_keras(training):
     fused.set_weights(stock.get_weights())
     # Per channel: 1024 values in the first block and 16 at the bottleneck, so variances differ by up to 16/15.
     images = np.random.default_rng(0).random((4, 16, 16, 1)).astype(np.float32)
-    expected, result = stock(images, training=training), fused(images, training=training)
+    expected, result = (model(images, training=training)["outline"] for model in (stock, fused))
     np.testing.assert_allclose(result, expected, atol=1e-4)
     for ours, theirs in zip(fused.variables, stock.variables, strict=True):
         ratio = 16 / 15 if training and "moving_variance" in ours.path else 1
@@ -100,6 +110,6 @@ def test_folded_batch_normalization_agrees_with_keras():
     fold_normalization(weights_of(stock), folded)
     assert count_with_normalization(folded) == stock.count_params()
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in folded.layers)
-    result, expected = (with_logits(model)(images).numpy() for model in (folded, stock))
+    result, expected = (with_logits(model)(images)[0].numpy() for model in (folded, stock))
     assert np.ptp(expected) > 0.1
     np.testing.assert_allclose(result, expected, atol=1e-4)

@@ -1,17 +1,22 @@
-"""Fitting the confidence model: expected Dice on validation patients, and the appearance of training slices."""
+"""Fitting the confidence model: expected Dice on validation patients, and the appearance of training slices. And the
+rule that decides whether an image contains a tumor."""
 
 import numpy as np
 from sklearn.covariance import LedoitWolf
 from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, KFold
 
 from unet.network.confidence import ConfidenceModel, appearance, distance
+from unet.network.presence import PresenceRule, log_odds
 
 # Fraction of the outlines, those with the lowest confidence, that a person should review.
 REVIEW_FRACTION = 0.2
 # Fraction of the training slices that are themselves classified as unlike the others.
 UNLIKE_FRACTION = 0.005
 MOST_FITTED = 5000  # slices; more add nothing
+KEPT = 0.985  # fraction of the slices with tumor that are outlined
+UNSURE = (0.995, 0.95)  # a person should look at tumor probabilities that these fractions of them reach
 
 
 def fit_confidence_model(confidences: np.ndarray, dice: np.ndarray, training: np.ndarray) -> ConfidenceModel:
@@ -73,3 +78,17 @@ def cross_validated_dice(confidences: np.ndarray, dice: np.ndarray, patients: np
             curve = fit_expected_dice(confidences[others], dice[others])
             result[own] = np.interp(confidences[own], *curve)
     return result
+
+
+def fit_presence(with_tumor: np.ndarray, without_tumor: np.ndarray) -> PresenceRule:
+    """Fit tumor probability and threshold to the evidence of validation slices with tumor (n,) and without (m,).
+
+    The probability is calibrated (Platt 1999) as if half of all images contained a tumor.
+    """
+    evidence = np.concatenate([with_tumor, without_tumor])
+    features = np.array([[log_odds(value)] for value in evidence])
+    has_tumor = np.arange(len(evidence)) < len(with_tumor)
+    fit = LogisticRegression(class_weight="balanced").fit(features, has_tumor)
+    reached = fit.predict_proba(features[has_tumor])[:, 1]
+    limits = (float(np.quantile(reached, 1 - kept, method="lower")) for kept in (KEPT, *UNSURE))
+    return PresenceRule(float(fit.coef_[0, 0]), float(fit.intercept_[0]), *limits)

@@ -35,13 +35,9 @@ class ConfidenceModel:
         """The Dice that outlines with this confidence had on validation patients, in [0, 1]."""
         return float(np.interp(confidence, self.confidence, self.expected_dice))
 
-    def review_reason(self, square: np.ndarray, confidence: float, outlined: bool) -> str:
-        """Why a person should look at the outline of a network input uint8 (size, size); "" if there is no reason."""
-        if distance(appearance(square), self.mean, self.precision) > self.unlike_beyond:
-            return "unlike training data"
-        if not outlined:
-            return "nothing outlined"
-        return "low expected Dice" if confidence <= self.review_up_to else ""
+    def is_unlike(self, square: np.ndarray) -> bool:
+        """Whether a network input uint8 (size, size) does not look like the training data."""
+        return bool(distance(appearance(square), self.mean, self.precision) > self.unlike_beyond)
 
 
 def confidence(probability: np.ndarray, mask: np.ndarray) -> float:

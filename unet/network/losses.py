@@ -1,4 +1,4 @@
-"""What training minimizes: binary cross-entropy plus soft Dice, from masks and logits.
+"""What training minimizes: binary cross-entropy plus soft Dice, from masks and logits, and the error of the evidence.
 
 Example:
     >>> import tensorflow as tf
@@ -59,3 +59,17 @@ def segmentation_loss(truth: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         The loss of each image, 0 or more, float32 (batch,).
     """
     return binary_cross_entropy(truth, logits) + dice_loss(truth, logits)
+
+
+def presence_loss(has_tumor: tf.Tensor, evidence: tf.Tensor) -> tf.Tensor:
+    """Binary cross-entropy of whole images, -t log e - (1 - t) log(1 - e).
+
+    Args:
+        has_tumor: 1 for images with a tumor and 0 for others, float32 (batch,).
+        evidence: How strongly each image speaks for a tumor, float32 (batch,), in [0, 1].
+
+    Returns:
+        The loss of each image, 0 or more, float32 (batch,).
+    """
+    evidence = tf.clip_by_value(evidence, 1e-6, 1 - 1e-6)
+    return -has_tumor * tf.math.log(evidence) - (1 - has_tumor) * tf.math.log(1 - evidence)

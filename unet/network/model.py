@@ -1,5 +1,8 @@
 """The U-Net (Ronneberger, Fischer and Brox 2015, arXiv 1505.04597), built in Keras from a config.
 
+Its last layer answers two questions for each pixel: where the tumor is if there is one (outline), and whether the pixel
+shows a tumor at all (evidence).
+
 python -m unet.network.model        prints layers, parameters and FLOPs; --help lists the options
 """
 
@@ -16,6 +19,7 @@ from unet.options import DescribeOptions, ModelConfig
 
 # Fraction of all pixels that are tumor, about.
 TUMOR_FRACTION = 0.02
+WINDOW = 7  # pixels a side; the smallest tumors in the data cover about as much
 
 
 def conv_block(
@@ -43,17 +47,19 @@ def build_unet(
             fold_normalization.
 
     Returns:
-        A network that maps images float32 (batch, height, width, 1) in [0, 1] to the tumor probability of each
-        pixel, float32 of the same shape, in [0, 1]. Height and width must be multiples of config.divisor. The layer
-        "logits" holds the values before the sigmoid.
+        A network that maps images float32 (batch, height, width, 1) in [0, 1] to two answers, each in [0, 1]:
+        "outline", where the tumor is if there is one, float32 (batch, height, width, 1), and "evidence", how strongly
+        the image speaks for a tumor, float32 (batch, 1). Height and width must be multiples of config.divisor. The
+        layer "logits" holds the values of both before the sigmoid.
 
     Raises:
         ValueError: From Keras, if an image of another size is passed to the network.
 
     Example:
         >>> network = build_unet(ModelConfig(width=4, depth=3))
-        >>> network(tf.zeros((1, 64, 32, 1))).shape
-        TensorShape([1, 64, 32, 1])
+        >>> answers = network(tf.zeros((1, 64, 32, 1)))
+        >>> answers["outline"].shape, answers["evidence"].shape
+        (TensorShape([1, 64, 32, 1]), TensorShape([1, 1]))
     """
     *widths, bottleneck_width = config.widths
     stride = config.stem_stride
@@ -81,15 +87,19 @@ def build_unet(
     # tumor; otherwise, the first epochs would learn little else.
     bias = keras.initializers.Constant(math.log(TUMOR_FRACTION / (1 - TUMOR_FRACTION)))
     logits = layers.Conv2DTranspose(
-        1, stem_kernel, strides=stride, padding="same", bias_initializer=bias, dtype="float32", name="logits"
+        2, stem_kernel, strides=stride, padding="same", bias_initializer=bias, dtype="float32", name="logits"
     )(x)
-    probability = layers.Activation("sigmoid", dtype="float32", name="probability")(logits)
-    return keras.Model(image, probability, name="unet")
+    probabilities = layers.Activation("sigmoid", dtype="float32", name="probabilities")(logits)
+    # The strongest mean over a window, since a few bright pixels are no tumor.
+    windows = layers.AveragePooling2D(WINDOW, 2, padding="same", dtype="float32", name="windows")
+    evidence = layers.GlobalMaxPooling2D(dtype="float32", name="evidence")(windows(probabilities[..., 1:]))
+    return keras.Model(image, {"outline": probabilities[..., :1], "evidence": evidence}, name="unet")
 
 
 def with_logits(network: keras.Model) -> keras.Model:
-    """The same network, with shared weights, that returns logits."""
-    return keras.Model(network.input, network.get_layer("logits").output)
+    """The same network, with shared weights, that returns the logits of outline and evidence (batch, height, width, 2),
+    and the evidence (batch, 1)."""
+    return keras.Model(network.input, [network.get_layer("logits").output, network.output["evidence"]])
 
 
 def check_size(size: int, config: ModelConfig) -> None:

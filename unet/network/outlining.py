@@ -43,6 +43,13 @@ class OutlineRule:
         mask[box] = is_kept[regions]
         return mask
 
+    def at_least_one_region(self, probability: np.ndarray) -> np.ndarray:
+        """The probability, scaled up if its mask would be empty: so that half of its maximum reaches the threshold."""
+        highest = float(probability.max())
+        if not highest or self.mask(probability).any():
+            return probability
+        return np.minimum(probability * np.float32(2 * self.threshold / highest), np.float32(1))
+
     def hide_weak_regions(self, probability: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """The probability with 0 in regions that are not in its mask, so that its contour is that of the mask."""
         reached = probability >= self.threshold

@@ -1,4 +1,4 @@
-"""Predictor: a saved network and images of any size -> the tumor probability of each pixel of each image.
+"""Predictor: a saved network and images of any size -> whether each has a tumor, and where.
 
 predict.py, evaluate.py and everything else that runs a trained network use it.
 """
@@ -19,6 +19,7 @@ from unet.network.saved_run import SavedRun
 
 # While one batch waits for a core that another thread uses, the others continue.
 BATCHES_IN_NETWORK = 3
+Preparation = Callable[[np.ndarray, int], np.ndarray]  # an image and the network's size -> an input uint8 (size, size)
 
 
 @dataclass(frozen=True)
@@ -28,19 +29,21 @@ class Prediction:
     source: object
     image: np.ndarray | None = None  # grey uint8 (height, width)
     square: np.ndarray | None = None  # the network's input, uint8 (size, size)
-    probability: np.ndarray | None = None  # of tumor, float32 (height, width), in [0, 1]
+    probability: np.ndarray | None = None  # of tumor if the image has one, float32 (height, width), in [0, 1]
+    evidence: float | None = None  # of a tumor, in [0, 1]
     error: ImageError | None = None
 
 
 class Predictor:
-    """A trained network with its preprocessing and outline rule.
+    """A trained network with its preprocessing and rules.
 
     Args:
         run: The saved run.
         batch_size: Images per batch.
-        mirror: Average the probabilities of each image and its mirror image.
+        mirror: Average the answers for each image and its mirror image.
         precision: Number format of the network. None takes the one of the training options, where "auto" is decided
             on this machine.
+        always_outline: Outline every image, whether or not a tumor is found.
 
     Raises:
         UserError: If the run has no network yet, or a damaged one.
@@ -48,77 +51,121 @@ class Predictor:
     Example:
         >>> predictor = Predictor(SavedRun.open())
         >>> image = np.zeros((300, 200), np.uint8)
-        >>> probability = predictor([image])[0]
-        >>> probability.shape, probability.dtype
+        >>> (prediction,) = predictor([image])
+        >>> prediction.probability.shape, prediction.probability.dtype
         ((300, 200), dtype('float32'))
-        >>> mask = predictor.rule.mask(probability)
+        >>> mask = predictor.mask(prediction)
         >>> mask.shape, mask.dtype
         ((300, 200), dtype('bool'))
     """
 
-    def __init__(self, run: SavedRun, batch_size: int = 8, mirror: bool = True, precision: str | None = None):
+    def __init__(
+        self,
+        run: SavedRun,
+        batch_size: int = 8,
+        mirror: bool = True,
+        precision: str | None = None,
+        always_outline: bool = False,
+    ):
         self.size = run.config.options.size
         self.rule = run.config.outline_rule
+        self.presence_rule = run.config.presence_rule
+        self.always_outline = always_outline
         self.confidence_model = run.confidence_model()
         self.batch_size = batch_size
         self.model = model = run.load_network(precision)
 
-        def network(images: tf.Tensor) -> tf.Tensor:
-            probability = model(images, training=False)
+        def network(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            answers = model(images, training=False)
             if mirror:
                 mirrored = model(tf.reverse(images, [2]), training=False)
-                probability = (probability + tf.reverse(mirrored, [2])) / 2
-            return probability
+                outline = (answers["outline"] + tf.reverse(mirrored["outline"], [2])) / 2
+                answers = {"outline": outline, "evidence": (answers["evidence"] + mirrored["evidence"]) / 2}
+            return answers
 
         self.untraced_network = network
         shape = tf.TensorSpec((None, self.size, self.size, 1), tf.float32)
         # Traced here: TensorFlow would warn about every later Predictor.
         self.network = tf.function(network, input_signature=[shape]).get_concrete_function()
 
-    def __call__(
-        self, images: list[np.ndarray], prepare: Callable[[np.ndarray, int], np.ndarray] = to_training_image
-    ) -> list[np.ndarray]:
-        """Tumor probabilities of images.
+    def __call__(self, images: list[np.ndarray], prepare: Preparation = to_training_image) -> list[Prediction]:
+        """What the network predicts for images.
 
         Args:
             images: Grey uint8 (height, width) each; sizes may differ.
             prepare: Turns an image and the network's size into an input uint8 (size, size).
 
         Returns:
-            The probability of each image, float32 (height, width), in [0, 1].
+            One prediction per image; its source is the image.
         """
-        return [each.probability for each in self.stream(images, lambda image: image, prepare=prepare)]
+        return list(self.stream(images, lambda image: image, prepare=lambda image: prepare))
 
-    def visible_probability(self, probability: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-        """A probability whose contour at the threshold is the outline of its mask, which is computed if None."""
-        mask = self.rule.mask(probability) if mask is None else mask
-        return self.rule.hide_weak_regions(probability, mask)
+    def tumor_probability(self, prediction: Prediction) -> float | None:
+        """The probability that the image contains a tumor, in [0, 1]; None if the run cannot tell."""
+        return self.presence_rule.probability(prediction.evidence) if self.presence_rule else None
+
+    def finds_tumor(self, prediction: Prediction) -> bool:
+        """Whether the image is outlined: always if the run cannot tell, or if always_outline was chosen."""
+        return self.always_outline or not self.presence_rule or self.presence_rule.finds_tumor(prediction.evidence)
+
+    def mask(self, prediction: Prediction) -> np.ndarray:
+        """The mask of an image, bool (height, width), True for tumor; empty if no tumor is found."""
+        if not self.finds_tumor(prediction):
+            return np.zeros(prediction.probability.shape, bool)
+        return self.rule.mask(self._given_tumor(prediction))
+
+    def visible_probability(self, prediction: Prediction, mask: np.ndarray | None = None) -> np.ndarray:
+        """A probability whose contour at the threshold is the outline of the mask, which is computed if None."""
+        mask = self.mask(prediction) if mask is None else mask
+        return self.rule.hide_weak_regions(self._given_tumor(prediction), mask)
+
+    def _given_tumor(self, prediction: Prediction) -> np.ndarray:
+        """The probability (height, width) that is outlined: raised if it is known that there is a tumor."""
+        is_known = self.always_outline or self.presence_rule
+        return self.rule.at_least_one_region(prediction.probability) if is_known else prediction.probability
+
+    def review_reason(self, prediction: Prediction, confidence: float) -> str:
+        """Why a person should look at the outline of an image, which has this confidence (0 if nothing is outlined);
+        "" if there is no reason, or the run is not finished."""
+        model, rule = self.confidence_model, self.presence_rule
+        if not model:
+            return ""
+        if model.is_unlike(prediction.square):
+            return "unlike training data"
+        if rule and not self.always_outline and rule.is_unsure(prediction.evidence):
+            return "tumor uncertain"
+        if not confidence:
+            return "nothing outlined" if self.finds_tumor(prediction) else ""
+        return "low expected Dice" if confidence <= model.review_up_to else ""
 
     def stream(
         self,
         sources: Iterable,
         read: Callable[[object], np.ndarray],
         use: Callable[[Prediction], object] = lambda prediction: prediction,
-        prepare: Callable[[np.ndarray, int], np.ndarray] = to_training_image,
+        prepare: Callable[[object], Preparation] = lambda source: to_training_image,
     ) -> Iterator:
-        """use(prediction) of each source, in order and in constant memory. `prepare` is as in __call__.
+        """use(prediction) of each source, in order and in constant memory.
 
         `read` turns a source into a grey uint8 image (height, width). If it raises ImageError, the prediction carries
-        the error; any other error ends the stream. read, prepare and use run in threads next to the network.
+        the error; any other error ends the stream. `prepare` names the function that turns the image of a source into
+        an input, as in __call__. read, prepare and use run in threads next to the network.
         """
 
         def load(source: object) -> Prediction:
             try:
                 image = read(source)
-                return Prediction(source, image, prepare(image, self.size))
+                return Prediction(source, image, prepare(source)(image, self.size))
             except ImageError as error:
                 return Prediction(source, error=error)
 
-        def finish(loaded_and_output: tuple[Prediction, np.ndarray | None]) -> object:
-            loaded, output = loaded_and_output
+        def finish(loaded_and_answer: tuple[Prediction, tuple[np.ndarray, float] | None]) -> object:
+            loaded, answer = loaded_and_answer
             if loaded.error:
                 return use(loaded)
-            return use(replace(loaded, probability=to_native_size(output, *loaded.image.shape)))
+            outline, evidence = answer
+            probability = to_native_size(outline, *loaded.image.shape)
+            return use(replace(loaded, probability=probability, evidence=evidence))
 
         ahead = 3 * self.batch_size
         with ThreadPoolExecutor(os.cpu_count()) as threads, ThreadPoolExecutor(BATCHES_IN_NETWORK) as network:
@@ -126,11 +173,14 @@ class Predictor:
             predicted = in_order(network, self._predict_batch, loaded, BATCHES_IN_NETWORK)
             yield from in_order(threads, finish, chain.from_iterable(predicted), ahead)
 
-    def _predict_batch(self, batch: list[Prediction]) -> list[tuple[Prediction, np.ndarray | None]]:
-        """Each loaded image with the network's output, float32 (size, size), or None if it could not be read."""
+    def _predict_batch(self, batch: list[Prediction]) -> list[tuple[Prediction, tuple[np.ndarray, float] | None]]:
+        """Each loaded image with its outline, float32 (size, size), and evidence; None if it could not be read."""
         inputs = [loaded.square for loaded in batch if not loaded.error]
-        outputs = iter(self.network(tf.constant(to_network_input(np.stack(inputs)))).numpy() if inputs else ())
-        return [(loaded, None if loaded.error else next(outputs)[..., 0]) for loaded in batch]
+        answers = iter(())
+        if inputs:
+            result = self.network(tf.constant(to_network_input(np.stack(inputs))))
+            answers = zip(result["outline"].numpy()[..., 0], result["evidence"].numpy()[:, 0].tolist(), strict=True)
+        return [(loaded, None if loaded.error else next(answers)) for loaded in batch]
 
 
 def in_order(threads: ThreadPoolExecutor, function: Callable, items: Iterable, ahead: int) -> Iterator:

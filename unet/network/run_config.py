@@ -9,10 +9,11 @@ from unet.errors import UserError
 from unet.files import read_json
 from unet.images.preprocessing import PERCENTILES
 from unet.network.outlining import OutlineRule
+from unet.network.presence import PresenceRule
 from unet.options import TrainingOptions
 from unet.tables import Facts, read_table
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 # Columns of slices.csv that are not facts from the patients table.
 ID, USED_FOR, FINGERPRINT = "id", "used_for", "fingerprint"
 
@@ -32,10 +33,12 @@ class RunConfig:
     options: TrainingOptions
     precision: str  # of the network in training, with "auto" resolved
     percentiles: tuple[float, float]  # of the grey values, mapped to 0 and 255
-    outline_rule: OutlineRule  # chosen at the end of the training
+    outline_rule: OutlineRule  # chosen at the end of the training, on slices with tumor
+    presence_rule: PresenceRule | None  # fitted at the end of a training with tumor-free validation slices, else None
     split_source: str  # how the split was made, in words
     slice_count: int  # rows of slices.csv
     data_folder: str  # absolute, except in the run that comes with the project
+    no_tumor_folders: list[str]  # likewise
     versions: dict[str, str]  # of Python and the numeric packages
     machine: str
     environment: dict[str, str]  # other settings that may change the last digits

@@ -18,6 +18,7 @@ from unet.network.saved_run import SavedRun
 from unet.signals import Stopped, StopRequest
 from unet.training.checkpoints import check_disk, load_checkpoint, save_checkpoint, settings_of_all_workers
 from unet.training.learner import Learner
+from unet.training.material import indices_of, training_material
 from unet.training.samples import Samples, film_epochs
 from unet.training.tensorboard import Board
 from unet.training.workers import Workers
@@ -48,8 +49,8 @@ class TrainingLoop:
         self.learner = learner
         self.workers = workers
         self.options = run.config.options
-        self.train_indices, self.val_indices = (slices.indices(run.slices.split[s]) for s in ("train", "val"))
-        self.steps = len(self.train_indices) // learner.batch_size  # per epoch
+        self.val_indices = indices_of(run, slices, "val", has_tumor=True)
+        self.steps = len(indices_of(run, slices, "train", has_tumor=True)) // learner.batch_size  # per epoch
         self.progress = Progress()
         self.stop = StopRequest()
 
@@ -61,6 +62,7 @@ class TrainingLoop:
         self.workers.check_equal(str(state), "data, options or checkpoint")
         check_memory(self.learner, self.options.size)
         check_disk(self.run, self.learner.state())
+        self.material = training_material(self.run, self.slices)
         batches = iter(self.learner.strategy.distribute_datasets_from_function(self.batches_of_worker))
         samples = Samples(self.run, self.slices, self.learner)
         board = Board(self.run.folder / "tensorboard", self.options.tensorboard)
@@ -92,19 +94,20 @@ class TrainingLoop:
 
     def batches_of_worker(self, worker: tf.distribute.InputContext) -> tf.data.Dataset:
         """This worker's part of each batch, in as many pieces as it has devices."""
-        batch_size = self.learner.batch_size
-        share = batch_size // worker.num_input_pipelines
         plan = BatchPlan(
-            batch_size=batch_size,
+            batch_size=self.learner.batch_size,
+            tumor_free=self.learner.tumor_free,
             epochs=range(self.progress.epoch, self.options.epochs),
             seed=self.options.seed,
             augmentation=self.options.augmentation,
             first_step=self.progress.step,
-            part=range(share * worker.input_pipeline_id, share * (worker.input_pipeline_id + 1)),
+            worker=worker.input_pipeline_id,
+            workers=worker.num_input_pipelines,
         )
-        batches = training_batches(self.slices, self.train_indices, plan)
-        per_device = worker.get_per_replica_batch_size(batch_size)
-        return batches if per_device == share else batches.rebatch(per_device)
+        batches = training_batches(self.material, plan)
+        per_device = worker.get_per_replica_batch_size(plan.batch_size + plan.tumor_free)
+        is_whole = per_device * plan.workers == plan.batch_size + plan.tumor_free
+        return batches if is_whole else batches.rebatch(per_device)
 
     def train_epoch(self, batches: Iterator, bar: tqdm) -> dict[str, float]:
         """Train the remaining steps of an epoch; returns their means, as part of a row of history.csv."""
@@ -141,7 +144,7 @@ class TrainingLoop:
         return {"epoch": progress.epoch + 1, "loss": scores["loss"], "dice": scores["dice"], "learning_rate": rate}
 
     def validate(self, raw: bool = False) -> dict[str, float]:
-        """Mean scores over all validation slices, of the averaged weights or of the raw ones."""
+        """Mean scores over the validation slices with tumor, of the averaged weights or of the raw ones."""
         batches = validation_batches(self.slices, self.val_indices, self.learner.batch_size)
         for images, masks in self.learner.strategy.experimental_distribute_dataset(batches):
             self.learner.validation_step(images, masks, raw)
@@ -189,7 +192,7 @@ def check_memory(learner: Learner, size: int) -> None:
     """UserError if a step clearly needs more memory than is free: the system would kill the process."""
     if tf.config.list_physical_devices("GPU"):
         return  # TensorFlow raises an error if a GPU's memory is full
-    needed = learner.batch_size * activation_bytes(learner.model, size)
+    needed = (learner.batch_size + learner.tumor_free) * activation_bytes(learner.model, size)
     free = free_memory()
     if needed > free:
         raise UserError(

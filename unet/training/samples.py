@@ -12,18 +12,19 @@ from unet.files import write_whole
 from unet.network.saved_run import SavedRun
 from unet.pictures import training_plots
 from unet.training.learner import Learner
+from unet.training.material import indices_of
 
 SAMPLES_SHOWN = 6
 FRAMES = 8  # of the film strip
 
 
 class Samples:
-    """The same few validation slices, drawn again and again as training goes on."""
+    """The same few validation slices with tumor, drawn again and again as training goes on."""
 
     def __init__(self, run: SavedRun, slices: Slices, learner: Learner):
         self.run = run
         self.learner = learner
-        shown = evenly_spaced(slices.indices(run.slices.split["val"]), SAMPLES_SHOWN)
+        shown = evenly_spaced(indices_of(run, slices, "val", has_tumor=True), SAMPLES_SHOWN)
         self.ids = [slices.ids[index] for index in shown]
         self.inputs, masks = next(iter(validation_batches(slices, shown, len(shown))))
         self.images = self.inputs.numpy()[..., 0]
@@ -46,7 +47,7 @@ class Samples:
         return path
 
     def _probabilities(self) -> np.ndarray:
-        return self.learner.folded(self.inputs).numpy()[..., 0]
+        return self.learner.folded(self.inputs)["outline"].numpy()[..., 0]
 
 
 def add_frame(path: Path, epoch: int, probabilities: np.ndarray) -> dict[int, np.ndarray]:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from pathlib import Path
 
-from unet.data.folder import data_folder
+from unet.data.folder import data_folder, no_tumor_folders
 from unet.data.slices import Slices, load_slices
 from unet.data.split import split_slices
 from unet.errors import UserError
@@ -25,10 +25,14 @@ def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[Sav
     name = options.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{options.size}px"
     SavedRun.check_free(runs / name)
     folder = workers.chief_first(lambda: data_folder(options.data.data))
-    slices = load_slices(folder, options.size, options.data.memory_gib, options.data.reading)
-    if not slices.tumor_percent.any():
+    no_tumor = workers.chief_first(lambda: no_tumor_folders(options.data.no_tumor))
+    slices = load_slices(folder, options.size, options.data.memory_gib, options.data.reading, no_tumor)
+    if not slices.has_tumor.any():
         raise UserError(f"No mask in '{folder}' contains a tumor: there is nothing to learn.")
     split = split_slices(slices, folder, options.data)
+    for part in ("train", "val"):
+        if not slices.has_tumor[slices.indices(split.ids[part])].any():
+            raise UserError(f"No mask of the {part} slices contains a tumor: choose another split.")
     precision = choose_precision(options.precision)
     if workers.any(precision == "float32"):
         precision = "float32"  # all workers use the format that is fastest for the slowest one
@@ -38,9 +42,11 @@ def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[Sav
         precision=precision,
         percentiles=PERCENTILES,
         outline_rule=OutlineRule(),
+        presence_rule=None,
         split_source=split.source,
         slice_count=len(slices.ids),
         data_folder=str(folder.resolve()),
+        no_tumor_folders=[str(other.resolve()) for other in no_tumor],
         versions=installed_versions(),
         machine=machine_description(),
         environment=environment(),
@@ -59,10 +65,12 @@ def resumed_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple
         folder = Path(options.data.data)  # where the download puts the data set
     if not folder.is_dir():
         raise UserError(f"The run's data folder '{folder}' does not exist: say where it is with --data.")
-    options = run.config.options  # all but --data
-    slices = load_slices(folder, options.size, options.data.memory_gib, options.data.reading)
+    no_tumor = options.data.no_tumor or tuple(map(Path, run.config.no_tumor_folders))
+    no_tumor = workers.chief_first(lambda: no_tumor_folders(no_tumor))
+    options = run.config.options  # all but --data and --no-tumor
+    slices = load_slices(folder, options.size, options.data.memory_gib, options.data.reading, no_tumor)
     check_same_data(run, slices, folder)
-    run.update_config(data_folder=str(folder.resolve()))
+    run.update_config(data_folder=str(folder.resolve()), no_tumor_folders=[str(other.resolve()) for other in no_tumor])
     run.print_changes()
     return run, slices
 

@@ -15,6 +15,7 @@ from unet.options import TrainingOptions
 from unet.training.finish import finish
 from unet.training.learner import Learner
 from unet.training.loop import TrainingLoop
+from unet.training.material import indices_of
 from unet.training.start import new_run, resumed_run
 from unet.training.workers import LOST, Workers
 
@@ -63,17 +64,19 @@ def fit_and_finish(run: SavedRun, slices: Slices, workers: Workers) -> None:
     """Train from the last checkpoint, or from the start, to the end, and report the scores."""
     use_precision(run.config.precision)
     options = run.config.options
-    train_count = len(run.slices.split["train"])
-    batch_size = min(options.batch_size, train_count)
+    with_tumor, without_tumor = (len(indices_of(run, slices, "train", has_tumor)) for has_tumor in (True, False))
+    batch_size = min(options.batch_size, with_tumor)
     replicas = workers.strategy.num_replicas_in_sync
     if batch_size % replicas:
         raise UserError(
             f"--batch-size {batch_size} is not a multiple of {replicas}, the number of devices, which take equal "
             "parts of each batch: start a new run with another --batch-size."
         )
-    steps = train_count // batch_size * options.epochs
+    steps = with_tumor // batch_size * options.epochs
+    # Equal parts for all replicas.
+    tumor_free = round(options.tumor_free * batch_size / replicas) * replicas if without_tumor else 0
     try:
-        learner = Learner(options, batch_size, steps, workers.strategy)
+        learner = Learner(options, batch_size, steps, workers.strategy, tumor_free)
         history = TrainingLoop(run, slices, learner, workers).fit()
         finish(run, slices, history)
     except KeyboardInterrupt:

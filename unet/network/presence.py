@@ -1,0 +1,40 @@
+"""Whether an image contains a tumor: the network's evidence as a probability, and the threshold for an outline.
+
+The rule is fitted at the end of a training, by unet/evaluation/fitting.py, and saved in the run.
+"""
+
+import math
+from dataclasses import dataclass
+
+from pydantic import FiniteFloat
+
+LEAST_EVIDENCE = 1e-6  # less counts as this much, so that its log-odds are finite
+
+
+@dataclass(frozen=True)
+class PresenceRule:
+    """How evidence becomes the probability that an image contains a tumor, and when one is outlined."""
+
+    slope: FiniteFloat  # of the log-odds of a tumor over the log-odds of the evidence (Platt 1999)
+    intercept: FiniteFloat
+    threshold: FiniteFloat  # tumor probability from which on an image is outlined
+    unsure_from: FiniteFloat  # a person should look at images with a probability in this range
+    unsure_to: FiniteFloat
+
+    def probability(self, evidence: float) -> float:
+        """The probability of a tumor, in [0, 1], for evidence in [0, 1]."""
+        return 1 / (1 + math.exp(-(self.slope * log_odds(evidence) + self.intercept)))
+
+    def finds_tumor(self, evidence: float) -> bool:
+        """Whether an image with this evidence is outlined."""
+        return self.probability(evidence) >= self.threshold
+
+    def is_unsure(self, evidence: float) -> bool:
+        """Whether the answer may well be wrong."""
+        return self.unsure_from <= self.probability(evidence) <= self.unsure_to
+
+
+def log_odds(evidence: float) -> float:
+    """log(e / (1 - e)) of evidence in [0, 1], clipped to be finite."""
+    clipped = min(max(float(evidence), LEAST_EVIDENCE), 1 - LEAST_EVIDENCE)
+    return math.log(clipped / (1 - clipped))

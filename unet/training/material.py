@@ -1,0 +1,38 @@
+"""What a run trains and validates on: slices with tumor, without tumor, healed and grafted."""
+
+import numpy as np
+
+from unet.data.batches import Material
+from unet.data.healing import AlteredSlices, graft, heal
+from unet.data.slices import Slices
+from unet.network.saved_run import SavedRun
+
+
+def training_material(run: SavedRun, slices: Slices) -> Material:
+    """What training batches are made of. Tumors are healed only if there are also real slices without tumor."""
+    with_tumor, without_tumor = (indices_of(run, slices, "train", has_tumor) for has_tumor in (True, False))
+    options = run.config.options
+    if not (len(without_tumor) and options.tumor_free):
+        return Material(slices, with_tumor, without_tumor[:0])
+    patients = patients_of(run, slices, with_tumor)
+    healed = heal(slices, with_tumor, patients)
+    is_grafting = options.augmentation.grafted > 0
+    grafted = graft(slices, with_tumor, patients, options.seed) if is_grafting else AlteredSlices.none()
+    return Material(slices, with_tumor, without_tumor, healed, grafted)
+
+
+def healed_validation_slices(run: SavedRun, slices: Slices) -> AlteredSlices:
+    """Validation slices whose tumor is replaced by tissue of the other hemisphere."""
+    indices = indices_of(run, slices, "val", has_tumor=True)
+    return heal(slices, indices, patients_of(run, slices, indices), mirror_only=True)
+
+
+def indices_of(run: SavedRun, slices: Slices, split: str, has_tumor: bool) -> np.ndarray:
+    """Indices of the slices of a split with or without tumor, int64 (n,)."""
+    indices = slices.indices(run.slices.split[split])
+    return indices[slices.has_tumor[indices] == has_tumor]
+
+
+def patients_of(run: SavedRun, slices: Slices, indices: np.ndarray) -> np.ndarray:
+    """The patient of each of these slices, (n,)."""
+    return np.array([run.slices.facts[slices.ids[index]]["patient"] for index in indices])
