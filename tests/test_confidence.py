@@ -105,9 +105,7 @@ def test_summary_of_the_expected_dice_by_hand():
 
 
 def looks_unlike(model: ConfidenceModel, images: list[np.ndarray], size: int) -> list[bool]:
-    return [
-        model.review_reason(to_training_image(image, size), 1.0, True) == "unlike training data" for image in images
-    ]
+    return [model.is_unlike(to_training_image(image, size)) for image in images]
 
 
 def test_the_shipped_run_detects_images_that_are_not_slices():

@@ -52,7 +52,7 @@ def test_it_predicts_from_any_folder_without_the_repository(wheel, tmp_path):
         "from unet.network.predictor import Predictor\n"
         "from unet.network.saved_run import SavedRun\n"
         "import unet; assert 'site' in unet.__file__\n"
-        "print(Predictor(SavedRun.open())([np.zeros((20, 30), np.uint8)])[0].shape)"
+        "print(Predictor(SavedRun.open())([np.zeros((20, 30), np.uint8)])[0].probability.shape)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.strip() == "(20, 30)", done.stderr

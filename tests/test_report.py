@@ -16,7 +16,9 @@ from unet.pictures.page import Card, Report, Sort, Tile, contour_path, embed_pic
 from unet.pictures.table import Table
 from unet.prediction.inputs import Input
 from unet.prediction.outlines import PredictionRow
-from unet.prediction.report import make_tile
+from unet.prediction.output import OutputFolder
+from unet.prediction.report import headline_cards, make_tile, most_doubtful
+from unet.tables import read_table
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
@@ -174,35 +176,103 @@ def test_plots_are_svg(tmp_path):
     assert 'alt="Dice &amp; more" src="data:image/svg+xml;base64,' in text
 
 
+# Without and with a presence rule.
+UNDECIDED = {"presence_rule": None, "always_outline": False}
+DECIDED = {"presence_rule": {"threshold": 0.05}, "always_outline": False}
+
+
 @pytest.mark.parametrize(
-    ("judgment", "groups"),
+    ("settings", "judgment", "label", "groups"),
     [
-        ({"tumor_pixels": 20}, ["not judged"]),
-        ({"tumor_pixels": 20, "expected_dice": 0.8}, ["no reason for doubt"]),
-        ({"tumor_pixels": 0}, ["not judged", "no tumor"]),
-        ({"tumor_pixels": 0, "review": "nothing outlined"}, ["nothing outlined", "no tumor"]),
+        (UNDECIDED, {"tumor_pixels": 20}, "tumor outlined", ["not judged", "tumor outlined"]),
+        (UNDECIDED, {"tumor_pixels": 20, "expected_dice": 0.8}, "0.80", ["no reason for doubt", "tumor outlined"]),
+        (UNDECIDED, {"tumor_pixels": 0}, "nothing outlined", ["not judged", "nothing outlined"]),
+        (UNDECIDED, {"tumor_pixels": 0, "review": "nothing outlined"}, "nothing outlined", ["nothing outlined"]),
+        (
+            DECIDED,
+            {"tumor_pixels": 0, "tumor_probability": 0.02},
+            "no tumor 0.02",
+            ["no reason for doubt", "no tumor found"],
+        ),
+        (
+            DECIDED,
+            {"tumor_pixels": 0, "tumor_probability": 0.04, "review": "tumor uncertain"},
+            "no tumor 0.04, tumor uncertain",
+            ["tumor uncertain", "no tumor found"],
+        ),
+        (
+            DECIDED,
+            {"tumor_pixels": 20, "tumor_probability": 0.06, "expected_dice": 0.8, "review": "tumor uncertain"},
+            "0.80, tumor uncertain",
+            ["tumor uncertain", "tumor outlined"],
+        ),
+        (
+            DECIDED,
+            {"tumor_pixels": 0, "tumor_probability": 0.9, "review": "nothing outlined"},
+            "nothing outlined",
+            ["nothing outlined"],
+        ),
     ],
 )
-def test_an_outline_of_an_unfinished_run_is_not_judged(tmp_path, judgment, groups):
-    input, row = write_result(tmp_path, **judgment)
-    made = make_tile(0, input, row, tmp_path, ReadingOptions())
-    assert made.groups == groups and made.prediction.startswith("M")
+def test_what_a_tile_says(tmp_path, settings, judgment, label, groups):
+    write_image(tmp_path / "a.png", np.zeros((20, 20), np.uint8))
+    mask = np.eye(20, dtype=np.uint8) * 255 if judgment["tumor_pixels"] else np.zeros((20, 20), np.uint8)
+    write_image(tmp_path / "masks" / "a.png", mask)
+    result = Input(str(tmp_path / "a.png"), "a"), PredictionRow(str(tmp_path / "a.png"), **judgment)
+    made = make_tile(0, result, OutputFolder(tmp_path, settings, []), ReadingOptions())
+    assert made.label == f"a.png: {label}" and made.groups == groups
+    assert bool(made.prediction) == bool(judgment["tumor_pixels"])
 
 
-def write_result(folder: Path, **measurements) -> tuple[Input, PredictionRow]:
-    """Write an image and the mask predicted for it; returns what a prediction knows about them."""
-    write_image(folder / "a.png", np.zeros((20, 20), np.uint8))
-    write_image(folder / "masks" / "a.png", np.eye(20, dtype=np.uint8) * 255)
-    return Input(str(folder / "a.png"), "a"), PredictionRow(str(folder / "a.png"), **measurements)
+UNLIKE, UNCERTAIN = "unlike training data", "tumor uncertain"
+ROWS = [
+    PredictionRow("none", tumor_pixels=0, tumor_probability=0.01),
+    PredictionRow("nearly", tumor_pixels=0, tumor_probability=0.02),
+    PredictionRow("sure", tumor_pixels=9, tumor_probability=0.99, expected_dice=0.9),
+    PredictionRow("far above", tumor_pixels=9, tumor_probability=0.1, expected_dice=0.1, review=UNCERTAIN),
+    PredictionRow("above", tumor_pixels=9, tumor_probability=0.07, expected_dice=0.8, review=UNCERTAIN),
+    PredictionRow("below", tumor_pixels=0, tumor_probability=0.04, review=UNCERTAIN),
+    PredictionRow("odd", tumor_pixels=9, tumor_probability=0.99, expected_dice=0.7, review=UNLIKE),
+    PredictionRow("odder", tumor_pixels=9, tumor_probability=0.99, expected_dice=0.6, review=UNLIKE),
+    PredictionRow("odd, empty", tumor_pixels=0, tumor_probability=0.01, review=UNLIKE),
+]
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        # The decision threshold is 0.05: "below" is 0.01 away, "above" 0.02 and "far above" 0.05.
+        (4, "odder, odd, below, above"),
+        (5, "odder, odd, odd, empty, below, above"),
+        (9, "odder, odd, odd, empty, below, above, far above, sure, nearly, none"),
+    ],
+)
+def test_the_most_doubtful_have_different_reasons(count, expected):
+    results = [(Input(row.path, row.path), row) for row in ROWS]
+    shown = most_doubtful(results, count, OutputFolder(Path(), DECIDED, []))
+    assert ", ".join(row.path for _, row in shown) == expected
+
+
+def test_headline_cards():
+    skipped = PredictionRow("x", status="not readable")
+    cards = headline_cards([*ROWS, skipped], OutputFolder(Path(), DECIDED, []))
+    assert cards == [
+        Card("Tumor outlined", "5", "of 10 files; 1 skipped"),
+        Card("No tumor found", "4", "tumor probability below 0.05"),
+        Card("To review", "6", "3 tumor uncertain, 3 unlike training data"),
+        Card("Expected Dice", "0.70", "median of images with an outline"),
+    ]
+    cards = headline_cards(ROWS[:1], OutputFolder(Path(), DECIDED | {"always_outline": True}, []))
+    assert cards[1] == Card("Nothing outlined", "1", "")
 
 
 def test_evaluation_and_prediction_write_a_report(visit, trained, phantoms, tmp_path):
     done = run_script("evaluate", trained, "--output", tmp_path / "ev", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     page = visit(tmp_path / "ev" / "report.html")
-    count = len((tmp_path / "ev" / "per_slice.csv").read_text().splitlines()) - 1
-    assert page.inner_text("#count") == f"{count} shown"
-    assert page.locator("path.truth").count() == count
+    rows = read_table(tmp_path / "ev" / "per_slice.csv")
+    assert page.inner_text("#count") == f"{len(rows)} shown"
+    assert page.locator("path.truth").count() == sum(row["truth_pixels"] != "0" for row in rows)
     done = run_script("predict", phantoms / "images", "--run", trained, "--output", tmp_path / "pr", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     page = visit(tmp_path / "pr" / "report.html")

@@ -1,5 +1,6 @@
 """Faults 28 to 32: what may be wrong with the slices of a training."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -95,12 +96,14 @@ def test_30_mask_of_0_and_one_other_value(tumor, tmp_path, survived):
     survived(30, f"a mask of 0 and {tumor}", f"{tumor} is tumor")
 
 
-def test_32_slices_without_tumor_have_a_dice_in_evaluation(trained, tmp_path, survived):
+def test_32_slices_without_tumor_only_count_as_false_alarms_in_evaluation(trained, tmp_path, survived):
     write_pairs(tmp_path / "pairs", 4)
     empty_masks(tmp_path / "pairs")
     done = run_script("evaluate", trained, "--data", "pairs", "--output", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = read_table(tmp_path / "out" / "per_slice.csv")
-    # 1 if the prediction is empty too, else 0.
-    assert [float(row["dice"]) for row in rows] == [float(row["predicted_pixels"] == "0") for row in rows]
-    survived(32, "all masks empty, in evaluation", "Dice 1 if nothing is outlined, else 0")
+    assert len(rows) == 4 and all(row["dice"] == "" for row in rows)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    right = sum(row["predicted_pixels"] == "0" for row in rows)
+    assert "scores" not in summary and summary["detection"]["specificity"]["mean"] == right / 4
+    survived(32, "all masks empty, in evaluation", "no Dice; outlines are counted as false alarms")

@@ -184,7 +184,7 @@ def test_hostile_files_give_one_row_each_exit_code_3_and_take_no_more_memory(pre
     assert done.returncode == 3
     assert len(rows) == len([case for case in CASES if case.shape]) + 1
     outlined = sum(row["status"] == "ok" for row in rows.values())
-    assert f"{outlined} of {len(rows)} images outlined" in done.stdout
+    assert f"{outlined} of {len(rows)} images read" in done.stdout
     masks = [path for path in (output / "masks").rglob("*") if path.is_file()]
     assert len(masks) == outlined and not list(output.rglob(".writing-*"))
     more = done.peak_mib - alone.peak_mib
@@ -218,5 +218,5 @@ def test_21_file_without_read_permission(trained, tmp_path, survived):
     (tmp_path / "in" / "secret.png").chmod(0)
     done = run_measured("predict", "in", "--run", trained, "--output", "out", cwd=tmp_path)
     assert done.returncode == 3, done.stderr
-    assert "1 of 2 images outlined" in done.stdout and "Permission denied" in done.stdout
+    assert "1 of 2 images read" in done.stdout and "Permission denied" in done.stdout
     survived(21, "file without read permission", "skipped: Permission denied")

@@ -126,7 +126,7 @@ def test_43_output_folder_contains_other_results(trained, tmp_path, survived):
     write_image(tmp_path / "in" / "0000a.png", np.zeros((8, 8), np.uint8))
     assert_refused("was started with other images", "--resume")
     done = predict(trained, "--overwrite", cwd=tmp_path)
-    assert done.returncode == 3 and "6 of 7 images outlined" in done.stdout
+    assert done.returncode == 3 and "6 of 7 images read" in done.stdout
     survived(43, "same command again --overwrite", "replaced")
 
 

@@ -126,7 +126,8 @@ class Actor:
             tf.config.threading.set_intra_op_parallelism_threads(1)
         self.options = options
         # Ray starts the actor in a copy of the run folder.
-        self.predictor = Predictor(SavedRun.open(Path.cwd()), options.batch_size, options.mirror)
+        run = SavedRun.open(Path.cwd())
+        self.predictor = Predictor(run, options.batch_size, options.mirror, always_outline=options.always_outline)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
         """Outline a pickled list of inputs; returns a pickled list of their outlines."""

@@ -1,6 +1,12 @@
 """Export a run's network, including its preprocessing, to another runtime, and check that it agrees with Keras.
 
-The exported network maps a grey 8-bit image (height, width) of any size to its tumor probability of the same size.
+The exported network maps a grey 8-bit image (height, width) of any size to two outputs:
+
+    probability          of tumor for each pixel, if the image contains one; float32 (height, width)
+    tumor_probability    that the image contains a tumor; one float32. Missing if the run has no threshold for it,
+                         because it was trained without tumor-free images.
+
+The command prints the threshold of each.
 
     python -m unet.prediction.export --format onnx             the network that comes with the project
     python -m unet.prediction.export runs/NAME --format openvino
@@ -42,7 +48,7 @@ def export(options: ExportOptions) -> None:
 
     Example:
         >>> export(ExportOptions(format="saved_model", output=Path("exported")))  # doctest: +ELLIPSIS
-        'exported' agrees with Keras: Dice ... on simulated slices. It outlines tumor where the probability is ...
+        'exported' agrees with Keras: Dice ... on simulated slices. ... where the probability is ...
     """
     format = FORMATS[options.format]
     missing = [name for name in format.packages if not find_spec(name)]
@@ -64,7 +70,9 @@ def export(options: ExportOptions) -> None:
         exported = format.convert(save(module, Path(folder)), Path(folder) / f"model{format.suffix}")
         dice = compare(predictor, format.open(exported))
         keep(exported, output)
-    print(f"'{output}' agrees with Keras: Dice {dice:.4f} on simulated slices. It outlines tumor {predictor.rule}.")
+    presence = predictor.presence_rule
+    use = f"If tumor_probability is {presence.threshold:.4g} or more, it" if presence else "It"
+    print(f"'{output}' agrees with Keras: Dice {dice:.4f} on simulated slices. {use} outlines tumor {predictor.rule}.")
 
 
 def save(module, folder: Path) -> Path:
@@ -72,7 +80,7 @@ def save(module, folder: Path) -> Path:
     import tensorflow as tf
 
     path = folder / "saved_model"
-    tf.saved_model.save(module, str(path), signatures=module.probability)
+    tf.saved_model.save(module, str(path), signatures=module.outputs)
     return path
 
 
@@ -93,10 +101,11 @@ def keep(exported: Path, output: Path) -> None:
 
 
 def with_preprocessing(predictor):
-    """A tf.Module whose `probability` computes what Predictor does, with operations that all formats support."""
+    """A tf.Module whose `outputs` computes what Predictor does, with operations that all formats support."""
     import tensorflow as tf
 
     from unet.images.preprocessing import PERCENTILES
+    from unet.network.presence import LEAST_EVIDENCE
 
     size = float(predictor.size)
 
@@ -129,7 +138,7 @@ def with_preprocessing(predictor):
         return tf.matmul(tf.matmul(row_weights, image), column_weights, transpose_b=True)
 
     @tf.function(input_signature=[tf.TensorSpec((None, None), tf.uint8, name="image")])
-    def probability(image: tf.Tensor) -> dict[str, tf.Tensor]:
+    def outputs(image: tf.Tensor) -> dict[str, tf.Tensor]:
         grey = tf.cast(image, tf.float32)
         ascending = tf.sort(tf.reshape(grey, [-1]))
         low, high = (percentile(ascending, percent) for percent in PERCENTILES)
@@ -142,32 +151,42 @@ def with_preprocessing(predictor):
         square = tf.round(resize(stretched, rows_there, columns_there))
         # A fixed shape: convolutions of unknown shapes are slow, or wrong, in some runtimes.
         network_input = tf.reshape(square / 255, (1, predictor.size, predictor.size, 1))
-        result = predictor.untraced_network(network_input)[0, ..., 0]
-        return {"probability": resize(result[rows, columns], rows_back, columns_back)}
+        answers = predictor.untraced_network(network_input)
+        outline = answers["outline"][0, ..., 0][rows, columns]
+        probability = resize(outline, rows_back, columns_back)
+        rule = predictor.presence_rule
+        if not rule:
+            return {"probability": probability}
+        evidence = tf.clip_by_value(answers["evidence"][0, 0], LEAST_EVIDENCE, 1 - LEAST_EVIDENCE)
+        log_odds = tf.math.log(evidence / (1 - evidence))
+        return {"probability": probability, "tumor_probability": tf.sigmoid(rule.slope * log_odds + rule.intercept)}
 
     module = tf.Module()
     module.model = predictor.model  # so that its variables are saved too
-    module.probability = probability
+    module.outputs = outputs
     return module
 
 
 def compare(predictor, run_exported: Callable, images: list[np.ndarray] | None = None) -> float:
     """Smallest Dice between masks of Keras and of the export (1 if both are empty); UserError if the results differ.
 
-    run_exported maps a grey uint8 image (height, width) to its probability. Without `images`, simulated heads are used.
+    run_exported maps a grey uint8 image (height, width) to outputs by name. Without `images`, simulated heads are used.
     """
     from unet.evaluation.metrics import score
 
     images = images or [simulate_head(seed, *size) for seed, size in enumerate(SIZES)]
-    dice, same = [], []
+    dice, same, difference = [], [], [0.0]
     for image in tqdm(images, "Comparing", disable=None):
-        expected, result = predictor([image])[0], run_exported(image)
-        dice.append(score(predictor.rule.mask(expected), predictor.rule.mask(result))["dice"])
-        same.append(np.mean(np.abs(result - expected) <= MOST_DIFFERENCE))
-    if min(dice) < LEAST_DICE or min(same) < LEAST_SAME:
+        (expected,), outputs = predictor([image]), run_exported(image)
+        result = outputs["probability"]
+        dice.append(score(predictor.rule.mask(expected.probability), predictor.rule.mask(result))["dice"])
+        same.append(np.mean(np.abs(result - expected.probability) <= MOST_DIFFERENCE))
+        if predictor.presence_rule:
+            difference.append(abs(outputs["tumor_probability"].item() - predictor.tumor_probability(expected)))
+    if min(dice) < LEAST_DICE or min(same) < LEAST_SAME or max(difference) > MOST_DIFFERENCE:
         raise UserError(
             f"The exported network differs from Keras (Dice {min(dice):.4f}, same probability at {min(same):.2%} of "
-            "pixels), so it was not kept: choose another --format."
+            f"pixels, tumor probability within {max(difference):.4f}), so it was not kept: choose another --format."
         )
     return min(dice)
 
@@ -200,9 +219,14 @@ def to_litert(source: Path, path: Path) -> Path:
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     loaded = tf.saved_model.load(str(source))  # a variable of its own: its weights are freed with it
+    function = loaded.signatures["serving_default"]
     # The converter would keep variables, which the runtime cannot find.
-    frozen = convert_variables_to_constants_v2(loaded.signatures["serving_default"])
-    path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert())
+    frozen = convert_variables_to_constants_v2(function)
+    names = sorted(function.structured_outputs)  # as TensorFlow orders them
+    specs = function.structured_input_signature[1].values()
+    named = tf.function(lambda image: dict(zip(names, frozen(image), strict=True)), list(specs))
+    concrete = named.get_concrete_function()
+    path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module()).convert())
     return path
 
 
@@ -232,38 +256,30 @@ def run_saved_model(path: Path) -> Callable:
     import tensorflow as tf
 
     function = tf.saved_model.load(str(path)).signatures["serving_default"]
-    return lambda image: function(image=tf.constant(image))["probability"].numpy()
+    return lambda image: {name: output.numpy() for name, output in function(image=tf.constant(image)).items()}
 
 
 def run_litert(path: Path) -> Callable:
     import tensorflow as tf
 
     with warnings.catch_warnings(action="ignore"):  # it warns that another package will replace it
-        runner = tf.lite.Interpreter(str(path))
-    (image_in,), (out,) = runner.get_input_details(), runner.get_output_details()
-
-    def run_image(image: np.ndarray) -> np.ndarray:
-        runner.resize_tensor_input(image_in["index"], image.shape)
-        runner.allocate_tensors()
-        runner.set_tensor(image_in["index"], image)
-        runner.invoke()
-        return runner.get_tensor(out["index"])
-
-    return run_image
+        runner = tf.lite.Interpreter(str(path)).get_signature_runner()
+    return lambda image: runner(image=image)
 
 
 def run_onnx(path: Path) -> Callable:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda image: session.run(None, {session.get_inputs()[0].name: image})[0]
+    names = [output.name for output in session.get_outputs()]
+    return lambda image: dict(zip(names, session.run(names, {"image": image}), strict=True))
 
 
 def run_openvino(path: Path) -> Callable:
     import openvino
 
     model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda image: model(image)[0]
+    return lambda image: {output.any_name: value for output, value in model(image).items()}
 
 
 @dataclass(frozen=True)
@@ -272,7 +288,7 @@ class Format:
 
     suffix: str
     convert: Callable[[Path, Path], Path]  # convert(saved model, path) writes to the path, or returns another one
-    open: Callable[[Path], Callable[[np.ndarray], np.ndarray]]  # open(path) maps an image to its probability
+    open: Callable[[Path], Callable[[np.ndarray], dict[str, np.ndarray]]]  # open(path) maps an image to its outputs
     packages: tuple[str, ...] = ()
 
 

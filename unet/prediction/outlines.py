@@ -35,6 +35,7 @@ class PredictionRow:
     width: int | None = None
     height: int | None = None
     slices: int | None = None  # of a volume
+    tumor_probability: float | None = None  # that there is a tumor; the highest one of a volume's slices
     tumor_pixels: int | None = None  # voxels of a volume
     tumor_percent: float | None = None  # of the image or volume
     tumor_mm3: float | None = None  # of a volume, if its voxel size is known
@@ -96,16 +97,15 @@ def outline_image(prediction: Prediction, predictor: Predictor) -> Outlined:
     input = prediction.source
     if prediction.error:
         return Outlined(PredictionRow(input.path, status=str(prediction.error)))
-    probability = prediction.probability
-    mask = predictor.rule.mask(probability)
-    visible = predictor.visible_probability(probability, mask)
+    mask = predictor.mask(prediction)
+    visible = predictor.visible_probability(prediction, mask)
     overlay = draw_overlay(prediction.image, visible, predictor.rule.threshold)
-    row = measure(PredictionRow(input.path), mask, probability)
+    row = measure(PredictionRow(input.path), mask, prediction.probability)
     files = {
         mask_name(input.name, is_volume=False): encode_mask(mask),
         overlay_name(input.name, is_volume=False): encode_jpeg(overlay),
     }
-    return Outlined(judge(row, predictor, prediction.square, confidence(probability, mask)), files)
+    return Outlined(judge(row, predictor, prediction, confidence(prediction.probability, mask)), files)
 
 
 def outline_volume(predictor: Predictor, input: Input, options: PredictionOptions) -> Outlined:
@@ -120,13 +120,17 @@ def outline_volume(predictor: Predictor, input: Input, options: PredictionOption
         return Outlined(PredictionRow(input.path, status=str(error)))
     count, height, width = volume.slices.shape
     mask = np.zeros(volume.slices.shape, bool)
-    inside = total = 0.0  # sums of probabilities in the mask and everywhere
-    predictions = predictor.stream(range(count), volume.square_pixels, prepare=resize_into_square)
+    inside = total = 0.0  # sums of probabilities in the mask, and everywhere in slices with a tumor
+    strongest = Prediction(None, evidence=0.0)  # of the slice that speaks most for a tumor
+    predictions = predictor.stream(range(count), volume.square_pixels, prepare=lambda index: resize_into_square)
     for prediction in tqdm(predictions, input.name, count, leave=False, disable=None):
-        probability = cv2.resize(prediction.probability, (width, height))
-        slice_mask = mask[prediction.source] = predictor.rule.mask(probability)
-        inside += float(probability[slice_mask].sum())
-        total += float(probability.sum())
+        if prediction.evidence >= strongest.evidence:
+            strongest = prediction
+        prediction = replace(prediction, probability=cv2.resize(prediction.probability, (width, height)))
+        slice_mask = mask[prediction.source] = predictor.mask(prediction)
+        if predictor.finds_tumor(prediction):
+            inside += float(prediction.probability[slice_mask].sum())
+            total += float(prediction.probability.sum())
     files = {
         mask_name(input.name, is_volume=True): encode_volume_mask(mask, volume),
         overlay_name(input.name, is_volume=True): encode_png(draw_slices(predictor, volume, mask)),
@@ -146,7 +150,8 @@ def outline_volume(predictor: Predictor, input: Input, options: PredictionOption
     )
     # The middle slice as if it were an image, since the network was trained on those.
     square = to_training_image(volume.square_pixels(count // 2), predictor.size)
-    return Outlined(judge(row, predictor, square, 2 * inside / max(voxels + total, 1.0)), files)
+    judged = replace(strongest, square=square)
+    return Outlined(judge(row, predictor, judged, 2 * inside / max(voxels + total, 1.0)), files)
 
 
 def draw_slices(predictor: Predictor, volume: Volume, mask: np.ndarray) -> np.ndarray:
@@ -156,8 +161,8 @@ def draw_slices(predictor: Predictor, volume: Volume, mask: np.ndarray) -> np.nd
     shown = np.unique(np.linspace(first, last, min(SLICES_SHOWN, last - first + 1)).astype(int))
     threshold = predictor.rule.threshold
     tiles = [
-        draw_overlay(prediction.image, predictor.visible_probability(prediction.probability), threshold, TILE)
-        for prediction in predictor.stream(shown, volume.square_pixels, prepare=resize_into_square)
+        draw_overlay(prediction.image, predictor.visible_probability(prediction), threshold, TILE)
+        for prediction in predictor.stream(shown, volume.square_pixels, prepare=lambda index: resize_into_square)
     ]
     cm2 = mask[shown].sum(axis=(1, 2)) * math.prod(volume.spacing_mm[1:]) / 100
     labels = [
@@ -181,11 +186,12 @@ def measure(row: PredictionRow, mask: np.ndarray, probability: np.ndarray) -> Pr
     return replace(row, left=left, top=top, right=right, bottom=bottom, mean_probability=mean)
 
 
-def judge(row: PredictionRow, predictor: Predictor, square: np.ndarray, confidence: float) -> PredictionRow:
-    """A row with its expected Dice and the reason to review it; unchanged if the training has not finished."""
-    model = predictor.confidence_model
-    if not model:
-        return row
-    has_outline = bool(row.tumor_pixels)
-    expected = round(model.expect_dice(confidence), 4) if has_outline else None
-    return replace(row, expected_dice=expected, review=model.review_reason(square, confidence, has_outline))
+def judge(row: PredictionRow, predictor: Predictor, prediction: Prediction, confidence: float) -> PredictionRow:
+    """A row with its tumor probability, expected Dice and the reason to review it, as far as the run can tell."""
+    presence, model = predictor.tumor_probability(prediction), predictor.confidence_model
+    return replace(
+        row,
+        tumor_probability=None if presence is None else round(presence, 4),
+        expected_dice=round(model.expect_dice(confidence), 4) if model and row.tumor_pixels else None,
+        review=predictor.review_reason(prediction, confidence),
+    )

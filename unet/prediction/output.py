@@ -28,6 +28,17 @@ class OutputFolder:
     settings: dict[str, object]
     inputs: list[Input]
 
+    @property
+    def presence_threshold(self) -> float | None:
+        """The tumor probability from which on images are outlined; None if it does not decide."""
+        rule = None if self.settings["always_outline"] else self.settings["presence_rule"]
+        return rule and rule["threshold"]
+
+    @property
+    def without_outline(self) -> str:
+        """What to call images without an outline."""
+        return "nothing outlined" if self.presence_threshold is None else "no tumor found"
+
     def prepare(self, resume: bool, overwrite: bool) -> list[PredictionRow]:
         """Get the folder ready to write to; returns the rows that an earlier prediction finished, for --resume.
         UserError if the folder is not writable, or contains anything that must not be replaced or mixed."""
@@ -134,6 +145,8 @@ def settings_of(run: SavedRun, options: PredictionOptions) -> dict[str, object]:
         "network": run.network_fingerprint(),
         "threshold": run.config.outline_rule.threshold,
         "peak": run.config.outline_rule.peak,
+        "presence_rule": run.config.presence_rule and asdict(run.config.presence_rule),
+        "always_outline": options.always_outline,
         "mirror": options.mirror,
         "max_pixels": options.reading.max_pixels,
         "axis": options.axis,

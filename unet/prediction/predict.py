@@ -28,7 +28,7 @@ def predict(options: PredictionOptions) -> int:
         options: Which images, which run, and where the results go.
 
     Returns:
-        The exit code: 0 if all inputs were outlined, 3 if any was skipped. The results are in options.output:
+        The exit code: 0 if all inputs were read, 3 if any was skipped. The results are in options.output:
         masks/, overlays/, predictions.csv with one row per input, and report.html.
 
     Raises:
@@ -37,7 +37,7 @@ def predict(options: PredictionOptions) -> int:
     Example:
         >>> from pathlib import Path
         >>> predict(PredictionOptions(("data/phantom/images/phantom_000_0.png",), Path("out")))  # doctest: +ELLIPSIS
-        1 of 1 images outlined, ...
+        1 of 1 images read: ...
         0
     """
     run = SavedRun.open(options.run)
@@ -51,8 +51,8 @@ def predict(options: PredictionOptions) -> int:
         try:
             rows = outline(inputs[len(done) :])
             for row in chain(done, append_rows(output, rows, len(done), options.batch_size)):
-                tally["outlined" if row.is_ok else "skipped"] += 1
-                tally["with tumor"] += bool(row.tumor_pixels)
+                tally["read" if row.is_ok else "skipped"] += 1
+                tally["outlined"] += bool(row.tumor_pixels)
                 tally["to review"] += bool(row.review)
         except KeyboardInterrupt:
             print("Continue with the same command and --resume.")
@@ -64,9 +64,9 @@ def predict(options: PredictionOptions) -> int:
             ) from error
         write_report(output, options.reading)
     print(
-        f"{tally['outlined']} of {len(inputs)} images outlined, {tally['with tumor']} with tumor, "
-        f"{tally['to review']} to review, {tally['skipped']} skipped: see {options.output}/{REPORT} and "
-        f"{options.output}/{TABLE}."
+        f"{tally['read']} of {len(inputs)} images read: tumor outlined in {tally['outlined']}, "
+        f"{output.without_outline} in {tally['read'] - tally['outlined']}, {tally['to review']} to review, "
+        f"{tally['skipped']} skipped: see {options.output}/{REPORT} and {options.output}/{TABLE}."
     )
     return 3 if tally["skipped"] else 0
 
@@ -81,7 +81,7 @@ def choose_outliner(
 
         outline_there = outline_on_ray(run, options)
         return lambda inputs: map(write, outline_there(inputs))
-    predictor = Predictor(run, options.batch_size, options.mirror)
+    predictor = Predictor(run, options.batch_size, options.mirror, always_outline=options.always_outline)
     return lambda inputs: outline_inputs(predictor, inputs, options, write)
 
 

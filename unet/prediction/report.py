@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
 from statistics import median
 
@@ -25,9 +26,13 @@ from unet.prediction.outlines import PredictionRow
 from unet.prediction.output import OutputFolder
 
 MOST_TILES, MOST_ON_SHEET, MOST_SKIPPED = 300, 40, 100
-REASONS = ("unlike training data", "low expected Dice", "nothing outlined", "")  # to review, most serious first
+# Why to review an image, most serious first.
+REASONS = ("unlike training data", "tumor uncertain", "low expected Dice", "nothing outlined", "")
+Result = tuple[Input, PredictionRow]
 SORTS = [
     Sort("most doubtful first", "place"),
+    Sort("tumor probability, highest first", "presence", -1),
+    Sort("tumor probability, lowest first", "presence"),
     Sort("expected Dice, lowest first", "expected"),
     Sort("expected Dice, highest first", "expected", -1),
     Sort("tumor, largest first", "size", -1),
@@ -39,23 +44,21 @@ def write_report(output: OutputFolder, reading: ReadingOptions) -> None:
     """Write the report and the contact sheet of a finished prediction."""
     rows = output.read_rows()
     done = [(input, row) for input, row in zip(output.inputs, rows, strict=True) if row.is_ok]
-    # The most doubtful first.
-    done.sort(key=lambda result: (REASONS.index(result[1].review), result[1].expected_dice or 0.0))
-    places = range(min(len(done), MOST_TILES))
+    shown = most_doubtful(done, MOST_TILES, output)
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        tiles = threads.map(lambda place: make_tile(place, *done[place], output.folder, reading), places)
+        tiles = threads.map(lambda place, result: make_tile(place, result, output, reading), range(len(shown)), shown)
         tiles = [tile for tile in tiles if tile]
     if done:
-        sheet = contact_sheet(done[:MOST_ON_SHEET], output.folder)
+        sheet = contact_sheet(most_doubtful(done, MOST_ON_SHEET, output), output)
         write_whole(output.folder / CONTACT_SHEET, encode_jpeg(sheet, quality=90))
     which = "All images" if len(tiles) == len(done) else f"The {len(tiles)} most doubtful of {len(done)} images"
     content = Report(
-        title=f"Outlines of {len(rows)} file{'s' * (len(rows) != 1)}",
+        title=f"Prediction for {len(rows)} file{'s' * (len(rows) != 1)}",
         lead=[
             "Expected Dice estimates, without knowing the truth, how well an outline fits. evaluate.py measures how "
             f"good the estimate is. {TABLE} lists all images and measurements."
         ],
-        cards=headline_cards(rows),
+        cards=headline_cards(rows, output),
         tables=skipped_table(rows),
         plots=[],
         tiles_title="What to look at",
@@ -68,14 +71,38 @@ def write_report(output: OutputFolder, reading: ReadingOptions) -> None:
     write_whole(output.folder / REPORT, render(content))
 
 
-def headline_cards(rows: list[PredictionRow]) -> list[Card]:
+def most_doubtful(results: list[Result], count: int, output: OutputFolder) -> list[Result]:
+    """At most `count` results, most serious reason first. Each reason to review gets a fair share of the places, and
+    results without a reason get what remains."""
+    by_reason: dict[str, list[Result]] = {reason: [] for reason in REASONS}
+    for result in sorted(results, key=lambda result: certainty(result[1], output.presence_threshold)):
+        by_reason[result[1].review].append(result)
+    *doubtful, rest = by_reason.values()
+    in_turn = [result for turn in zip_longest(*doubtful) for result in turn if result]
+    # Sorting keeps the order within a reason.
+    return sorted((in_turn + rest)[:count], key=lambda result: REASONS.index(result[1].review))
+
+
+def certainty(row: PredictionRow, presence_threshold: float | None) -> float:
+    """How little doubt there is about a result, to compare it with others that have the same reason to review."""
+    if row.review == "tumor uncertain":
+        return abs(row.tumor_probability - presence_threshold)
+    if row.tumor_pixels:
+        return row.expected_dice or 0.0
+    # Images without an outline follow those with one, most likely tumor first.
+    return 2 - (row.tumor_probability or 0.0)
+
+
+def headline_cards(rows: list[PredictionRow], output: OutputFolder) -> list[Card]:
     done = [row for row in rows if row.is_ok]
-    with_tumor = sum(bool(row.tumor_pixels) for row in done)
+    outlined = sum(bool(row.tumor_pixels) for row in done)
     reasons = Counter(row.review for row in done if row.review)
     expected = [row.expected_dice for row in done if row.expected_dice is not None]
+    threshold = output.presence_threshold
+    why = "" if threshold is None else f"tumor probability below {threshold:.2g}"
     cards = [
-        Card("Outlined", f"{len(done)}", f"of {len(rows)} files; {len(rows) - len(done)} skipped"),
-        Card("With tumor", f"{with_tumor}", f"{len(done) - with_tumor} without"),
+        Card("Tumor outlined", f"{outlined}", f"of {len(rows)} files; {len(rows) - len(done)} skipped"),
+        Card(output.without_outline.capitalize(), f"{len(done) - outlined}", why),
         Card("To review", f"{reasons.total()}", ", ".join(f"{count} {name}" for name, count in reasons.items())),
     ]
     if expected:
@@ -92,33 +119,56 @@ def skipped_table(rows: list[PredictionRow]) -> list[Table]:
     return [Table(f"Skipped{which}", [["file and reason"], *reasons[:MOST_SKIPPED]])]
 
 
-def make_tile(place: int, input: Input, row: PredictionRow, folder: Path, reading: ReadingOptions) -> Tile | None:
+def make_tile(place: int, result: Result, output: OutputFolder, reading: ReadingOptions) -> Tile | None:
     """An image with its outline, read again; None if it cannot be read any more."""
+    input, row = result
     path = Path(row.path)
     try:
         if input.is_volume or "://" in row.path:
             # The overlay has the outlines in it.
-            overlay = read_picture(folder / overlay_name(input.name, input.is_volume))
+            overlay = read_picture(output.folder / overlay_name(input.name, input.is_volume))
             uri, width, height = embed_picture(overlay, side=1024)
             outline = ""
         else:
             uri, width, height = embed_picture(read_image(path, reading))
-            mask = read_mask(folder / mask_name(input.name, is_volume=False), reading)
+            mask = read_mask(output.folder / mask_name(input.name, is_volume=False), reading)
             outline = contour_path(mask.astype(np.float32), 0.5, width)
     except (ImageError, OSError):
         return None
-    expected = "" if row.expected_dice is None else f" {row.expected_dice:.2f}"
-    doubt = row.review or ("not judged" if row.expected_dice is None else "no reason for doubt")
+    is_judged = row.expected_dice is not None or row.tumor_probability is not None
+    doubt = row.review or ("no reason for doubt" if is_judged else "not judged")
+    found = finding(row, output)
     return Tile(
-        label=f"{path.name}{expected}" + (f": {row.review}" if row.review else ""),
+        label=f"{path.name}: {verdict(row, output)}" + (f", {row.review}" if row.review not in ("", found) else ""),
         image=uri,
         width=width,
         height=height,
         prediction=outline,
-        groups=[doubt] if row.tumor_pixels else [doubt, "no tumor"],
-        sort={"place": place, "expected": row.expected_dice, "size": row.tumor_percent or 0.0},
+        groups=list(dict.fromkeys([doubt, found])),
+        sort={
+            "place": place,
+            "presence": row.tumor_probability,
+            "expected": row.expected_dice,
+            "size": row.tumor_percent or 0.0,
+        },
         about={name.replace("_", " "): str(value) for name, value in asdict(row).items() if value not in (None, "")},
     )
+
+
+def finding(row: PredictionRow, output: OutputFolder) -> str:
+    """What was done with an image: "tumor outlined", or what to call it without an outline."""
+    if row.tumor_pixels:
+        return "tumor outlined"
+    # A tumor may be found although no pixel reaches the threshold.
+    return row.review if row.review == "nothing outlined" else output.without_outline
+
+
+def verdict(row: PredictionRow, output: OutputFolder) -> str:
+    """The most important number of an image: expected Dice, or the tumor probability if no tumor is found."""
+    if row.expected_dice is not None:
+        return f"{row.expected_dice:.2f}"
+    found = finding(row, output)
+    return f"no tumor {row.tumor_probability:.2f}" if found == "no tumor found" else found
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -127,12 +177,11 @@ def read_picture(path: Path) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
 
 
-def contact_sheet(results: list[tuple[Input, PredictionRow]], folder: Path) -> np.ndarray:
-    """The most doubtful outlines with their expected Dice and file name, BGR uint8 (height, width, 3)."""
+def contact_sheet(results: list[Result], output: OutputFolder) -> np.ndarray:
+    """Results with their verdict and file name, BGR uint8 (height, width, 3)."""
     tiles, labels = [], []
     for input, row in results:
-        tiles.append(read_picture(folder / overlay_name(input.name, input.is_volume)))
+        tiles.append(read_picture(output.folder / overlay_name(input.name, input.is_volume)))
         name = Path(row.path).name.encode("ascii", "replace").decode()
-        expected = "-" if row.expected_dice is None else f"{row.expected_dice:.2f}"
-        labels.append(f"{expected} {name}"[:28])
+        labels.append(f"{verdict(row, output)} {name}"[:28])
     return montage(tiles, labels)
