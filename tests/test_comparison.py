@@ -5,14 +5,22 @@ import shutil
 import pytest
 from ready import run_script
 
-from unet.evaluation.compare import answer_in_words, pair_rows, summarize_differences
+from unet.evaluation.compare import (
+    answer_in_words,
+    describe_false_alarms,
+    difference_table,
+    pair_rows,
+    summarize_differences,
+    summarize_false_alarms,
+)
 from unet.network.saved_run import SavedRun
 from unet.tables import read_table, write_table
 
 
 def rows(*differences: tuple[str, float]) -> list[dict]:
+    outline = {"truth_pixels": 9, "predicted_pixels": 9}
     return [
-        pair_rows({"id": str(i), "patient": patient, "dice": 0.5}, {"dice": 0.5 + difference})
+        pair_rows({"id": str(i), "patient": patient, "dice": 0.5} | outline, {"dice": 0.5 + difference} | outline)
         for i, (patient, difference) in enumerate(differences)
     ]
 
@@ -49,6 +57,30 @@ def test_too_few_patients_give_no_answer():
         )
 
 
+def test_the_difference_of_one_patient_has_no_interval():
+    group = summarize_differences(rows(("like a", 0.1), ("like a", 0.3)))
+    headings, row = difference_table({"all": group}).rows
+    assert headings[2] == "groups" and row[5] == "+0.200 –"
+
+
+def test_false_alarms_match_hand_computed_values():
+    def pair(patient: str, a: int, b: int) -> dict:
+        about = {"id": patient, "patient": patient, "truth_pixels": 0, "dice": ""}
+        return pair_rows(about | {"predicted_pixels": a}, about | {"predicted_pixels": b})
+
+    alarms = [pair("a", 5, 0), pair("a", 7, 7), pair("b", 3, 0), pair("b", 0, 0)]
+    assert alarms[0]["difference"] == ""  # of Dice
+    summary = summarize_false_alarms(alarms)
+    # Each patient has one false alarm less with B, in two slices.
+    assert (summary["a"], summary["b"], summary["difference"]) == (3 / 4, 1 / 4, -1 / 2)
+    assert summary["interval"] == (-0.5, -0.5)
+    assert describe_false_alarms(summary, "A", "B") == (
+        "False alarms in 4 slices without tumor (2 patients): 75.0% with A, 25.0% with B; difference and 95% interval: "
+        "-50.0% (-50.0 to -50.0%)."
+    )
+    assert summarize_false_alarms([]) is None
+
+
 def test_two_runs_are_compared_on_the_same_slices(trained, tmp_path):
     shutil.copytree(trained, tmp_path / "other")
     done = run_script("evaluate", trained, "other", "--output", "out", cwd=tmp_path)
@@ -57,6 +89,7 @@ def test_two_runs_are_compared_on_the_same_slices(trained, tmp_path):
     table = read_table(tmp_path / "out" / "per_slice.csv")
     assert [row["id"] for row in table] == SavedRun.open(trained).slices.split["val"]
     assert all(row["dice_a"] == row["dice_b"] for row in table)
+    assert "False alarms in" in done.stdout and "difference and 95% interval: +0.0%" in done.stdout
     assert not (tmp_path / "out" / "changes.png").exists()  # nothing changed
     for name in ("comparison.png", "comparison.json", "report.html"):
         assert (tmp_path / "out" / name).stat().st_size > 500

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unet.evaluation.intervals import interval_over_patients, interval_text
+from unet.evaluation.intervals import bootstrap_interval, interval_over_patients, interval_text
 from unet.evaluation.metrics import MeanDice, MeanIoU, border, count, score, surface_score
 
 # fmt: off
@@ -160,7 +160,20 @@ def test_the_interval_of_few_patients_contains_the_true_mean():
     assert contained / 400 > 0.925
 
 
+def test_the_interval_is_wider_if_one_kind_has_few_patients():
+    def of(fewest: int) -> tuple[float, float]:
+        return bootstrap_interval(lambda times: times @ np.arange(20), 20, fewest)
+
+    assert of(5)[0] < of(20)[0] and of(20)[1] < of(5)[1]
+
+
+def test_draws_without_a_value_are_left_out_of_the_interval():
+    # Two patients are drawn, so the first one none, one or two times.
+    assert bootstrap_interval(lambda times: np.where(times[:, 0] == 1, np.nan, times[:, 0]), 2) == (0, 2)
+
+
 def test_one_patient_has_no_interval():
     assert interval_over_patients(np.array([0.1, 0.9]), np.array(["a", "a"])) is None
     assert interval_text(None) == "no interval: one patient"
+    assert bootstrap_interval(lambda times: times[:, 0], count=9, fewest=1) is None
     assert interval_text((-0.1, 0.25), 2, "+") == "-0.10 to +0.25"

@@ -41,7 +41,7 @@ def rows_of(path):
 
 def test_training_writes_a_complete_run_folder(trained, phantoms):
     config = json.loads((trained / "config.json").read_text())
-    assert config["format_version"] == 2 and config["options"]["model"]["width"] == 8
+    assert config["format_version"] == 3 and config["options"]["model"]["width"] == 8
     assert config["versions"]["keras"]
     slices = rows_of(trained / "slices.csv")
     assert {row["used_for"] for row in slices} == {"train", "val", "test"}
@@ -50,7 +50,11 @@ def test_training_writes_a_complete_run_folder(trained, phantoms):
     history = rows_of(trained / "history.csv")
     assert [row["epoch"] for row in history] == ["1", "2"]
     metrics = json.loads((trained / "metrics.json").read_text())
-    assert metrics["val_slices"] == sum(row["used_for"] == "val" for row in slices)
+    with_tumor = sum(row["used_for"] == "val" and row["tumor"] != "" for row in slices)
+    assert metrics["val_slices_with_tumor"] == with_tumor
+    without_tumor = sum(row["used_for"] == "val" and row["tumor"] == "" for row in slices)
+    assert metrics["val_false_alarms"]["tumor_free"]["slices"] == without_tumor
+    assert metrics["val_tumors_found"] >= 0.985 and config["presence_rule"]["threshold"] > 0
     assert 0 <= metrics["val_dice"] <= 1 and metrics["best_epoch"] in (1, 2)
     assert config["outline_rule"]["threshold"] in [pytest.approx(place / 20) for place in range(1, 20)]
     for name in ("curves.png", "samples.png", "film_strip.png"):
@@ -70,10 +74,10 @@ def test_a_new_process_predicts_the_same_masks_as_the_network_in_memory(tmp_path
     )  # fmt: skip
     run = train(options)
     slices = load_slices(phantoms, 32)
-    squares = saved["network"](to_network_input(slices.images[:4]), training=False).numpy()[..., 0]
+    squares = saved["network"](to_network_input(slices.images[:4]), training=False)["outline"].numpy()[..., 0]
     in_memory = [to_native_size(square, 64, 64) for square in squares]
     # The median as threshold: after so few steps, a threshold of 0.5 could leave every mask empty.
-    run.update_config(outline_rule=OutlineRule(float(np.median(in_memory)), 0.0))
+    run.update_config(outline_rule=OutlineRule(float(np.median(in_memory)), 0.0), presence_rule=None)
     files = [pair.image_path for pair in slices.pairs[:4]]
     done = run_script("predict", *files, "--run", run.folder, "--output", "out", "--no-mirror", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -163,10 +167,14 @@ def test_evaluation_scores_every_validation_slice_at_its_native_size(trained):
     rows = rows_of(folder / "per_slice.csv")
     assert [row["id"] for row in rows] == SavedRun.open(trained).slices.split["val"]
     summary = json.loads((folder / "summary.json").read_text())
-    mean = np.mean([float(row["dice"]) for row in rows])
+    assert all((row["dice"] == "") == (row["truth_pixels"] == "0") for row in rows)
+    mean = np.mean([float(row["dice"]) for row in rows if row["dice"]])
     assert summary["scores"]["all"]["dice"]["mean"] == pytest.approx(mean)
-    assert "both empty" in summary["empty_masks"]
+    assert "slices with tumor" in summary["empty_masks"]
+    assert 0 < summary["detection"]["without_tumor"]["slices"] == sum(row["truth_pixels"] == "0" for row in rows)
+    assert summary["detection"]["auc"] and all(0 <= float(row["tumor_probability"]) <= 1 for row in rows)
     plots = {"dice_distribution", "dice_by_type", "dice_by_size", "threshold_curve", "gallery", "calibration"}
+    plots |= {"detection"}
     # This plot needs outlines in at least two patients.
     plots |= {"expected_dice"} if summary["expected_dice"] else set()
     assert plots == {path.stem for path in folder.glob("*.png")}
@@ -174,7 +182,8 @@ def test_evaluation_scores_every_validation_slice_at_its_native_size(trained):
 
 def test_the_gallery_shows_different_patients():
     dice = [0.9, 0.8, 0.7, 0.1, 0.2, 0.6]
-    rows = [{"dice": d, "patient": p} for d, p in zip(dice, "aabbcc", strict=True)]
+    rows = [{"dice": d, "patient": p, "truth_pixels": 9} for d, p in zip(dice, "aabbcc", strict=True)]
+    rows.append({"dice": "", "patient": "d", "truth_pixels": 0})
     # Sorted by Dice (patient and index): a0 a1 b2 c5 c4 b3. The median is b2.
     assert choose_gallery(rows, 3) == {"best": [0, 2, 5], "median": [2, 5, 1], "worst": [3, 4, 1]}
 
@@ -193,9 +202,12 @@ def test_prediction_writes_masks_overlays_and_one_row_per_image(trained, phantom
     shutil.copy(sample, images / "phantom.png")
     (images / "broken.png").write_bytes(b"no image")
     done = run_script("predict", images, "--run", trained, "--output", tmp_path / "out", cwd=tmp_path)
-    assert done.returncode == 3 and "4 of 5 images outlined" in done.stdout, done.stderr
+    assert done.returncode == 3, done.stderr
     rows = {row["path"]: row for row in rows_of(tmp_path / "out" / "predictions.csv")}
     assert len(rows) == 5
+    outlined = sum(row["tumor_pixels"] not in ("", "0") for row in rows.values())
+    summary = f"4 of 5 images read: tumor outlined in {outlined}, no tumor found in {4 - outlined}, "
+    assert summary in done.stdout and "to review, 1 skipped: see " in done.stdout
     assert "not a readable image" in rows[f"{images}/broken.png"]["status"]
     for name, size in (("a/x", (70, 50)), ("b/x.png", (33, 129)), ("b/x.jpg", (64, 64))):
         mask = read_image(tmp_path / "out/masks" / f"{name}.png")
@@ -304,9 +316,11 @@ def test_one_image_gives_the_same_result_as_a_batch(trained, phantoms):
     images = [read_image(path) for path in sorted((phantoms / "images").iterdir())[:5]]
     images[1] = images[1][:40]
     together = predictor(images)
-    for image, probability in zip(images, together, strict=True):
-        assert probability.shape == image.shape
-        np.testing.assert_allclose(predictor([image])[0], probability, atol=1e-5)
+    for image, prediction in zip(images, together, strict=True):
+        (alone,) = predictor([image])
+        assert prediction.probability.shape == image.shape
+        np.testing.assert_allclose(alone.probability, prediction.probability, atol=1e-5)
+        assert alone.evidence == pytest.approx(prediction.evidence, abs=1e-5)
 
 
 def test_a_mirrored_image_gets_a_mirrored_outline(trained):
@@ -314,7 +328,8 @@ def test_a_mirrored_image_gets_a_mirrored_outline(trained):
     for mirror in (True, False):
         network = Predictor(SavedRun.open(trained), mirror=mirror).network
         straight, mirrored = network(squares), network(squares[:, :, ::-1])
-        assert np.allclose(straight, mirrored[:, :, ::-1], atol=1e-6) == mirror
+        assert np.allclose(straight["outline"], mirrored["outline"][:, :, ::-1], atol=1e-6) == mirror
+        assert not mirror or np.allclose(straight["evidence"], mirrored["evidence"], atol=1e-6)
 
 
 @pytest.mark.parametrize("script", ["train", "evaluate", "predict"])

@@ -1,19 +1,20 @@
-"""Is run B better than run A? Both outline the same slices, and the difference is taken slice by slice."""
+"""Is run B better than run A? Both outline the same slices, and the difference is taken slice by slice: of Dice if a
+slice has a tumor, otherwise of false alarms."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from unet.data.pairs import preparation_of
 from unet.data.patients import interval_basis
 from unet.errors import UserError
+from unet.evaluation.detection import by_kind, count_slices, patients_in_words, percent_interval
 from unet.evaluation.evaluate import different_patients_first
 from unet.evaluation.intervals import interval_over_patients, interval_text
 from unet.evaluation.report import MOST_TILES
 from unet.evaluation.scoring import check_unchanged, score_slices, warn_about_known_patients
 from unet.evaluation.selection import Selection, results_in, select
-from unet.evaluation.summary import all_and_by_tumor
+from unet.evaluation.summary import all_and_by_tumor, footnote, unit_of_groups
 from unet.files import write_json, write_whole
 from unet.machine import installed_versions, machine_description
 from unet.network.predictor import Predictor
@@ -68,32 +69,44 @@ def compare_and_write(
     runs: list[SavedRun], selection: Selection, options: EvaluationOptions, names: tuple[str, str], output: Path
 ) -> None:
     """Score both runs, and write all results."""
-    predictors = [Predictor(run, mirror=options.mirror) for run in runs]
+    predictors = [Predictor(run, mirror=options.mirror, always_outline=options.always_outline) for run in runs]
     scores = [score_slices(predictor, selection) for predictor in predictors]
     check_unchanged(runs[0], selection, scores[0])
     for run in runs:
         warn_about_known_patients(run, selection, scores[0])
 
     rows = [pair_rows(a.row, b.row) for a, b in zip(*scores, strict=True)]
-    groups = {name: summarize_differences(group) for name, group in all_and_by_tumor(rows).items()}
-    answer = answer_in_words(groups["all"], *names, interval_basis(selection.facts))
+    with_tumor, without_tumor = by_kind(rows)
+    groups = {name: summarize_differences(group) for name, group in all_and_by_tumor(with_tumor).items() if group}
+    false_alarms = summarize_false_alarms(without_tumor)
+    answers = []
+    if groups:
+        answers.append(answer_in_words(groups["all"], *names, interval_basis(row["patient"] for row in with_tumor)))
+    if false_alarms:
+        answers.append(describe_false_alarms(false_alarms, *names))
+    answer = " ".join(answers)
     write_table(output / "per_slice.csv", rows)
     about = {
         "a": str(options.runs[0]),
         "b": str(options.runs[1]),
         **selection.identity,
         "mirror": options.mirror,
+        "always_outline": options.always_outline,
         "machine": machine_description(),
         "versions": installed_versions(),
     }
-    write_json(output / "comparison.json", about | {"answer": answer, "groups": groups})
-    svg = evaluation_plots.draw_comparison(rows, groups, names, output / "comparison.png")
-    draw_changes(predictors, selection, rows, names, output / "changes.png")
-    table = difference_table(groups)
+    write_json(output / "comparison.json", about | {"answer": answer, "groups": groups, "false_alarms": false_alarms})
+    tables, plots = [], []
+    if groups:
+        tables = [difference_table(groups)]
+        svg = evaluation_plots.draw_comparison(with_tumor, groups, names, output / "comparison.png")
+        plots = [("Dice of both runs, and mean differences", svg)]
+        draw_changes(predictors, selection, rows, names, output / "changes.png")
     tiles = [describe_tile(row, a.tile, b.tile) for row, a, b in zip(rows, *scores, strict=True)]
-    report = comparison_report(table, answer, names, svg, tiles)
+    report = comparison_report(tables, answer, names, plots, tiles)
     write_whole(output / "report.html", render(replace(report, about=about)))
-    print(f"A: {names[0]}\nB: {names[1]}\n{table.as_text()}\n{answer}\nLook at {output}/report.html.")
+    lines = [f"A: {names[0]}", f"B: {names[1]}", *(table.as_text() for table in tables), footnote(tables), *answers]
+    print("\n".join(filter(None, lines)), f"Look at {output}/report.html.", sep="\n")
 
 
 def short_names(folders: tuple[Path, Path]) -> tuple[str, str]:
@@ -116,17 +129,16 @@ def check_untrained(run: SavedRun, selection: Selection) -> None:
 def pair_rows(row_a: dict, row_b: dict) -> dict[str, object]:
     """A row of per_slice.csv."""
     about = {name: row_a[name] for name in ("id", "patient", "tumor", "truth_pixels") if name in row_a}
-    a, b = row_a["dice"], row_b["dice"]
-    return about | {"dice_a": a, "dice_b": b, "difference": b - a}
+    about |= {"predicted_pixels_a": row_a["predicted_pixels"], "predicted_pixels_b": row_b["predicted_pixels"]}
+    a, b = row_a["dice"], row_b["dice"]  # "" without tumor
+    return about | {"dice_a": a, "dice_b": b, "difference": b - a if row_a["truth_pixels"] else ""}
 
 
 def summarize_differences(rows: list[dict]) -> dict[str, object]:
     """Mean difference B - A with its 95% interval over patients, and on how many slices each run is better."""
     difference = np.array([row["difference"] for row in rows])
     patients = np.array([row["patient"] for row in rows])
-    return {
-        "slices": len(rows),
-        "patients": len(set(patients)),
+    return count_slices(rows) | {
         "dice_a": float(np.mean([row["dice_a"] for row in rows])),
         "dice_b": float(np.mean([row["dice_b"] for row in rows])),
         "difference": float(difference.mean()),
@@ -134,6 +146,28 @@ def summarize_differences(rows: list[dict]) -> dict[str, object]:
         "a_better": int((difference < -EQUAL).sum()),
         "b_better": int((difference > EQUAL).sum()),
     }
+
+
+def summarize_false_alarms(rows: list[dict]) -> dict[str, object] | None:
+    """Fraction of these slices without tumor that each run outlines, and the difference B - A with its interval."""
+    if not rows:
+        return None
+    a, b = (np.array([row[f"predicted_pixels_{run}"] > 0 for row in rows], float) for run in "ab")
+    return count_slices(rows) | {
+        "a": float(a.mean()),
+        "b": float(b.mean()),
+        "difference": float((b - a).mean()),
+        "interval": interval_over_patients(b - a, np.array([row["patient"] for row in rows])),
+    }
+
+
+def describe_false_alarms(false_alarms: dict, a: str, b: str) -> str:
+    """The false alarms of both runs in a sentence."""
+    return (
+        f"False alarms in {false_alarms['slices']} slices without tumor ({patients_in_words(false_alarms)}): "
+        f"{false_alarms['a']:.1%} with {a}, {false_alarms['b']:.1%} with {b}; difference and 95% interval: "
+        f"{false_alarms['difference']:+.1%} {percent_interval(false_alarms['interval'], sign='+')}."
+    )
 
 
 def answer_in_words(group: dict, a: str, b: str, basis: str = "patients") -> str:
@@ -156,42 +190,48 @@ def answer_in_words(group: dict, a: str, b: str, basis: str = "patients") -> str
 
 def difference_table(groups: dict[str, dict]) -> Table:
     """The summary as a table."""
-    rows = [
-        ["tumor", "slices", "patients", "Dice of A", "Dice of B", "difference (95% interval)", "A better", "B better"]
-    ]
+    headings = "Dice of A", "Dice of B", "difference (95% interval)", "A better", "B better"
+    rows = [["tumor", "slices", unit_of_groups(groups), *headings]]
     for name, group in groups.items():
         sizes = f"{group['slices']}", f"{group['patients']}"
         dice = f"{group['dice_a']:.3f}", f"{group['dice_b']:.3f}"
-        difference = f"{group['difference']:+.3f} ({interval_text(group['interval'], sign='+')})"
+        interval = f"({interval_text(group['interval'], sign='+')})" if group["interval"] else "–"
+        difference = f"{group['difference']:+.3f} {interval}"
         rows.append([name, *sizes, *dice, difference, f"{group['a_better']}", f"{group['b_better']}"])
     return Table("Mean Dice over slices", rows)
 
 
 def describe_tile(row: dict, tile_a: Tile, tile_b: Tile) -> Tile:
     """A slice with the outlines of the truth, A and B, and its row of per_slice.csv."""
-    tumor = row.get("tumor") or ""
-    better = "A better" if row["difference"] < -EQUAL else "B better"
-    facts = {name: f"{value:.3f}" if isinstance(value, float) else value for name, value in row.items()}
+    if row["truth_pixels"]:
+        kind, difference = row.get("tumor") or "", row["difference"]
+    else:
+        # An outline counts as a Dice of 0, and none as a Dice of 1.
+        kind, difference = "no tumor", float((row["predicted_pixels_a"] > 0) - (row["predicted_pixels_b"] > 0))
+    better = "A better" if difference < -EQUAL else "B better"
+    facts = {name: f"{value:.3f}" if isinstance(value, float) else str(value) for name, value in row.items()}
     return replace(
         tile_b,
-        label=f"{tile_b.label} {tumor} {row['difference']:+.2f}",
-        groups=[name for name in (tumor, better if abs(row["difference"]) > EQUAL else "equal") if name],
-        sort={"difference": row["difference"], "change": abs(row["difference"])},
-        about={name.replace("_", " "): value for name, value in facts.items()},
+        label=f"{tile_b.label} {kind} {difference:+.2f}",
+        groups=[name for name in (kind, better if abs(difference) > EQUAL else "equal") if name],
+        sort={"difference": difference, "change": abs(difference)},
+        about={name.replace("_", " "): value for name, value in facts.items() if value},
         other=tile_a.prediction,
     )
 
 
-def comparison_report(table: Table, answer: str, names: tuple[str, str], svg: str, tiles: list[Tile]) -> Report:
+def comparison_report(
+    tables: list[Table], answer: str, names: tuple[str, str], plots: list[tuple[str, str]], tiles: list[Tile]
+) -> Report:
     """report.html: the answer, and the slices that changed most."""
     shown = sorted(tiles, key=lambda tile: -tile.sort["change"])[:MOST_TILES]
     which = "All slices" if len(shown) == len(tiles) else f"The {MOST_TILES} slices that changed most"
     return Report(
         title=f"Is {names[1]} better than {names[0]}?",
-        lead=[answer, f"A is {names[0]}, B is {names[1]}."],
+        lead=[answer, f"A is {names[0]}, B is {names[1]}. {footnote(tables)}"],
         cards=[],
-        tables=[table],
-        plots=[("Dice of both runs, and mean differences", svg)],
+        tables=tables,
+        plots=plots,
         tiles_title="What changed",
         tiles_lead=f"{which}.",
         tiles=shown,
@@ -207,16 +247,17 @@ def comparison_report(table: Table, answer: str, names: tuple[str, str], svg: st
 def draw_changes(
     predictors: list[Predictor], selection: Selection, rows: list[dict], names: tuple[str, str], path: Path
 ) -> None:
-    """Draw the slices that changed most in either direction, if any, from different patients if possible."""
+    """Draw the slices with tumor that changed most in either direction, if any, from different patients if possible."""
 
     def tile(index: int) -> tuple:
         pair, row = selection.pairs[index], rows[index]
-        image, prepare = pair.read_image(), preparation_of([pair])
-        masks = [predictor.rule.mask(predictor([image], prepare)[0]) for predictor in predictors]
+        image = pair.read_image()
+        masks = [predictor.mask(predictor([image], pair.preparation)[0]) for predictor in predictors]
         caption = f"{pair.id} {row.get('tumor', '')}\n{row['dice_a']:.2f} with A, {row['dice_b']:.2f} with B"
         return image, pair.read_mask(image), *masks, caption
 
-    ranking = sorted(range(len(rows)), key=lambda index: rows[index]["difference"])
+    with_tumor = [index for index, row in enumerate(rows) if row["truth_pixels"]]
+    ranking = sorted(with_tumor, key=lambda index: rows[index]["difference"])
     better = {
         names[1]: [index for index in reversed(ranking) if rows[index]["difference"] > EQUAL],
         names[0]: [index for index in ranking if rows[index]["difference"] < -EQUAL],

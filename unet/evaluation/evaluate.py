@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from unet.data.pairs import preparation_of
 from unet.evaluation import report, scoring
 from unet.evaluation.calibration import precision_recall, reliability
+from unet.evaluation.detection import rates_at, reliability_of_slices, roc_points
 from unet.evaluation.selection import Selection, results_in, select
 from unet.evaluation.summary import describe, sum_histograms, summarize
 from unet.files import write_json
@@ -47,17 +47,19 @@ def evaluate(options: EvaluationOptions) -> Path:
 
 def score_and_write(run: SavedRun, selection: Selection, options: EvaluationOptions, output: Path) -> None:
     """Score all slices of a selection, and write all results."""
-    predictor = Predictor(run, mirror=options.mirror)
+    predictor = Predictor(run, mirror=options.mirror, always_outline=options.always_outline)
     scores = scoring.score_slices(predictor, selection)
     scoring.check_unchanged(run, selection, scores)
     scoring.warn_about_known_patients(run, selection, scores)
     rows = [score.row for score in scores]
     scoring.add_expected_dice(predictor, selection, rows)
-    summary = summarize(run, selection, rows, scores) | {"mirror": options.mirror}
+    summary = summarize(run, selection, scores)
+    summary |= {"mirror": options.mirror, "always_outline": options.always_outline}
     write_table(output / "per_slice.csv", rows)
     write_json(output / "summary.json", summary)
     plots = draw_plots(scores, summary, output)
-    draw_gallery(predictor, selection, rows, output / "gallery.png")
+    if "scores" in summary:
+        draw_gallery(predictor, selection, rows, output / "gallery.png")
     tiles = [score.tile for score in scores]
     report.write_report(run, summary, rows, tiles, plots, output / "report.html")
     print(f"{describe(summary)}\nLook at {output}/report.html.")
@@ -65,6 +67,19 @@ def score_and_write(run: SavedRun, selection: Selection, options: EvaluationOpti
 
 def draw_plots(scores: list[scoring.SliceScore], summary: dict, output: Path) -> list[tuple[str, str]]:
     """Draw all plots; returns what each one shows, and its SVG for the report."""
+    plots, rows, threshold = {}, [score.row for score in scores], summary["presence_threshold"]
+    if summary["detection"]["auc"]:
+        path = output / "detection.png"
+        plots["Is there a tumor?"] = evaluation_plots.draw_detection(
+            roc_points(rows), rates_at(rows, threshold), threshold, reliability_of_slices(rows), path
+        )
+    if "scores" in summary:
+        plots |= draw_outline_plots([score for score in scores if score.row["truth_pixels"]], summary, output)
+    return list(plots.items())
+
+
+def draw_outline_plots(scores: list[scoring.SliceScore], summary: dict, output: Path) -> dict[str, str]:
+    """Draw the plots about outlines, from slices with tumor; returns the SVG of each."""
     rows, histogram, threshold = [score.row for score in scores], sum_histograms(scores), summary["threshold"]
     plots = {
         "Dice of all slices": evaluation_plots.draw_dice_histogram(rows, output / "dice_distribution.png"),
@@ -85,26 +100,27 @@ def draw_plots(scores: list[scoring.SliceScore], summary: dict, output: Path) ->
         threshold,
         output / "calibration.png",
     )
-    return list(plots.items())
+    return plots
 
 
 def draw_gallery(predictor: Predictor, selection: Selection, rows: list[dict], path: Path) -> None:
-    """Draw the best, median and worst slices, which are predicted again, as they are few."""
+    """Draw the best, median and worst slices with tumor, which are predicted again, as they are few."""
 
     def tile(index: int) -> tuple:
         pair, row = selection.pairs[index], rows[index]
         image = pair.read_image()
-        probability = predictor([image], preparation_of([pair]))[0]
+        (prediction,) = predictor([image], pair.preparation)
         caption = f"{pair.id} {row.get('tumor', '')}\nDice {row['dice']:.3f}"
-        return image, pair.read_mask(image), predictor.visible_probability(probability), caption
+        return image, pair.read_mask(image), predictor.visible_probability(prediction), caption
 
     tiles = {name: [tile(index) for index in indices] for name, indices in choose_gallery(rows).items()}
     draw_tiles(tiles, TRUTH_AND_PREDICTION, (0.5, predictor.rule.threshold), 3.1, path)
 
 
 def choose_gallery(rows: list[dict], count: int = 4) -> dict[str, list[int]]:
-    """Indices of the best, median and worst slices by Dice, from different patients if possible."""
-    ranking = sorted(range(len(rows)), key=lambda index: rows[index]["dice"])
+    """Indices of the best, median and worst slices with tumor by Dice, from different patients if possible."""
+    with_tumor = [index for index, row in enumerate(rows) if row["truth_pixels"]]
+    ranking = sorted(with_tumor, key=lambda index: rows[index]["dice"])
     middle = len(ranking) // 2
     places = sorted(range(len(ranking)), key=lambda place: abs(place - middle))
     outwards = [ranking[place] for place in places]

@@ -1,6 +1,6 @@
 """95% intervals of mean scores, by a bootstrap over patients."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.stats import norm, t
@@ -30,19 +30,36 @@ def interval_over_patients(values: np.ndarray, patients: np.ndarray) -> tuple[fl
         True
     """
     _, patient_of_slice = np.unique(patients, return_inverse=True)
-    sums = np.bincount(patient_of_slice, weights=values)
-    count = len(sums)
-    if count < 2:
+    sums, slices = np.bincount(patient_of_slice, weights=values), np.bincount(patient_of_slice)
+    return bootstrap_interval(lambda times: (times @ sums) / (times @ slices), len(sums))
+
+
+def bootstrap_interval(
+    statistic: Callable[[np.ndarray], np.ndarray], count: int, fewest: int | None = None
+) -> tuple[float, float] | None:
+    """The same interval of any statistic.
+
+    Args:
+        statistic: Its value in each draw, float (draws,), if each patient is drawn so many times, int64 (draws, count).
+            Draws in which it is undefined, NaN, are left out.
+        count: Number of patients.
+        fewest: If the statistic compares two kinds of slices: how many patients the rarer kind has. The interval is
+            expanded for so few, which is the cautious choice of degrees of freedom for two samples.
+
+    Returns:
+        The lower and upper end; None if there are fewer than two patients, or of one kind.
+    """
+    fewest = count if fewest is None else fewest
+    if fewest < 2:
         return None
-    slices = np.bincount(patient_of_slice)
     random = np.random.default_rng(0)
-    means = np.empty(DRAWS)
+    values = np.empty(DRAWS)
     for start in range(0, DRAWS, DRAWS_AT_ONCE):
-        part = means[start : start + DRAWS_AT_ONCE]
-        drawn = random.integers(count, size=(len(part), count))
-        part[:] = sums[drawn].sum(axis=1) / slices[drawn].sum(axis=1)
-    tail = norm.cdf(t.ppf(0.025, count - 1) * np.sqrt(count / (count - 1)))
-    low, high = np.quantile(means, (tail, 1 - tail))
+        part = values[start : start + DRAWS_AT_ONCE]
+        drawn = random.integers(count, size=(len(part), count)) + count * np.arange(len(part))[:, np.newaxis]
+        part[:] = statistic(np.bincount(drawn.ravel(), minlength=count * len(part)).reshape(len(part), count))
+    tail = norm.cdf(t.ppf(0.025, fewest - 1) * np.sqrt(fewest / (fewest - 1)))
+    low, high = np.nanquantile(values, (tail, 1 - tail))
     return float(low), float(high)
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from unet.evaluation.summary import NAMES, distance_unit, score_table, score_texts
+from unet.evaluation.detection import describe_false_alarms, detection_table, patients_in_words, percent_interval
+from unet.evaluation.summary import NAMES, distance_unit, footnote, score_table, score_texts
 from unet.files import write_whole
 from unet.network.saved_run import SavedRun
 from unet.pictures.page import Card, Report, Sort, Tile, render
@@ -17,6 +18,8 @@ SORTS = [
     Sort("Dice, highest first", "dice", -1),
     Sort("tumor, smallest first", "size"),
     Sort("tumor, largest first", "size", -1),
+    Sort("tumor probability, highest first", "presence", -1),
+    Sort("tumor probability, lowest first", "presence"),
     Sort("expected Dice, lowest first", "expected"),
     Sort("distance (HD95), largest first", "hd95", -1),
     Sort("number", "place"),
@@ -27,19 +30,16 @@ def write_report(
     run: SavedRun, summary: dict, rows: list[dict], tiles: list[Tile], plots: list[tuple[str, str]], path: Path
 ) -> None:
     """Write report.html, from the content of summary.json and per_slice.csv, a tile per slice, and plots as SVG."""
-    everything = summary["scores"]["all"]
     described = [describe_tile(tile, row, place) for place, (tile, row) in enumerate(zip(tiles, rows, strict=True))]
-    shown = sorted(described, key=lambda tile: tile.sort["dice"])[:MOST_TILES]
-    which = f"All {len(rows)} slices" if len(shown) == len(rows) else f"The {MOST_TILES} slices with the lowest Dice"
+    worst_first = sorted(range(len(rows)), key=lambda place: correctness(rows[place]))
+    shown = [described[place] for place in worst_first[:MOST_TILES]]
+    which = f"All {len(rows)} slices" if len(shown) == len(rows) else f"The worst {MOST_TILES} of {len(rows)} slices"
+    tables = [*score_tables(summary), detection_table(summary["detection"])]
     content = Report(
         title=f"Evaluation of {run.folder.name}: {summary['slices']}",
-        lead=[
-            f"{everything['slices']} slices of {everything['patients']} patients. Scores are means over slices, with "
-            f"intervals in parentheses ({summary['intervals']}). {summary['caveat']}",
-            summary["empty_masks"],
-        ],
+        lead=lead(summary, tables),
         cards=headline_cards(summary),
-        tables=score_tables(summary),
+        tables=tables,
         plots=plots,
         tiles_title="Every slice",
         tiles_lead=f"{which}.",
@@ -50,7 +50,9 @@ def write_report(
             "run": str(run.folder),
             "threshold": summary["threshold"],
             "peak": summary["peak"],
+            "presence threshold": summary["presence_threshold"],
             "mirror": summary["mirror"],
+            "always outline": summary["always_outline"],
             "options": asdict(run.config.options) | {"data": None, "resume": None},
             "trained on": {"machine": run.config.machine, "versions": run.config.versions},
             "scored on": {"machine": summary["machine"], "versions": summary["versions"]},
@@ -59,27 +61,53 @@ def write_report(
     write_whole(path, render(content))
 
 
+def correctness(row: dict) -> float:
+    """The Dice of a slice with tumor; otherwise 0 for a false alarm, and more than any Dice if nothing is outlined."""
+    return row["dice"] if row["truth_pixels"] else 2.0 * (row["predicted_pixels"] == 0)
+
+
+def lead(summary: dict, tables: list[Table]) -> list[str]:
+    """What was scored, and what the numbers mean, in paragraphs."""
+    detection = summary["detection"]
+    kinds = (("with tumor", detection["with_tumor"]), ("without tumor", detection["without_tumor"]))
+    known = [(kind, group) for kind, group in kinds if group["slices"]]
+    slices = " and ".join(f"{group['slices']} {kind} ({patients_in_words(group)})" for kind, group in known)
+    paragraphs = (
+        ("Slices:", f"{slices}.", f"Intervals are in parentheses ({summary['intervals']}).", summary["caveat"]),
+        (summary.get("empty_masks"), describe_false_alarms(detection), footnote(tables)),
+        (summary["warning"],),
+    )
+    return [" ".join(filter(None, sentences)) for sentences in paragraphs if any(sentences)]
+
+
 def describe_tile(tile: Tile, row: dict, place: int) -> Tile:
     """A tile with what its row of per_slice.csv says."""
-    tumor, expected = row.get("tumor") or "", row.get("expected_dice", "")
+    tumor, expected, presence = row.get("tumor") or "", row.get("expected_dice", ""), row.get("tumor_probability")
     facts = {
         NAMES.get(name, name).replace("_", " "): f"{value:.3f}" if isinstance(value, float) else str(value)
         for name, value in row.items()
     }
     groups = [tumor, row.get("plane") or "", row.get("review") or ""]
-    if row["truth_pixels"] and not row["predicted_pixels"]:
-        groups.append("nothing outlined")
-    elif row["truth_pixels"] and not row["dice"]:
-        groups.append("outlined elsewhere")
+    if not row["truth_pixels"]:
+        groups += ["no tumor", "false alarm"] if row["predicted_pixels"] else ["no tumor"]
+    elif not row["predicted_pixels"]:
+        groups.append("missed: nothing outlined" if presence is None else "missed: no tumor found")
+    elif not row["dice"]:
+        groups.append("missed: outlined elsewhere")
+    if row["truth_pixels"]:
+        result = f"{tumor} {row['dice']:.2f}"
+    else:
+        result = groups[-1] if presence is None else f"{groups[-1]} ({presence:.2f})"
     return replace(
         tile,
-        label=f"{tile.label} {tumor} {row['dice']:.2f}",
+        label=f"{tile.label} {result}",
         groups=sorted({name for name in groups if name}),
         sort={
-            "dice": row["dice"],
-            "size": row["truth_pixels"],
+            "dice": row["dice"] if row["truth_pixels"] else None,
+            "presence": presence,
+            "size": row["truth_pixels"] or None,
             "expected": float(expected) if expected != "" and np.isfinite(expected) else None,
-            "hd95": row["hd95_pixels"],
+            "hd95": row["hd95_pixels"] if row["truth_pixels"] else None,
             "place": place,
         },
         about={name: value for name, value in facts.items() if value},
@@ -88,18 +116,19 @@ def describe_tile(tile: Tile, row: dict, place: int) -> Tile:
 
 def headline_cards(summary: dict) -> list[Card]:
     """The headline numbers."""
-    scores, expected = summary["scores"], summary["expected_dice"]
-    group = scores.get("with tumor", scores["all"])
-    unit = distance_unit(group)
-    of_which = " of slices with tumor" if "with tumor" in scores else ""
-    shown = {"Dice": "dice", "IoU": "iou", f"HD95, {unit}": f"hd95_{unit}", "Surface Dice": "surface_dice"}
-    cards = [Card(f"{title}{of_which}", *score_texts(group, name)) for title, name in shown.items()]
-    if group["missed_completely"] is not None:
+    expected, detection, cards = summary.get("expected_dice"), summary["detection"], []
+    if scores := summary.get("scores"):
+        group, unit = scores["all"], distance_unit(scores["all"])
+        shown = {"Dice": "dice", "IoU": "iou", f"HD95, {unit}": f"hd95_{unit}", "Surface Dice": "surface_dice"}
+        cards = [Card(title, *score_texts(group, name)) for title, name in shown.items()]
         cards.append(Card("Tumors missed completely", f"{group['missed_completely']:.1%}", "no pixel in common"))
-    false_alarms = summary["false_alarms"]
-    if false_alarms["slices_without_tumor"]:
-        note = f"of {false_alarms['slices_without_tumor']} slices without tumor"
-        cards.append(Card("False alarms", str(false_alarms["with_an_outline"]), note))
+    if found := detection["sensitivity"]:
+        note = f"{percent_interval(found['interval'])} of {detection['with_tumor']['slices']} slices with tumor"
+        cards.append(Card("Tumors found", f"{found['mean']:.1%}", note))
+    if silent := detection["specificity"]:
+        interval = silent["interval"] and [1 - end for end in reversed(silent["interval"])]
+        note = f"{percent_interval(interval)} of {detection['without_tumor']['slices']} slices without tumor"
+        cards.append(Card("False alarms", f"{1 - silent['mean']:.1%}", note))
     if expected and expected["spearman"] is not None:
         note = "rank correlation with the true Dice"
         cards.append(Card("Expected Dice", f"{expected['spearman']:.2f}", note))
@@ -107,7 +136,9 @@ def headline_cards(summary: dict) -> list[Card]:
 
 
 def score_tables(summary: dict) -> list[Table]:
-    """Scores by tumor type, size and plane."""
+    """Scores by tumor type, size and plane; none if no slice has a tumor."""
+    if "scores" not in summary:
+        return []
     unit = distance_unit(summary["scores"]["all"])
     columns = ("dice", "iou", "precision", "recall", "surface_dice", f"hd95_{unit}", f"average_distance_{unit}")
     groupings = {"tumor type": "scores", "tumor size": "scores_by_size", "plane": "scores_by_plane"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from unet.data.pairs import Pair, preparation_of
+from unet.data.pairs import Pair
 from unet.data.patients import is_same_tumor_size
 from unet.data.slices import fingerprint
 from unet.errors import UserError
@@ -45,7 +45,7 @@ def score_pairs(
             raise prediction.error
         return score(prediction, prediction.source.read_mask(prediction.image))
 
-    scores = predictor.stream(pairs, Pair.read_image, use, preparation_of(pairs))
+    scores = predictor.stream(pairs, Pair.read_image, use, lambda pair: pair.preparation)
     return list(tqdm(scores, title, len(pairs), unit="slice", disable=None))
 
 
@@ -54,25 +54,32 @@ def score_slices(predictor: Predictor, selection: Selection) -> list[SliceScore]
 
     def score_slice(prediction: Prediction, truth: np.ndarray) -> SliceScore:
         pair, probability = prediction.source, prediction.probability
-        mask = predictor.rule.mask(probability)
+        mask = predictor.mask(prediction)
+        tumor_probability = predictor.tumor_probability(prediction)
         mask_confidence = confidence(probability, mask)
+        scores = score(truth, mask) | distances(truth, mask, selection.pixel_mm(truth.shape[1]))
+        if not truth.any():
+            scores = dict.fromkeys(scores, "")  # so that no mean can include slices without tumor
         row = {
             "id": pair.id,
             **{name: fact for name, fact in selection.facts[pair.id].items() if name != "tumor_percent"},
+            "pixels": truth.size,
             "truth_pixels": int(truth.sum()),
             "predicted_pixels": int(mask.sum()),
             "tumor_percent": 100 * float(truth.mean()),
-            **score(truth, mask),
-            **distances(truth, mask, selection.pixel_mm(truth.shape[1])),
+            **scores,
             "confidence": mask_confidence,
         }
+        if tumor_probability is not None:
+            row["tumor_probability"] = tumor_probability
         if predictor.confidence_model:
-            row["review"] = predictor.confidence_model.review_reason(prediction.square, mask_confidence, mask.any())
+            row["review"] = predictor.review_reason(prediction, mask_confidence)
         curve, _ = dice_by_rule(truth, probability, THRESHOLDS, np.array([predictor.rule.peak]))
-        visible = predictor.visible_probability(probability, mask)
+        visible = predictor.visible_probability(prediction, mask)
         tile = outlined_tile(pair.id, prediction.image, truth, visible, predictor.rule.threshold)
         histogram = pixel_histogram(truth, probability)
-        return SliceScore(row, curve[:, 0], histogram, fingerprint(prediction.image, truth), tile)
+        curve = curve[:, 0] * predictor.finds_tumor(prediction)
+        return SliceScore(row, curve, histogram, fingerprint(prediction.image, truth), tile)
 
     return score_pairs(predictor, selection.pairs, score_slice, "Evaluating")
 
@@ -91,17 +98,15 @@ def add_expected_dice(predictor: Predictor, selection: Selection, rows: list[dic
     """Add the Dice expected without the truth, by a curve fitted on other patients; "" if nothing is outlined."""
     if not predictor.confidence_model:
         return  # the training has not finished
-    outlined = [row for row in rows if row["predicted_pixels"]]
-    if selection.split == "val":
-        # The run's own curve was fitted on these slices.
-        columns = ("confidence", "dice", "patient")
-        expected = cross_validated_dice(*(np.array([row[name] for row in outlined]) for name in columns))
-    else:
-        expected = [predictor.confidence_model.expect_dice(row["confidence"]) for row in outlined]
     for row in rows:
-        row["expected_dice"] = ""
-    for row, dice in zip(outlined, expected, strict=True):
-        row["expected_dice"] = float(dice)
+        is_outlined = row["predicted_pixels"] > 0
+        row["expected_dice"] = predictor.confidence_model.expect_dice(row["confidence"]) if is_outlined else ""
+    if selection.split == "val":
+        # The run's own curve was fitted on the outlined slices with tumor.
+        fitted = [row for row in rows if row["predicted_pixels"] and row["truth_pixels"]]
+        columns = (np.array([row[name] for row in fitted]) for name in ("confidence", "dice", "patient"))
+        for row, dice in zip(fitted, cross_validated_dice(*columns), strict=True):
+            row["expected_dice"] = float(dice)
 
 
 def check_unchanged(run: SavedRun, selection: Selection, scores: list[SliceScore]) -> None:
@@ -113,7 +118,7 @@ def check_unchanged(run: SavedRun, selection: Selection, scores: list[SliceScore
         if expected:
             is_same = slice_score.fingerprint == expected
         else:
-            percent = float(run.slices.facts[pair.id]["tumor_percent"])
+            percent = float(run.slices.facts[pair.id]["tumor_percent"] or 0.0)
             is_same = is_same_tumor_size(slice_score.row["tumor_percent"], percent)
         if not is_same:
             raise UserError(f"'{pair.image_path}' or its mask has changed since the training: restore it.")

@@ -1,4 +1,4 @@
-"""Which slices an evaluation scores: a split of the run's own data, or another folder."""
+"""Which slices an evaluation scores: a split of the run's own data, or other folders."""
 
 import contextlib
 import json
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from unet.data.folder import data_folder
-from unet.data.pairs import Pair, find_pairs
-from unet.data.patients import PUBLISHED_FIELD_OF_VIEW_MM, is_published, patient_facts
+from unet.data.folder import data_folder, no_tumor_folders
+from unet.data.pairs import Pair, find_all_pairs
+from unet.data.patients import PUBLISHED_FIELD_OF_VIEW_MM, is_published, merge_facts, patient_facts
 from unet.data.slices import load_slices
 from unet.errors import UserError
 from unet.files import only_process_in
 from unet.network.saved_run import SavedRun
-from unet.options import DataOptions, EvaluationOptions
+from unet.options import EvaluationOptions
 from unet.tables import Facts
 
 
@@ -21,8 +21,8 @@ from unet.tables import Facts
 class Selection:
     """Slices to score, and what is known about them."""
 
-    split: str | None  # of the run; None for slices in `folder`
-    folder: Path | None
+    split: str | None  # of the run; None for all slices in `folders`
+    folders: tuple[Path, ...]
     title: str
     pairs: list[Pair]
     facts: Facts
@@ -32,7 +32,7 @@ class Selection:
     @property
     def identity(self) -> dict[str, object]:
         """What distinguishes these slices from others in the results."""
-        return {"slices": self.title, "data": self.folder and str(self.folder)}
+        return {"slices": self.title, "data": ", ".join(map(str, self.folders)) or None}
 
     def pixel_mm(self, width: int) -> float | None:
         """Side of a pixel in an image `width` pixels wide; None if unknown."""
@@ -41,9 +41,15 @@ class Selection:
 
 def select(run: SavedRun, options: EvaluationOptions) -> Selection:
     """The slices that the options name; UserError if they are not there."""
-    split = options.split or (None if options.data else "val")
-    if not split or (options.data and not run.slices.split[split]):
-        return select_from_folder(run, options)
+    others = options.data or options.no_tumor
+    split = options.split or (None if others else "val")
+    if not split or (others and not run.slices.split[split]):
+        return select_from_folders(run, options)
+    return select_from_run(run, split, options)
+
+
+def select_from_run(run: SavedRun, split: str, options: EvaluationOptions) -> Selection:
+    """A split of the run's data, which --data and --no-tumor find if they have moved."""
     if options.patients:
         raise UserError(
             f"--patients is only for another --data: the run already knows the patients of its {split} slices."
@@ -57,37 +63,57 @@ def select(run: SavedRun, options: EvaluationOptions) -> Selection:
             f"The run's data folder '{folder}' does not exist: say where it is with --data and --split {split}. "
             "The published data set can be downloaded with python -m unet.data.download."
         )
-    pairs = {pair.id: pair for pair in find_pairs(folder, options.reading)[0]}
+    no_tumor = no_tumor_folders(options.no_tumor) or tuple(map(Path, run.config.no_tumor_folders))
+    gone = [other for other in no_tumor if not other.is_dir()]
+    if gone:
+        raise UserError(
+            f"The run's folder of images without a tumor '{gone[0]}' does not exist: say where it is with --no-tumor "
+            f"and --split {split}. The published ones can be downloaded with python -m unet.data.download --no-tumor."
+        )
+    pairs = {pair.id: pair for pair in find_all_pairs(folder, no_tumor, options.reading)[0]}
     missing = [id for id in ids if id not in pairs]
     if missing:
+        folders = " and ".join(f"'{path}'" for path in (folder, *no_tumor))
         raise UserError(
-            f"{len(missing)} {split} slices have no image and mask in '{folder}' ('{missing[0]}', ...): restore them, "
-            "or name the right folder with --data."
+            f"{len(missing)} {split} slices are not in {folders} ('{missing[0]}', ...), or have no mask: restore them, "
+            "or name the right folders with --data and --no-tumor."
         )
-    return make_selection(split, None, split, [pairs[id] for id in ids], run.slices.facts, options)
+    return make_selection(split, (), split, [pairs[id] for id in ids], run.slices.facts, options)
 
 
-def select_from_folder(run: SavedRun, options: EvaluationOptions) -> Selection:
-    """All slices in --data, or those that its patients table puts in --split."""
-    folder = data_folder(str(options.data))
-    slices = load_slices(folder, run.config.options.size, reading=options.reading)
-    facts, origin = patient_facts(slices, folder, DataOptions(patients=options.patients))
-    folder = folder.resolve()
+def select_from_folders(run: SavedRun, options: EvaluationOptions) -> Selection:
+    """All slices in --data and --no-tumor, or those that their patients tables put in --split."""
+    if options.patients and not options.data:
+        raise UserError("--patients is only for --data: put a patients.csv into the folder of --no-tumor.")
+    folder = data_folder(str(options.data)) if options.data else None
+    no_tumor = no_tumor_folders(options.no_tumor)
+    slices = load_slices(folder, run.config.options.size, reading=options.reading, no_tumor=no_tumor)
+    known = [patient_facts(slices.of_folder(), folder, options.patients)] if folder else []
+    known += [patient_facts(slices.of_folder(other), other) for other in no_tumor]
+    facts = merge_facts([of_folder for of_folder, _ in known])
+    folders = tuple(path.resolve() for path in (*filter(None, [folder]), *no_tumor))
+    title = "+".join(path.name for path in folders)
     if not options.split:
-        return make_selection(None, folder, folder.name, slices.pairs, facts, options)
-    pairs = [pair for pair in slices.pairs if facts[pair.id].get("split") == options.split]
-    if not pairs:
-        raise UserError(f"No slice in '{folder}' is in the split {options.split}, according to {origin}.")
-    return make_selection(None, folder, f"{folder.name}-{options.split}", pairs, facts, options)
+        return make_selection(None, folders, title, slices.pairs, facts, options)
+    for path, (of_folder, origin) in zip(folders, known, strict=True):
+        if not any(row.get("split") == options.split for row in of_folder.values()):
+            raise UserError(f"No slice in '{path}' is in the split {options.split}, according to {origin}.")
+    pairs = [pair for pair in slices.pairs if facts[pair.id]["split"] == options.split]
+    return make_selection(None, folders, f"{title}-{options.split}", pairs, facts, options)
 
 
 def make_selection(
-    split: str | None, folder: Path | None, title: str, pairs: list[Pair], facts: Facts, options: EvaluationOptions
+    split: str | None,
+    folders: tuple[Path, ...],
+    title: str,
+    pairs: list[Pair],
+    facts: Facts,
+    options: EvaluationOptions,
 ) -> Selection:
     """A selection with the pixel size from the options, or that of the published set if these are its slices."""
-    are_published = all(is_published(pair.id, facts[pair.id]) for pair in pairs)
+    are_published = all(is_published(pair.id, facts[pair.id]) for pair in pairs if pair.mask_path)
     field_of_view_mm = PUBLISHED_FIELD_OF_VIEW_MM if are_published and not options.spacing_mm else None
-    return Selection(split, folder, title, pairs, facts, options.spacing_mm, field_of_view_mm)
+    return Selection(split, folders, title, pairs, facts, options.spacing_mm, field_of_view_mm)
 
 
 @contextlib.contextmanager

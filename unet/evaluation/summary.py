@@ -1,12 +1,18 @@
-"""Mean scores with intervals over patients, for all slices and by tumor type, size and plane."""
+"""Mean scores with intervals over patients, for all slices with tumor and by tumor type, size and plane."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from unet.data.patients import interval_basis
 from unet.evaluation.calibration import expected_calibration_error
+from unet.evaluation.detection import (
+    basis_of_intervals,
+    count_slices,
+    describe_false_alarms,
+    detection_table,
+    summarize_detection,
+)
 from unet.evaluation.intervals import interval_over_patients, interval_text
 from unet.evaluation.metrics import SCORES
 from unet.evaluation.scoring import TOLERANCE, SliceScore
@@ -32,29 +38,44 @@ VALIDATION_CAVEAT = (
     "These patients were also used to choose the epoch and the thresholds; expect lower scores on new ones."
 )
 EMPTY_MASKS = (
-    "If truth and prediction are both empty, their scores are 1. If only one is empty, as for a missed tumor or a "
-    "false alarm, they are 0, and the distance is the diagonal of the image."
+    "Scores are over slices with tumor. If nothing is outlined in one, its scores are 0, and the distance is the "
+    "diagonal of the image."
 )
+NOTHING_OUTLINED = "Warning: the network outlines nothing in slices with tumor. Train longer, or check the masks."
+NO_INTERVAL = "–: no interval, as there is only one patient or group."
 
 
-def summarize(run: SavedRun, selection: Selection, rows: list[dict], scores: list[SliceScore]) -> dict[str, object]:
-    """Content of summary.json, from rows of per_slice.csv and what else is kept of each slice."""
-    histogram = sum_histograms(scores)
-    dice_curve = np.mean([score.dice_by_threshold for score in scores], axis=0)
+def summarize(run: SavedRun, selection: Selection, scores: list[SliceScore]) -> dict[str, object]:
+    """Content of summary.json. What is about outlines is over slices with tumor, and left out if there are none."""
+    rows = [score.row for score in scores]
+    with_tumor = [score for score in scores if score.row["truth_pixels"]]
+    any_outline = any(score.row["predicted_pixels"] for score in with_tumor)
+    presence = run.config.presence_rule
     return {
         "run": str(run.folder),
         **selection.identity,
         "threshold": run.config.outline_rule.threshold,
         "peak": run.config.outline_rule.peak,
-        "empty_masks": EMPTY_MASKS,
+        "presence_threshold": presence.threshold if presence else None,
         "machine": machine_description(),
         "versions": installed_versions(),
-        "intervals": f"95%, expanded percentile bootstrap over {interval_basis(selection.facts)}",
+        "intervals": f"95%, expanded percentile bootstrap over {basis_of_intervals(rows)}",
         "caveat": VALIDATION_CAVEAT if selection.split == "val" else "",
+        "warning": NOTHING_OUTLINED if with_tumor and not any_outline else "",
+        "detection": summarize_detection(rows),
+        **(summarize_outlines(with_tumor, selection) if with_tumor else {}),
+    }
+
+
+def summarize_outlines(scores: list[SliceScore], selection: Selection) -> dict[str, object]:
+    """The part of summary.json that is about outlines, from slices with tumor."""
+    rows, histogram = [score.row for score in scores], sum_histograms(scores)
+    dice_curve = np.mean([score.dice_by_threshold for score in scores], axis=0)
+    return {
+        "empty_masks": EMPTY_MASKS,
         "scores": summarize_groups(all_and_by_tumor(rows)),
         "scores_by_size": summarize_groups(by_size(rows)),
         "scores_by_plane": summarize_groups(by_value(rows, "plane")),
-        "false_alarms": count_false_alarms(rows),
         "expected_dice": summarize_expected_dice(rows, selection),
         "surface_dice_tolerance": f"{TOLERANCE:g} {'mm' if 'hd95_mm' in rows[0] else 'pixels'}",
         "expected_calibration_error": {
@@ -73,12 +94,8 @@ def sum_histograms(scores: list[SliceScore]) -> np.ndarray:
 
 
 def all_and_by_tumor(rows: list[dict]) -> dict[str, list[dict]]:
-    """Rows in groups: "all", "with tumor" if some slices have none, and each known tumor type."""
-    with_tumor = [row for row in rows if row["truth_pixels"]]
-    groups = {"all": rows}
-    if 0 < len(with_tumor) < len(rows):
-        groups["with tumor"] = with_tumor
-    return groups | by_value(rows, "tumor")
+    """Rows in groups: "all", and each known tumor type."""
+    return {"all": rows} | by_value(rows, "tumor")
 
 
 def by_value(rows: list[dict], column: str) -> dict[str, list[dict]]:
@@ -88,11 +105,10 @@ def by_value(rows: list[dict], column: str) -> dict[str, list[dict]]:
 
 
 def by_size(rows: list[dict]) -> dict[str, list[dict]]:
-    """Rows with tumor, grouped by the fraction of the image that it covers; empty groups are left out."""
+    """Rows grouped by the fraction of the image that the tumor covers; empty groups are left out."""
     groups: dict[str, list[dict]] = {name: [] for name in SIZES}
     for row in rows:
-        if row["truth_pixels"]:
-            groups[next(name for name, limit in SIZES.items() if row["tumor_percent"] <= limit)].append(row)
+        groups[next(name for name, limit in SIZES.items() if row["tumor_percent"] <= limit)].append(row)
     return {name: group for name, group in groups.items() if group}
 
 
@@ -104,23 +120,12 @@ def summarize_groups(groups: dict[str, list[dict]]) -> dict[str, dict]:
 def summarize_group(rows: list[dict]) -> dict[str, object]:
     """Mean scores of rows, with intervals over patients, and the fraction of tumors missed completely."""
     patients = np.array([row["patient"] for row in rows])
-    result: dict[str, object] = {"slices": len(rows), "patients": len(set(patients))}
+    result = count_slices(rows)
     for name in [name for name in SUMMARIZED if name in rows[0]]:
         values = np.array([row[name] for row in rows])
         result[name] = {"mean": float(values.mean()), "interval": interval_over_patients(values, patients)}
-    with_tumor = [row for row in rows if row["truth_pixels"]]
-    missed = sum(row["dice"] == 0 for row in with_tumor)
-    result["missed_completely"] = missed / len(with_tumor) if with_tumor else None
+    result["missed_completely"] = sum(row["dice"] == 0 for row in rows) / len(rows)
     return result
-
-
-def count_false_alarms(rows: list[dict]) -> dict[str, int]:
-    """How many slices have no tumor, and how many of those got an outline."""
-    without_tumor = [row for row in rows if not row["truth_pixels"]]
-    return {
-        "slices_without_tumor": len(without_tumor),
-        "with_an_outline": sum(row["predicted_pixels"] > 0 for row in without_tumor),
-    }
 
 
 def summarize_expected_dice(rows: list[dict], selection: Selection) -> dict[str, object] | None:
@@ -132,7 +137,7 @@ def summarize_expected_dice(rows: list[dict], selection: Selection) -> dict[str,
     expected, dice = (np.array([row[name] for row in outlined]) for name in ("expected_dice", "dice"))
     if not outlined or not np.isfinite(expected).all():
         return None
-    missed = [row for row in rows if row["truth_pixels"] and not row["dice"]]
+    missed = [row for row in rows if not row["dice"]]
     can_be_ranked = len(set(expected)) > 1 and len(set(dice)) > 1
     is_validation = selection.split == "val"
     return {
@@ -161,20 +166,25 @@ def score_table(
         basis = " (95% interval)" if name in has_intervals and len(has_intervals) < len(columns) else ""
         return NAMES.get(name, name) + basis
 
-    rows = [[grouping, "slices", "patients", *map(heading, columns), "missed completely"]]
+    rows = [[grouping, "slices", unit_of_groups(groups), *map(heading, columns), "missed completely"]]
     for name, group in groups.items():
-        missed = group["missed_completely"]
         counts = [str(group["slices"]), str(group["patients"])]
         cells = [cell(group, column) for column in columns]
-        rows.append([name, *counts, *cells, "" if missed is None else f"{missed:.1%}"])
+        rows.append([name, *counts, *cells, f"{group['missed_completely']:.1%}"])
     return Table(f"Scores by {grouping}", rows)
 
 
 def score_texts(group: dict, name: str) -> tuple[str, str]:
-    """The mean of a score in a summarized group, and its interval in parentheses; distances with one decimal."""
+    """The mean of a score in a summarized group, and its interval in parentheses ("–" if there is none); distances with
+    one decimal."""
     digits = 1 if name.endswith(("_mm", "_pixels")) else 3
     mean, interval = group[name]["mean"], group[name]["interval"]
-    return f"{mean:.{digits}f}", f"({interval_text(interval, digits)})"
+    return f"{mean:.{digits}f}", f"({interval_text(interval, digits)})" if interval else "–"
+
+
+def unit_of_groups(groups: dict[str, dict]) -> str:
+    """What to call the patients of summarized groups."""
+    return "groups" if any(group.get("unit") == "groups" for group in groups.values()) else "patients"
 
 
 def distance_unit(group: dict) -> str:
@@ -184,17 +194,30 @@ def distance_unit(group: dict) -> str:
 
 def describe(summary: dict) -> str:
     """The summary for the terminal."""
-    scores = summary["scores"]
-    columns = ("dice", "iou", "precision", "recall", "surface_dice", f"hd95_{distance_unit(scores['all'])}")
-    table = score_table("tumor", scores, columns, has_intervals=("dice",))
-    intervals = f"Intervals: {summary['intervals']}."
-    lines = [table.as_text(), describe_expected_dice(summary), intervals, summary["caveat"], EMPTY_MASKS]
-    return "\n".join(filter(None, lines))
+    tables, detection = [detection_table(summary["detection"])], summary["detection"]
+    if scores := summary.get("scores"):
+        columns = ("dice", "iou", "precision", "recall", "surface_dice", f"hd95_{distance_unit(scores['all'])}")
+        tables.insert(0, score_table("tumor", scores, columns, has_intervals=("dice",)))
+    notes = (
+        footnote(tables),
+        describe_false_alarms(detection),
+        describe_expected_dice(summary),
+        f"Intervals: {summary['intervals']}.",
+        summary["caveat"],
+        summary.get("empty_masks"),
+        summary["warning"],
+    )
+    return "\n\n".join(table.as_text() for table in tables) + "\n" + "\n".join(filter(None, notes))
+
+
+def footnote(tables: list[Table]) -> str:
+    """What "–" means, if a table has one."""
+    return NO_INTERVAL if any("–" in cell for table in tables for row in table.rows for cell in row) else ""
 
 
 def describe_expected_dice(summary: dict) -> str:
     """A sentence about how good the expected Dice is, or "" if it is unknown."""
-    expected = summary["expected_dice"] or {}
+    expected = summary.get("expected_dice") or {}
     if expected.get("spearman") is None:
         return ""
     missed, marked = expected["missed_completely"], expected["missed_and_marked_for_review"]
