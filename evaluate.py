@@ -4,6 +4,7 @@ Usage:
 
     python evaluate.py runs/NAME                  the validation patients
     python evaluate.py runs/NAME --data DIR       everything in another folder
+    python evaluate.py runs/NAME --no-tumor DIR   images without a tumor: how many are outlined by mistake?
     python evaluate.py runs/A runs/B              is B better than A?
 """
 

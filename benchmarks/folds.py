@@ -71,21 +71,27 @@ def table_by_slice(folder: Path) -> Path:
     return path
 
 
+def with_tumor(run: Path) -> list[dict[str, str]]:
+    """Rows of the validation slices with tumor of a run."""
+    rows = read_table(run / "evaluation-val" / "per_slice.csv")
+    return [row for row in rows if int(row["truth_pixels"])]
+
+
 def gather(folds: list[Path], by_slice: Path) -> dict:
     """Scores over all slices of the five folds, with intervals over patients, and those of the split by slice."""
     from unet.evaluation.intervals import interval_over_patients
-    from unet.evaluation.summary import SUMMARIZED, all_and_by_tumor, summarize_groups
+    from unet.evaluation.summary import SUMMARIZED, by_value, summarize_groups
 
     rows = []
     for run in folds:
-        rows += read_table(run / "evaluation-val" / "per_slice.csv")
+        rows += with_tumor(run)
     for row in rows:
         for name in row.keys() & {*SUMMARIZED, "truth_pixels"}:
             row[name] = float(row[name])
     config = json.loads((folds[0] / "config.json").read_text())
     summaries = [json.loads((run / "evaluation-val" / "summary.json").read_text()) for run in folds]
     by_id = {row["id"]: row for row in rows}
-    leaky = read_table(by_slice / "evaluation-val" / "per_slice.csv")
+    leaky = with_tumor(by_slice)
     optimism = np.array([float(row["dice"]) - by_id[row["id"]]["dice"] for row in leaky])
     patients = np.array([by_id[row["id"]]["patient"] for row in leaky])
     return {
@@ -93,7 +99,7 @@ def gather(folds: list[Path], by_slice: Path) -> dict:
         "machine": config["machine"],
         "versions": config["versions"],
         "epochs": config["options"]["epochs"],
-        "scores": summarize_groups(all_and_by_tumor(rows)),
+        "scores": summarize_groups({"all": rows} | by_value(rows, "tumor")),
         "dice_of_each_fold": [summary["scores"]["all"]["dice"]["mean"] for summary in summaries],
         "split_by_slice": {
             "slices": len(leaky),

@@ -126,17 +126,39 @@ def folds() -> str:
     )
 
 
+def detection() -> str:
+    """How often the shipped network outlines something in slices with and without a tumor."""
+    kept = read(RESULTS / "detection.json")
+    if not kept:
+        return ""
+    rows = [("slices", "number", "outlined (95% interval)")]
+    for name, row in kept["outlined"].items():
+        size = f"{row['slices']}"
+        interval = ""
+        if "patients" in row:
+            size += f" of {row['patients']} {row['unit']}"
+            interval = " ({:.1%} to {:.1%})".format(*row["interval"])
+        rows.append((name, size, f"{row['outlined']:.1%}{interval}"))
+    return f"{markdown_table(*rows)}\n\n*{setup(kept['machine'], kept['versions'])}, {kept['date']}.*"
+
+
 def limits() -> str:
-    """What the shipped network does on images without a tumor."""
+    """What the shipped network does on slices without a tumor."""
     stated = read(RESULTS / "stated.json")
     figures = stated["without_tumor"]
+    if not detection():
+        return (
+            "The network that comes with the project has never seen a slice without a tumor, so it finds one almost "
+            f"everywhere: it outlines something in {figures['images_outlined'] / figures['images']:.0%} of images without "
+            f"a tumor ({figures['images_outlined']} of {figures['images']}), although {figures['marked_for_review']:.0%} of "
+            f"them are marked for review. It also outlines {figures['contrast_enhanced_slices_outlined']} of "
+            f"{figures['contrast_enhanced_slices']} tumor-free slices of a contrast-enhanced T1 volume, and "
+            f"{figures['healthy_head_slices_outlined']} of {figures['healthy_head_slices']} slices of a T1 volume of a "
+            f"healthy head. Networks trained with `--no-tumor` can tell. *{stated['source'].rstrip('.')}, {stated['date']}.*"
+        )
     return (
-        f"It has never seen a slice without a tumor, so it finds one almost everywhere: it outlines something in "
-        f"{figures['images_outlined'] / figures['images']:.0%} of images without a tumor ({figures['images_outlined']} of "
-        f"{figures['images']}), although {figures['marked_for_review']:.0%} of them are marked for review. It also outlines "
-        f"{figures['contrast_enhanced_slices_outlined']} of {figures['contrast_enhanced_slices']} tumor-free slices of a "
-        f"contrast-enhanced T1 volume, and {figures['healthy_head_slices_outlined']} of {figures['healthy_head_slices']} "
-        f"slices of a T1 volume of a healthy head. *{stated['source'].rstrip('.')}, {stated['date']}.*"
+        "**Is there a tumor?** The network first decides whether there is one; only then, it outlines. None of these "
+        f"slices, or others of the same patient or group, were used to train it:\n\n{detection()}"
     )
 
 

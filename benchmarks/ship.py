@@ -6,7 +6,8 @@ Usage:
 
 FOLDER contains the data that the run was trained on. If the run is unet/network/pretrained, the network stays, and its
 confidence model, scores and card are written again. The weights are saved in 16 bits. The scores on the card are those
-of the saved file, with mirror averaging as in predict.py. Nothing that shows a patient is copied.
+of the saved file, with mirror averaging as in predict.py. Nothing that shows a patient is copied. Images without a
+tumor are not in its slices.csv, as their names differ from download to download; benchmarks/detection.py measures them.
 """
 
 import functools
@@ -21,7 +22,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tyro
-from render import score_table
+from render import detection, score_table
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from unet.command_line import UNGROUPED  # noqa: E402
@@ -37,8 +38,9 @@ from unet.machine import use_precision  # noqa: E402
 from unet.network.confidence import confidence  # noqa: E402
 from unet.network.model import build_unet  # noqa: E402
 from unet.network.predictor import Prediction, Predictor  # noqa: E402
+from unet.network.run_config import SliceTable  # noqa: E402
 from unet.network.saved_run import PRETRAINED, SavedRun  # noqa: E402
-from unet.options import QUICK, EvaluationOptions, TrainingOptions  # noqa: E402
+from unet.options import QUICK, DataOptions, EvaluationOptions, TrainingOptions  # noqa: E402
 from unet.tables import read_table  # noqa: E402
 
 COPIED = ("history.csv", "timing.csv", "metrics.json", "curves.png")
@@ -71,7 +73,9 @@ def ship(options: ShipOptions) -> None:
 def copy_run(options: ShipOptions) -> None:
     """Copy the run, with its weights in 16 bits."""
     source = SavedRun.open(options.run)
-    config, facts = source.config, source.slices.facts
+    config = source.config
+    tumor_free = tuple(f"{Path(folder).name}/" for folder in config.no_tumor_folders)
+    facts = {id: row for id, row in source.slices.facts.items() if not id.startswith(tumor_free)}
     if config.options.data.fold is not None or not all(is_published(id, facts[id]) for id in facts):
         raise SystemExit(f"'{options.run}' was not trained on the published data and split: choose a run that was.")
     missing = [name for name in COPIED if not (options.run / name).exists()]
@@ -79,17 +83,24 @@ def copy_run(options: ShipOptions) -> None:
         raise SystemExit(f"'{options.run}' has no {missing[0]}: finish it with train.py --resume first.")
     network = source.load_trainable_network()
     shutil.rmtree(PRETRAINED, ignore_errors=True)
-    default, published = TrainingOptions().data, published_facts()
+    published = published_facts()
+    data = DataOptions(no_tumor=tuple(Path("data") / name.strip("/") for name in tumor_free))
     shipped = SavedRun(
         PRETRAINED,
         replace(
             config,
-            options=replace(config.options, data=default, name=None),
-            data_folder=default.data,
+            options=replace(config.options, data=data, name=None),
+            data_folder=data.data,
+            no_tumor_folders=[],
+            slice_count=len(facts),
             split_source=config.split_source.replace(str(options.folder), "data"),
         ),
-        # evaluate.py compares tumor sizes instead of fingerprints, which depend on the resolution.
-        replace(source.slices, fingerprints=dict.fromkeys(facts, ""), facts={id: published[id] for id in facts}),
+        SliceTable(
+            {name: [id for id in ids if id in facts] for name, ids in source.slices.split.items()},
+            # evaluate.py compares tumor sizes instead of fingerprints, which depend on the resolution.
+            dict.fromkeys(facts, ""),
+            {id: published[id] for id in facts},
+        ),
     )
     shipped.create()
     save_in_16_bits(shipped, network)
@@ -100,10 +111,10 @@ def copy_run(options: ShipOptions) -> None:
 def fit_confidence(run: SavedRun, folder: Path) -> None:
     """Write confidence.json, as at the end of a training, for the saved weights and the saved outline rule."""
     pairs = {pair.id: pair for pair in find_pairs(folder)[0]}
-    predictor = Predictor(run)
+    predictor = Predictor(run, always_outline=run.config.presence_rule is not None)
 
     def score(prediction: Prediction, truth: np.ndarray) -> tuple[float, float]:
-        mask = predictor.rule.mask(prediction.probability)
+        mask = predictor.mask(prediction)
         return confidence(prediction.probability, mask), metrics.score(truth, mask)["dice"]
 
     validation, training = ([pairs[id] for id in run.slices.split[split]] for split in ("val", "train"))
@@ -133,7 +144,8 @@ def command(options: TrainingOptions) -> str:
                 group = "" if name in UNGROUPED else f"{name}."
                 found += differences(value, defaults[name], prefix + group)
             elif value != defaults[name] and name != "quick":
-                found.append(f"--{prefix}{name} {value}".replace("_", "-"))
+                text = " ".join(map(str, value)) if isinstance(value, tuple) else value
+                found.append(f"--{prefix}{name} ".replace("_", "-") + f"{text}")
         return found
 
     recipe = QUICK if options.quick else TrainingOptions()
@@ -165,6 +177,8 @@ def card(run: SavedRun, summary: dict) -> str:
             machine=config.machine,
             versions=", ".join(f"{name} {number}" for name, number in config.versions.items()),
             rule=str(config.outline_rule),
+            sources=config.split_source.replace("\n", "\n- "),
+            detection=detection(),
             scores=score_table(summary["scores"]),
         )
     )

@@ -1,0 +1,98 @@
+"""Does a network know when there is no tumor? Measured on validation groups, healed slices and healthy heads.
+
+Usage:
+
+    python benchmarks/detection.py runs/NAME FOLDER --no-tumor FOLDER --heads ch2.nii.gz mni152.nii.gz
+
+The run must have been trained on the data and the images without a tumor in these folders. Heads are NIfTI volumes
+without a tumor that it was not trained on: each is outlined slice by slice in all three planes. Results are written to
+benchmarks/results/detection.json.
+"""
+
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import tyro
+from nibabel.orientations import io_orientation
+from tqdm import tqdm
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+from unet.data.slices import load_slices  # noqa: E402
+from unet.evaluation.detection import count_slices, fraction  # noqa: E402
+from unet.evaluation.scoring import score_pairs  # noqa: E402
+from unet.files import write_json  # noqa: E402
+from unet.images.nifti import read_volume  # noqa: E402
+from unet.images.preprocessing import resize_into_square  # noqa: E402
+from unet.machine import installed_versions, machine_description  # noqa: E402
+from unet.network.predictor import Predictor  # noqa: E402
+from unet.network.saved_run import SavedRun  # noqa: E402
+from unet.training.material import healed_validation_slices, indices_of, patients_of  # noqa: E402
+
+PLANES = ("sagittal", "coronal", "axial")
+
+
+@dataclass(frozen=True)
+class DetectionOptions:
+    """Which run, and on what."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of a finished run."""
+    folder: tyro.conf.Positional[Path]
+    """Folder with images/ and masks/ that it was trained on."""
+    no_tumor: tuple[Path, ...] = ()
+    """Folders of images without a tumor that it was trained on."""
+    heads: tuple[Path, ...] = ()
+    """NIfTI volumes without a tumor."""
+    output: Path = ROOT / "benchmarks" / "results" / "detection.json"
+    """File for the figures."""
+
+
+def measure(options: DetectionOptions) -> None:
+    """Measure how often something is outlined, and write the figures."""
+    run = SavedRun.open(options.run)
+    predictor = Predictor(run)
+    slices = load_slices(options.folder, predictor.size, no_tumor=options.no_tumor)
+    rows = {}
+    for name, has_tumor in (("validation slices with tumor", True), ("images without a tumor", False)):
+        indices = indices_of(run, slices, "val", has_tumor)
+        pairs = [slices.pairs[index] for index in indices]
+        outlined = score_pairs(predictor, pairs, lambda prediction, _: bool(predictor.mask(prediction).any()), name)
+        rows[name] = summarize(outlined, patients_of(run, slices, indices))
+    healed = healed_validation_slices(run, slices)
+    predictions = predictor(list(healed.images), lambda image, _: image)
+    outlined = [predictor.mask(prediction).any() for prediction in predictions]
+    rows["healed slices"] = summarize(outlined, patients_of(run, slices, healed.indices))
+    for path in tqdm(options.heads, "Heads", disable=None):
+        for axis in range(3):
+            volume = read_volume(path, axis)
+            plane = PLANES[int(io_orientation(volume.image.affine)[axis, 0])]
+            predictions = predictor.stream(
+                range(len(volume.slices)), volume.square_pixels, prepare=lambda index: resize_into_square
+            )
+            outlined = [predictor.mask(prediction).any() for prediction in predictions]
+            rows[f"{path.name}, {plane}"] = {"slices": len(outlined), "outlined": float(np.mean(outlined))}
+    figures = {
+        "date": f"{datetime.now():%Y-%m-%d}",
+        "network": run.network_fingerprint(),
+        "machine": machine_description(),
+        "versions": installed_versions(),
+        "outlined": rows,
+    }
+    write_json(options.output, figures)
+    for name, row in rows.items():
+        print(f"{name:32} {row['outlined']:6.1%} of {row['slices']} outlined")
+
+
+def summarize(outlined: list[bool], patients: np.ndarray) -> dict[str, object]:
+    """Fraction of slices that are outlined, with its interval over patients or groups."""
+    rows = [{"patient": str(patient)} for patient in patients]
+    rate = fraction(rows, outlined)
+    return count_slices(rows) | {"outlined": rate["mean"], "interval": rate["interval"]}
+
+
+if __name__ == "__main__":
+    measure(tyro.cli(DetectionOptions, description=__doc__))
