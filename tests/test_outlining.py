@@ -85,3 +85,15 @@ def test_a_rule_as_text():
         "where the probability is 0.3 or more, in regions that reach 0.95, "
         "or else in the strongest one if it reaches 0.5"
     )
+
+
+@pytest.mark.parametrize("rule", [OutlineRule(0.3, 0.95), OutlineRule(0.2, 0.95), OutlineRule(0.9, 0.0)])
+def test_a_tumor_that_is_known_to_be_there_gets_an_outline(rule):
+    faint = np.array([[0.0, 0.02, 0.1, 0.06, 0.01]], np.float32)
+    assert not rule.mask(faint).any()
+    mask = rule.mask(rule.at_least_one_region(faint))
+    assert mask[0, 2] and not mask[0, [0, 1, 4]].any()  # half the maximum of 0.1 is 0.05
+    nothing = np.zeros((1, 5), np.float32)
+    assert rule.at_least_one_region(nothing) is nothing
+    clear = np.array([[0.0, 0.97, 0.96]], np.float32)
+    assert rule.at_least_one_region(clear) is clear

@@ -87,8 +87,8 @@ class AugmentationConfig:
     """Probability of pasting in the tumor of another slice, at its original position."""
     grafted: Fraction = 0.4
     """Probability that a slice gets healthy tissue blended in next to its tumor, as healed slices do in its place."""
-    view: Fraction = 0.4
-    """Probability of showing only a part of the head: one with all of the tumor, or one without any of it."""
+    hidden: Fraction = 0.4
+    """Probability of hiding a part of the head: all of the tumor or none of it."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,9 @@ class TrainingOptions:
     """Number of passes over the training slices."""
     batch_size: Count = 16
     """Slices with tumor per step, over all devices."""
-    tumor_free: Fraction = 0.25
-    """Slices without tumor added to each batch, as a fraction of batch-size. They are images without a tumor, slices
-    whose tumor is replaced by healthy tissue, and parts of heads without the tumor."""
+    tumor_free: Fraction = 0.5
+    """Slices without tumor added to each batch, as a fraction of batch-size, if the data contain any. A third of
+    them are such images; in the others, the tumor is replaced by healthy tissue, or hidden."""
     learning_rate: Positive = 2e-3
     """Peak of the cosine schedule."""
     weight_decay: Annotated[float, Ge(0)] = 1e-2

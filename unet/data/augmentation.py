@@ -99,36 +99,48 @@ def paste_tumors(images: tf.Tensor, masks: tf.Tensor, chosen: tf.Tensor) -> tupl
     return images + share * (other_images - images), tf.maximum(masks, other_masks)
 
 
-def show_part(image: tf.Tensor, mask: tf.Tensor, without_tumor: tf.Tensor, draws: Draws) -> tuple[tf.Tensor, tf.Tensor]:
-    """An image and its mask, black on one side of a random circle: a part of the head remains.
+def hide_part(image: tf.Tensor, mask: tf.Tensor, hides_tumor: tf.Tensor, draws: Draws) -> tuple[tf.Tensor, tf.Tensor]:
+    """An image and its mask with a part hidden: a disc, or everything on one side of a large circle.
+
+    Each slice with tumor thus also shows the rest of the head without it. So that the hidden part itself says nothing,
+    parts of slices that keep their tumor are hidden too.
 
     Args:
         image: float32 (size, size, 1).
         mask: float32 (size, size, 1), 0 or 1.
-        without_tumor: Whether to hide all of the tumor, or to show all of it, bool (). Without one, any part is shown.
+        hides_tumor: Whether to hide all of the tumor, or none of it, bool ().
         draws: The random numbers.
     """
-    # Around a point far outside the image, a circle is nearly a straight line.
+    is_disc = draws.happens("disc", 0.65)
+    aims = is_disc & hides_tumor & (tf.reduce_max(mask) > 0)  # at the tumor
     pixel = (tf.range(image.shape[0], dtype=tf.float32) + 0.5) / image.shape[0]
-    x, y = (pixel - draws.uniform(name, -0.5, 1.5) for name in ("center_x", "center_y"))
-    sign = tf.where(draws.happens("inside", 0.5), 1.0, -1.0)
-    place = sign * tf.sqrt(x[tf.newaxis, :, tf.newaxis] ** 2 + y[:, tf.newaxis, tf.newaxis] ** 2)
+    x, y = (
+        tf.where(is_disc, draws.uniform(name, 0.15, 0.85), draws.uniform(f"far {name}", -0.5, 1.5)) for name in "xy"
+    )
+    tumor = mask[..., 0] / tf.maximum(tf.reduce_sum(mask), 1.0)
+    x = tf.where(aims, tf.reduce_sum(tumor * pixel) + draws.uniform("x offset", -0.02, 0.02), x)
+    y = tf.where(aims, tf.reduce_sum(tumor * pixel[:, tf.newaxis]) + draws.uniform("y offset", -0.02, 0.02), y)
+    distance = tf.sqrt((pixel - x)[tf.newaxis, :, tf.newaxis] ** 2 + (pixel - y)[:, tf.newaxis, tf.newaxis] ** 2)
+    # What is shown has a place below a limit: outside of a disc, and on either side of a large circle.
+    place = tf.where(is_disc | draws.happens("outside", 0.5), -distance, distance)
 
     def extent(part: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.reduce_min(tf.where(part, place, 9.0)), tf.reduce_max(tf.where(part, place, -9.0))
 
-    # Pixels whose place is below a limit are shown. Its range:
     (first, last), (tumor_first, tumor_last) = extent(image > HEAD), extent(mask > 0)
+    # Beside a large circle, a tenth of the head or more is shown, if the tumor allows it.
     least = first + 0.1 * (last - first)
-    low = tf.where(without_tumor, least, tf.maximum(least, tumor_last + MARGIN))
-    high = tf.where(without_tumor, tf.minimum(last, tumor_first - MARGIN), last)
-    # If the tumor leaves no choice: as much as possible without it, or everything.
-    otherwise = tf.where(without_tumor, high, low)
+    low = tf.where(hides_tumor, least, tf.maximum(least, tumor_last + MARGIN))
+    high = tf.where(hides_tumor, tf.minimum(last, tumor_first - MARGIN), last)
     # The larger of two draws, so that mostly much of the head remains.
     draw = tf.maximum(draws.uniform("limit", 0.0, 1.0), draws.uniform("another limit", 0.0, 1.0))
-    limit = tf.where(low < high, low + draw * (high - low), otherwise)
+    beside = tf.where(low < high, low + draw * (high - low), tf.where(hides_tumor, high, low))
+    around_tumor = (tumor_first - MARGIN) * draws.uniform("growth", 1.0, 1.5)
+    elsewhere = tf.maximum(-draws.uniform("radius", 0.04, 0.22), tumor_last + MARGIN)
+    limit = tf.where(is_disc, tf.where(aims, around_tumor, elsewhere), beside)
     share = tf.clip_by_value((limit - place) / draws.uniform("softness", 0.002, 0.016), 0.0, 1.0)
-    return image * share, mask * tf.cast(share > 0, tf.float32)
+    grey = tf.where(is_disc & draws.happens("grey", 0.7), draws.uniform("level", 0.0, 0.6), 0.0)
+    return grey + (image - grey) * share, mask * tf.cast(share > 0, tf.float32)
 
 
 def move(image: tf.Tensor, mask: tf.Tensor, config: AugmentationConfig, draws: Draws) -> tuple[tf.Tensor, tf.Tensor]:

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
-from unet.data.augmentation import Draws, augment, paste_tumors, show_part
+from unet.data.augmentation import Draws, augment, hide_part, paste_tumors
 from unet.data.healing import AlteredSlices
 from unet.data.slices import Slices
 from unet.images.preprocessing import to_network_input
 from unet.options import AugmentationConfig
 
-TUMOR, TUMOR_FREE, HEALED, HIDDEN = range(4)  # kinds of items: HIDDEN is the part of a slice without its tumor
+TUMOR, TUMOR_FREE, HEALED, HIDDEN = range(4)  # kinds of items: HIDDEN is a slice whose tumor is covered
 
 
 @dataclass(frozen=True)
@@ -98,16 +98,16 @@ def training_batches(material: Material, plan: BatchPlan) -> tf.data.Dataset:
         images = tf.concat([pasted[0], images[own + 1 :]], axis=0)
         masks = tf.concat([pasted[1], masks[own + 1 :]], axis=0)
 
-        def view(item: tuple) -> tuple[tf.Tensor, tf.Tensor]:
+        def hide(item: tuple) -> tuple[tf.Tensor, tf.Tensor]:
             image, mask, kind, seed = item
-            draws = Draws(seed).of("view")
-            is_chosen = (kind == HIDDEN) | draws.happens("happens", config.view)
-            return tf.cond(is_chosen, lambda: show_part(image, mask, kind != TUMOR, draws), lambda: (image, mask))
+            draws = Draws(seed).of("hidden")
+            is_chosen = (kind == HIDDEN) | draws.happens("happens", config.hidden)
+            return tf.cond(is_chosen, lambda: hide_part(image, mask, kind != TUMOR, draws), lambda: (image, mask))
 
         if plan.tumor_free:
             items = (images, masks, kinds[1:], seeds[1:])
             signature = (tf.TensorSpec((size, size, 1)), tf.TensorSpec((size, size, 1)))
-            images, masks = tf.map_fn(view, items, fn_output_signature=signature)
+            images, masks = tf.map_fn(hide, items, fn_output_signature=signature)
         shape = (len(columns) - 1, size, size, 1)
         return tf.ensure_shape(images, shape), tf.ensure_shape(masks, shape)
 
@@ -133,7 +133,7 @@ def draw_tumor_free(
     If there are too few of a kind, they are repeated.
     """
     sources = {TUMOR_FREE: material.without_tumor, HEALED: np.arange(len(material.healed.indices))}
-    sources[HIDDEN] = material.with_tumor if config.view else material.with_tumor[:0]
+    sources[HIDDEN] = material.with_tumor if config.hidden else material.with_tumor[:0]
     sources = {kind: indices for kind, indices in sources.items() if len(indices)}
     each = -(-count // len(sources))
     drawn = []

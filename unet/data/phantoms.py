@@ -34,7 +34,7 @@ class Phantom(NamedTuple):
     plane: str
 
 
-def write_phantoms(folder: Path, patients: int = 100, slices: int = 3, size: int = 256, seed: int = 0) -> None:
+def write_phantoms(folder: Path, patients: int = 120, slices: int = 3, size: int = 256, seed: int = 0) -> None:
     """Write a data folder, all of it or nothing, with this many slices per patient. FileExistsError if it exists.
     The last fifth of the patients, rounded down, have no tumor."""
     if folder.exists():

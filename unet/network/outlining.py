@@ -44,11 +44,13 @@ class OutlineRule:
         return mask
 
     def at_least_one_region(self, probability: np.ndarray) -> np.ndarray:
-        """The probability, scaled up if its mask would be empty: so that half of its maximum reaches the threshold."""
+        """The probability (height, width), scaled up if its mask would be empty: so that pixels of half its maximum or
+        more reach the threshold. All zeros stay as they are."""
         highest = float(probability.max())
         if not highest or self.mask(probability).any():
             return probability
-        return np.minimum(probability * np.float32(2 * self.threshold / highest), np.float32(1))
+        wanted = max(2 * self.threshold, LIKELY)  # at least LIKELY, or no region would be kept
+        return np.minimum(probability * np.float32(wanted / highest), np.float32(1))
 
     def hide_weak_regions(self, probability: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """The probability with 0 in regions that are not in its mask, so that its contour is that of the mask."""
