@@ -19,6 +19,7 @@ from unet.errors import UserError
 from unet.evaluation.metrics import score
 from unet.images.preprocessing import to_network_input, to_training_image
 from unet.images.reading import read_image
+from unet.machine import use_precision
 from unet.network.saved_run import PRETRAINED, SavedRun
 from unet.network.weights import read_weights
 
@@ -68,6 +69,7 @@ def test_evaluation_uses_it_by_default(phantoms, tmp_path):
 
 
 def test_training_can_start_from_it_with_batch_normalization():
+    use_precision("float32")  # another test may have left a format that is fast on this machine
     network = SavedRun.open().load_trainable_network()
     image = simulated_input()
     as_predicted = network(image, training=False)["outline"].numpy()
