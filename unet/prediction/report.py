@@ -55,8 +55,9 @@ def write_report(output: OutputFolder, reading: ReadingOptions) -> None:
     content = Report(
         title=f"Prediction for {len(rows)} file{'s' * (len(rows) != 1)}",
         lead=[
-            "Expected Dice estimates, without knowing the truth, how well an outline fits. evaluate.py measures how "
-            f"good the estimate is. {TABLE} lists all images and measurements."
+            "The number below an image with an outline is its expected Dice: how well it fits, estimated without the "
+            "truth. That below an image without one is its tumor probability. evaluate.py measures how good these "
+            f"estimates are. {TABLE} lists all images and measurements."
         ],
         cards=headline_cards(rows, output),
         tables=skipped_table(rows),
