@@ -80,7 +80,7 @@ def with_tumor(run: Path) -> list[dict[str, str]]:
 def gather(folds: list[Path], by_slice: Path) -> dict:
     """Scores over all slices of the five folds, with intervals over patients, and those of the split by slice."""
     from unet.evaluation.intervals import interval_over_patients
-    from unet.evaluation.summary import SUMMARIZED, by_value, summarize_groups
+    from unet.evaluation.summary import SUMMARIZED, all_and_by_tumor, summarize_groups
 
     rows = []
     for run in folds:
@@ -99,7 +99,7 @@ def gather(folds: list[Path], by_slice: Path) -> dict:
         "machine": config["machine"],
         "versions": config["versions"],
         "epochs": config["options"]["epochs"],
-        "scores": summarize_groups({"all": rows} | by_value(rows, "tumor")),
+        "scores": summarize_groups(all_and_by_tumor(rows)),
         "dice_of_each_fold": [summary["scores"]["all"]["dice"]["mean"] for summary in summaries],
         "split_by_slice": {
             "slices": len(leaky),

@@ -144,21 +144,21 @@ def detection() -> str:
 
 def limits() -> str:
     """What the shipped network does on slices without a tumor."""
+    if table := detection():
+        return (
+            "**Is there a tumor?** The network first decides whether there is one; only then, it outlines. None of these "
+            f"slices, or others of the same patient or group, were used to train it:\n\n{table}"
+        )
     stated = read(RESULTS / "stated.json")
     figures = stated["without_tumor"]
-    if not detection():
-        return (
-            "The network that comes with the project has never seen a slice without a tumor, so it finds one almost "
-            f"everywhere: it outlines something in {figures['images_outlined'] / figures['images']:.0%} of images without "
-            f"a tumor ({figures['images_outlined']} of {figures['images']}), although {figures['marked_for_review']:.0%} of "
-            f"them are marked for review. It also outlines {figures['contrast_enhanced_slices_outlined']} of "
-            f"{figures['contrast_enhanced_slices']} tumor-free slices of a contrast-enhanced T1 volume, and "
-            f"{figures['healthy_head_slices_outlined']} of {figures['healthy_head_slices']} slices of a T1 volume of a "
-            f"healthy head. Networks trained with `--no-tumor` can tell. *{stated['source'].rstrip('.')}, {stated['date']}.*"
-        )
     return (
-        "**Is there a tumor?** The network first decides whether there is one; only then, it outlines. None of these "
-        f"slices, or others of the same patient or group, were used to train it:\n\n{detection()}"
+        "The network that comes with the project has never seen a slice without a tumor, so it finds one almost "
+        f"everywhere: it outlines something in {figures['images_outlined'] / figures['images']:.0%} of images without "
+        f"a tumor ({figures['images_outlined']} of {figures['images']}), although {figures['marked_for_review']:.0%} of "
+        f"them are marked for review. It also outlines {figures['contrast_enhanced_slices_outlined']} of "
+        f"{figures['contrast_enhanced_slices']} tumor-free slices of a contrast-enhanced T1 volume, and "
+        f"{figures['healthy_head_slices_outlined']} of {figures['healthy_head_slices']} slices of a T1 volume of a "
+        f"healthy head. Networks trained with `--no-tumor` can tell. *{stated['source'].rstrip('.')}, {stated['date']}.*"
     )
 
 

@@ -86,7 +86,7 @@ def test_the_area_is_that_of_scikit_learn_and_its_interval_is_over_patients():
 
 def test_the_interval_of_an_area_needs_two_patients_of_each_kind():
     assert area_under_curve(ROWS[:6])["interval"] is None  # only d is without tumor
-    # Draws without one of the two kinds are left out: these are told apart without an error in all others.
+    # Draws that lack one of the two kinds are left out. In all others, the two kinds are separated without an error.
     apart = [row("a", 9, 9, 0.9), row("b", 9, 9, 0.8), row("c", 0, 0, 0.2), row("d", 0, 0, 0.1)]
     assert area_under_curve(apart) == {"mean": 1, "interval": (1, 1)}
 

@@ -13,7 +13,7 @@ from unet.tables import read_table
 
 @pytest.fixture(scope="module")
 def mostly_empty(tmp_path_factory):
-    """Ten patients with six slices each, of which only the first has a tumor: 83 % are empty."""
+    """Ten patients with six slices each. Only the first slice of each has a tumor, so 83% are empty."""
     folder = tmp_path_factory.mktemp("data") / "mostly-empty"
     rows = [("id", "patient", "tumor")]
     for patient in range(10):

@@ -112,8 +112,8 @@ def find_tumor_free(folder: Path, reading: ReadingOptions = ReadingOptions()) ->
     for path in find_files(root, IMAGE_SUFFIXES + VOLUME_SUFFIXES):
         name = without_suffix(path.relative_to(root).as_posix())
         pair = Pair(f"{folder.resolve().name}/{name}", path, None, reading)
-        if pair.id.encode(errors="ignore").decode() != pair.id:  # Linux allows any bytes in a name
-            problems.append(f"The file name {os.fsencode(path)!r} is not UTF-8: rename it.")
+        if problem := name_problem(path, pair.id):
+            problems.append(problem)
             continue
         slices, unreadable = slice_pairs([pair]) if is_volume(path) else ([pair], [])
         pairs, problems = pairs + slices, problems + unreadable
@@ -131,8 +131,8 @@ def find_pairs(folder: Path, reading: ReadingOptions = ReadingOptions()) -> tupl
             raise UserError(f"'{folder}' has no folder {kind}/: it must contain images/ and masks/.")
         for path in find_files(folder / kind, IMAGE_SUFFIXES + VOLUME_SUFFIXES):
             id = without_suffix(path.relative_to(folder / kind).as_posix())
-            if id.encode(errors="ignore").decode() != id:  # Linux allows any bytes in a name
-                problems.append(f"The file name {os.fsencode(path)!r} is not UTF-8: rename it.")
+            if problem := name_problem(path, id):
+                problems.append(problem)
                 continue
             if kind in paths.setdefault(id, {}):
                 problems.append(f"'{path}' and '{paths[id][kind]}' have the same name: rename one of them.")
@@ -155,6 +155,12 @@ def find_pairs(folder: Path, reading: ReadingOptions = ReadingOptions()) -> tupl
         pairs, unreadable = slice_pairs(pairs)
         problems += unreadable
     return pairs, problems
+
+
+def name_problem(path: Path, id: str) -> str:
+    """What is wrong with the name of a file that has this id; "" if nothing is."""
+    is_utf8 = id.encode(errors="ignore").decode() == id  # Linux allows any bytes in a name
+    return "" if is_utf8 else f"The file name {os.fsencode(path)!r} is not UTF-8: rename it."
 
 
 def slice_pairs(volumes: list[Pair]) -> tuple[list[Pair], list[str]]:

@@ -145,7 +145,8 @@ def detection_table(detection: dict) -> Table:
 
 
 def percent_interval(interval: tuple[float, float] | None, sign: str = "") -> str:
-    """An interval of a fraction in percent, in parentheses; "–" if there is none. With sign "+" as interval_text."""
+    """The interval of a fraction, in percent and in parentheses, or "–" without an interval. `sign` is that of
+    interval_text."""
     return f"({interval_text([100 * end for end in interval], 1, sign)}%)" if interval else "–"
 
 

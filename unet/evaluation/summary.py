@@ -175,8 +175,8 @@ def score_table(
 
 
 def score_texts(group: dict, name: str) -> tuple[str, str]:
-    """The mean of a score in a summarized group, and its interval in parentheses ("–" if there is none); distances with
-    one decimal."""
+    """The mean of a score in a summarized group, and its interval in parentheses, or "–" without an interval.
+    Distances have one decimal."""
     digits = 1 if name.endswith(("_mm", "_pixels")) else 3
     mean, interval = group[name]["mean"], group[name]["interval"]
     return f"{mean:.{digits}f}", f"({interval_text(interval, digits)})" if interval else "–"

@@ -46,11 +46,13 @@ class OutlineRule:
     def at_least_one_region(self, probability: np.ndarray) -> np.ndarray:
         """The probability (height, width), scaled up if its mask would be empty: so that pixels of half its maximum or
         more reach the threshold. All zeros stay as they are."""
-        highest = float(probability.max())
-        if not highest or self.mask(probability).any():
+        highest = probability.max()
+        # The same as whether the mask has any pixel, without computing it.
+        has_outline = highest >= self.threshold and highest >= min(self.peak, LIKELY)
+        if has_outline or not highest:
             return probability
         wanted = max(2 * self.threshold, LIKELY)  # at least LIKELY, or no region would be kept
-        return np.minimum(probability * np.float32(wanted / highest), np.float32(1))
+        return np.minimum(probability * np.float32(wanted / float(highest)), np.float32(1))
 
     def hide_weak_regions(self, probability: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """The probability with 0 in regions that are not in its mask, so that its contour is that of the mask."""
