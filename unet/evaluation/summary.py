@@ -53,6 +53,7 @@ def summarize(run: SavedRun, selection: Selection, scores: list[SliceScore]) -> 
     presence = run.config.presence_rule
     return {
         "run": str(run.folder),
+        "network": run.network_fingerprint(),
         **selection.identity,
         "threshold": run.config.outline_rule.threshold,
         "peak": run.config.outline_rule.peak,
