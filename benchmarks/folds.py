@@ -2,13 +2,13 @@
 
 Usage:
 
-    python benchmarks/folds.py FOLDER
+    python benchmarks/folds.py FOLDER --no-tumor FOLDER
 
-FOLDER contains the real data. There are six trainings of the quick recipe. Finished ones are kept, and interrupted ones
-continue. Five of them each validate on a different fifth of the patients. The sixth is split by slice: it validates on
-a random fifth of the slices, and trains on other slices of the same patients. Its scores minus those of the folds on
-the same slices are the optimism of a split by slice (the leakage), from one training each. Results are written to
-benchmarks/results/folds.json.
+The first folder contains the real data, the second one images without a tumor. There are six trainings of the quick
+recipe. Finished ones are kept, and interrupted ones continue. Five of them each validate on a different fifth of the
+patients. The sixth is split by slice: it validates on a random fifth of the slices, and trains on other slices of the
+same patients. Its scores minus those of the folds on the same slices are the optimism of a split by slice (the
+leakage), from one training each. Results are written to benchmarks/results/folds.json.
 """
 
 import json
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from running import ROOT, train_and_score
+from running import ROOT, score, train_and_score
 
 sys.path.insert(0, str(ROOT))
 from unet.files import write_json  # noqa: E402
@@ -35,6 +35,8 @@ class FoldsOptions:
 
     folder: tyro.conf.Positional[Path]
     """Folder with images/, masks/ and patients.csv."""
+    no_tumor: tuple[Path, ...] = ()
+    """Folders of images without a tumor, to train and validate with."""
     only: tuple[str, ...] = ("0", "1", "2", "3", "4", BY_SLICE)
     """Which trainings to run now."""
     output: Path = ROOT / "benchmarks" / "results" / "folds.json"
@@ -47,7 +49,10 @@ def measure(options: FoldsOptions) -> None:
         chosen = ["--fold", part]
         if part == BY_SLICE:
             chosen = ["--patients", table_by_slice(options.folder)]
-        train_and_score(Path("runs") / f"quick-{part}", ["--quick", "--data", options.folder, *chosen])
+        without_tumor = ["--no-tumor", *options.no_tumor] if options.no_tumor else []
+        run = Path("runs") / f"quick-{part}"
+        train_and_score(run, ["--quick", "--data", options.folder, *without_tumor, *chosen])
+        score(run, "evaluation-always", "--always-outline")
     runs = [Path("runs") / f"quick-{part}" for part in FoldsOptions.only]
     if all((run / "evaluation-val" / "summary.json").exists() for run in runs):
         write_json(options.output, gather(runs[:-1], runs[-1]))
@@ -71,28 +76,28 @@ def table_by_slice(folder: Path) -> Path:
     return path
 
 
-def with_tumor(run: Path) -> list[dict[str, str]]:
-    """Rows of the validation slices with tumor of a run."""
-    rows = read_table(run / "evaluation-val" / "per_slice.csv")
-    return [row for row in rows if int(row["truth_pixels"])]
+def with_tumor(run: Path, scores: str = "evaluation-val") -> list[dict]:
+    """Rows of the validation slices with tumor of a run, with their scores as numbers."""
+    from unet.evaluation.summary import SUMMARIZED
+
+    rows = [row for row in read_table(run / scores / "per_slice.csv") if int(row["truth_pixels"])]
+    for row in rows:
+        row |= {name: float(row[name]) for name in row.keys() & {*SUMMARIZED, "truth_pixels"}}
+    return rows
 
 
 def gather(folds: list[Path], by_slice: Path) -> dict:
     """Scores over all slices of the five folds, with intervals over patients, and those of the split by slice."""
     from unet.evaluation.intervals import interval_over_patients
-    from unet.evaluation.summary import SUMMARIZED, all_and_by_tumor, summarize_groups
+    from unet.evaluation.summary import all_and_by_tumor, summarize_groups
 
-    rows = []
-    for run in folds:
-        rows += with_tumor(run)
-    for row in rows:
-        for name in row.keys() & {*SUMMARIZED, "truth_pixels"}:
-            row[name] = float(row[name])
+    rows = [row for run in folds for row in with_tumor(run)]
+    always = [row for run in folds for row in with_tumor(run, "evaluation-always")]
     config = json.loads((folds[0] / "config.json").read_text())
     summaries = [json.loads((run / "evaluation-val" / "summary.json").read_text()) for run in folds]
     by_id = {row["id"]: row for row in rows}
     leaky = with_tumor(by_slice)
-    optimism = np.array([float(row["dice"]) - by_id[row["id"]]["dice"] for row in leaky])
+    optimism = np.array([row["dice"] - by_id[row["id"]]["dice"] for row in leaky])
     patients = np.array([by_id[row["id"]]["patient"] for row in leaky])
     return {
         "date": f"{datetime.now():%Y-%m-%d}",
@@ -100,10 +105,12 @@ def gather(folds: list[Path], by_slice: Path) -> dict:
         "versions": config["versions"],
         "epochs": config["options"]["epochs"],
         "scores": summarize_groups(all_and_by_tumor(rows)),
+        "scores_always_outlined": summarize_groups(all_and_by_tumor(always)),
+        "detection_of_each_fold": [summary["detection"] for summary in summaries],
         "dice_of_each_fold": [summary["scores"]["all"]["dice"]["mean"] for summary in summaries],
         "split_by_slice": {
             "slices": len(leaky),
-            "dice": float(np.mean([float(row["dice"]) for row in leaky])),
+            "dice": float(np.mean([row["dice"] for row in leaky])),
             "optimism": float(optimism.mean()),
             "optimism_interval": interval_over_patients(optimism, patients),
         },

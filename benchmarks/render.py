@@ -67,9 +67,7 @@ def score_table(scores: dict) -> str:
 
 def results() -> str:
     """Scores of the shipped network on the validation and test patients."""
-    config, validation, test = (
-        read(path) for path in (PRETRAINED / "config.json", PRETRAINED / "scores.json", TEST)
-    )
+    config, validation, test = (read(path) for path in (PRETRAINED / "config.json", PRETRAINED / "scores.json", TEST))
     rows = [("tumor", "validation: patients, slices", "Dice (95% interval)", "missed completely")]
     rows[0] += ("test: patients, slices", "Dice (95% interval)", "missed completely")
     for name in validation["scores"]:
@@ -179,9 +177,7 @@ def imagenet_peer() -> str:
     """What a user would choose instead, stated until it is measured here."""
     stated = read(RESULTS / "stated.json")
     peer = stated["imagenet_peer"]
-    validation, test = (
-        read(path)["scores"]["all"]["dice"]["mean"] for path in (PRETRAINED / "scores.json", TEST)
-    )
+    validation, test = (read(path)["scores"]["all"]["dice"]["mean"] for path in (PRETRAINED / "scores.json", TEST))
     speeds, after = peer["slices_per_second"], peer["dice_after_minutes"]
     minutes = " and ".join(
         f"{dice['peer']:g} after {minutes} minutes (ours: {dice['ours']:g})" for minutes, dice in after.items()
