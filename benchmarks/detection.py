@@ -9,6 +9,7 @@ without a tumor that it was not trained on: each is outlined slice by slice in a
 benchmarks/results/detection.json.
 """
 
+import functools
 import sys
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from nibabel.orientations import io_orientation
 from tqdm import tqdm
 
 ROOT = Path(__file__).parent.parent
@@ -27,12 +27,12 @@ from unet.evaluation.scoring import score_pairs  # noqa: E402
 from unet.files import write_json  # noqa: E402
 from unet.images.nifti import read_volume  # noqa: E402
 from unet.images.preprocessing import resize_into_square  # noqa: E402
+from unet.images.volume import PLANES, slices_of  # noqa: E402
 from unet.machine import installed_versions, machine_description  # noqa: E402
 from unet.network.predictor import Predictor  # noqa: E402
 from unet.network.saved_run import SavedRun  # noqa: E402
+from unet.options import ReadingOptions  # noqa: E402
 from unet.training.material import healed_validation_slices, indices_of, patients_of  # noqa: E402
-
-PLANES = ("sagittal", "coronal", "axial")
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,10 @@ def measure(options: DetectionOptions) -> None:
     outlined = [predictor.mask(prediction).any() for prediction in predictions]
     rows["healed slices"] = summarize(outlined, patients_of(run, slices, healed.indices))
     for path in tqdm(options.heads, "Heads", disable=None):
-        for axis in range(3):
-            volume = read_volume(path, axis)
-            plane = PLANES[int(io_orientation(volume.image.affine)[axis, 0])]
-            predictions = predictor.stream(
-                range(len(volume.slices)), volume.square_pixels, prepare=lambda index: resize_into_square
-            )
+        for plane in PLANES:
+            volume = read_volume(path, ReadingOptions(plane=plane))
+            count, read = len(slices_of(volume.grey, plane)), functools.partial(volume.square_pixels, plane)
+            predictions = predictor.stream(range(count), read, prepare=lambda index: resize_into_square)
             outlined = [predictor.mask(prediction).any() for prediction in predictions]
             rows[f"{path.name}, {plane}"] = {"slices": len(outlined), "outlined": float(np.mean(outlined))}
     figures = {

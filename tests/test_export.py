@@ -43,8 +43,8 @@ def test_an_exported_network_agrees_with_keras(format, tmp_path):
     assert expected.probability.max() > 0.5
     outputs = predict(image)
     np.testing.assert_allclose(outputs["probability"], expected.probability, atol=0.005)
-    assert 0.1 < predictor.tumor_probability(expected) < 0.9 and outputs["tumor_probability"].shape == ()
-    assert outputs["tumor_probability"] == pytest.approx(predictor.tumor_probability(expected), abs=0.005)
+    assert 0.1 < predictor.tumor_probability(expected.evidence) < 0.9 and outputs["tumor_probability"].shape == ()
+    assert outputs["tumor_probability"] == pytest.approx(predictor.tumor_probability(expected.evidence), abs=0.005)
     again = run_module(*arguments, cwd=ROOT)
     assert again.returncode == 2 and "already exists" in again.stderr
 

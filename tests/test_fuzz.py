@@ -148,8 +148,8 @@ def test_volume(content, packed, data, tmp_path):
         volume = read_volume(path, reading=READING)
     except ImageError:
         return
-    assert volume.slices.dtype == np.uint8 and 0 < volume.slices.size <= 1_000_000
-    gzip.decompress(encode_volume_mask(volume.slices > 100, volume))
+    assert volume.grey.dtype == np.uint8 and 0 < volume.grey.size <= 1_000_000
+    gzip.decompress(encode_volume_mask(volume.grey > 100, volume))
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,9 @@ from unet.network.saved_run import SavedRun
 from unet.options import DataOptions, ModelConfig, TrainingOptions
 from unet.pictures.overlays import draw_overlay
 from unet.prediction.inputs import find_inputs
-from unet.prediction.outlines import PredictionRow, measure
+from unet.prediction.outlines import measure
 from unet.prediction.output import OutputFolder, rows_as_csv
+from unet.prediction.rows import PredictionRow
 from unet.signals import Stopped
 from unet.training.learner import Learner
 from unet.training.train import train

@@ -17,8 +17,9 @@ from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
 from unet.prediction.export import simulate_head
 from unet.prediction.inputs import Input
-from unet.prediction.outlines import COLUMNS, PredictionRow, outline_inputs
+from unet.prediction.outlines import outline_inputs
 from unet.prediction.output import OutputFolder, rows_as_csv, settings_of
+from unet.prediction.rows import COLUMNS, PredictionRow
 
 # With slope 1 and intercept 0, the probability of a tumor is the evidence.
 ALWAYS = PresenceRule(slope=1, intercept=0, threshold=0, unsure_from=2, unsure_to=2)
@@ -73,10 +74,10 @@ def test_the_mask_is_empty_if_no_tumor_is_found(predictor):
     predictor = predictor(NEVER)
     (prediction,) = predictor([HEAD])
     assert predictor.rule.mask(prediction.probability).any()
-    assert not predictor.finds_tumor(prediction) and not predictor.mask(prediction).any()
+    assert not predictor.finds_tumor(prediction.evidence) and not predictor.mask(prediction).any()
     assert predictor.visible_probability(prediction).max() < predictor.rule.threshold
-    assert predictor.tumor_probability(prediction) == pytest.approx(prediction.evidence, abs=1e-5)
-    assert predictor.review_reason(prediction, 0.0) == ""
+    assert predictor.tumor_probability(prediction.evidence) == pytest.approx(prediction.evidence, abs=1e-5)
+    assert predictor.review_reason(prediction.square, prediction.evidence, 0.0) == ""
 
 
 @pytest.mark.parametrize(("rule", "always_outline"), [(ALWAYS, False), (UNSURE, True), (None, True)])
@@ -85,7 +86,7 @@ def test_something_is_outlined_if_there_is_a_tumor(predictor, rule, always_outli
     (prediction,) = predictor([np.zeros((60, 40), np.uint8)])
     assert not predictor.rule.mask(prediction.probability).any()
     mask = predictor.mask(prediction)
-    assert mask.any() and predictor.review_reason(prediction, 0.9) == ""
+    assert mask.any() and predictor.review_reason(prediction.square, prediction.evidence, 0.9) == ""
     shown = predictor.visible_probability(prediction) >= predictor.rule.threshold
     np.testing.assert_array_equal(shown, mask)
 
@@ -93,16 +94,16 @@ def test_something_is_outlined_if_there_is_a_tumor(predictor, rule, always_outli
 def test_without_a_rule_the_outline_alone_decides(predictor):
     predictor = predictor(None)
     empty, head = predictor([np.zeros((60, 40), np.uint8), HEAD])
-    assert predictor.tumor_probability(head) is None and predictor.finds_tumor(empty)
+    assert predictor.tumor_probability(head.evidence) is None and predictor.finds_tumor(empty.evidence)
     assert predictor.mask(head).any() and not predictor.mask(empty).any()
-    assert predictor.review_reason(empty, 0.0) == "nothing outlined"
+    assert predictor.review_reason(empty.square, empty.evidence, 0.0) == "nothing outlined"
 
 
 def test_uncertain_images_are_reviewed_whatever_the_decision(predictor):
     for rule in (UNSURE, replace(UNSURE, threshold=0)):
         predictor_with_rule = predictor(rule)
         (prediction,) = predictor_with_rule([HEAD])
-        assert predictor_with_rule.review_reason(prediction, 0.9) == "tumor uncertain"
+        assert predictor_with_rule.review_reason(prediction.square, prediction.evidence, 0.9) == "tumor uncertain"
 
 
 def test_each_row_has_a_tumor_probability(predictor, tmp_path):

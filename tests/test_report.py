@@ -15,9 +15,9 @@ from unet.pictures import evaluation_plots, training_plots
 from unet.pictures.page import Card, Report, Sort, Tile, contour_path, embed_picture, outlined_tile, render
 from unet.pictures.table import Table
 from unet.prediction.inputs import Input
-from unet.prediction.outlines import PredictionRow
 from unet.prediction.output import OutputFolder
 from unet.prediction.report import headline_cards, make_tile, most_doubtful
+from unet.prediction.rows import PredictionRow
 from unet.tables import read_table
 
 playwright = pytest.importorskip("playwright.sync_api")

@@ -1,9 +1,13 @@
-"""Training, evaluation and prediction on NIfTI volumes with masks."""
+"""Training, evaluation and prediction on NIfTI volumes and DICOM series with masks."""
+
+import shutil
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from conftest import TINY
+from pydicom.data import get_testdata_file
 from ready import run_script
 
 from unet.data import pairs
@@ -11,7 +15,9 @@ from unet.data.pairs import find_pairs
 from unet.data.phantoms import phantom_slice
 from unet.data.slices import load_slices
 from unet.errors import UserError
-from unet.images.nifti import read_volume
+from unet.images.dicom import read_series, series_of
+from unet.images.dicom_seg import encode_segmentation
+from unet.images.nifti import encode_volume_mask, read_volume
 from unet.tables import read_table
 
 AFFINE = np.diag([1.0, 1, 5, 1])
@@ -22,35 +28,68 @@ def write_volume(path, voxels, affine=AFFINE):
     nibabel.save(nibabel.Nifti1Image(voxels, affine), path)
 
 
+def write_phantom(folder, patient):
+    """A simulated patient as a volume of three slices of 64 x 64, with its mask."""
+    made = [phantom_slice(0, patient, index, 3, 64) for index in range(3)]
+    for kind, stack in (
+        ("images", [phantom.image for phantom in made]),
+        ("masks", [phantom.mask // 255 for phantom in made]),
+    ):
+        voxels = np.stack(stack, axis=-1).swapaxes(0, 1)[::-1, ::-1]
+        write_volume(folder / kind / f"p{patient}.nii.gz", np.ascontiguousarray(voxels))
+
+
+def write_phantom_series(folder, patient):
+    """The same slices as DICOM files; returns their paths in order, and the mask, bool (x, y, z)."""
+    folder.mkdir(parents=True)
+    made = [phantom_slice(0, patient, index, 3, 64) for index in range(3)]
+    for index, phantom in enumerate(made):
+        dataset = pydicom.dcmread(get_testdata_file("MR_small.dcm"))
+        dataset.SeriesInstanceUID = f"1.2.{patient}"
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"1.2.{patient}.{index}"
+        dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        dataset.ImagePositionPatient = [0, 0, 5 * index]
+        dataset.PixelSpacing = [1, 1]
+        dataset.PixelData = phantom.image.astype(np.int16).tobytes()
+        dataset.save_as(folder / f"{2 - index}.dcm")
+    mask = np.stack([phantom.mask for phantom in made], axis=-1).swapaxes(0, 1)[::-1, ::-1] > 0
+    return series_of(sorted(folder.iterdir()))[0], mask
+
+
 @pytest.fixture(scope="module")
 def volumes(tmp_path_factory):
-    """14 simulated patients, three slices of 64 x 64 each."""
+    """14 simulated patients. The last two are DICOM series, with a mask as NIfTI and as DICOM-SEG."""
     folder = tmp_path_factory.mktemp("volumes")
-    for patient in range(14):
-        made = [phantom_slice(0, patient, index, 3, 64) for index in range(3)]
-        for kind, stack in (
-            ("images", [phantom.image for phantom in made]),
-            ("masks", [phantom.mask // 255 for phantom in made]),
-        ):
-            voxels = np.stack(stack, axis=-1).swapaxes(0, 1)[::-1, ::-1]
-            write_volume(folder / kind / f"p{patient}.nii.gz", np.ascontiguousarray(voxels))
+    for patient in range(12):
+        write_phantom(folder, patient)
+    files, mask = write_phantom_series(folder / "images/p12", 12)
+    (folder / "masks/p12.nii.gz").write_bytes(encode_volume_mask(mask, read_series(files)))
+    files, mask = write_phantom_series(folder / "images/p13", 13)
+    (folder / "masks/p13.dcm").write_bytes(encode_segmentation(mask, read_series(files), files))
     return folder
 
 
 def test_every_slice_is_a_pair_with_its_mask(volumes):
     slices = load_slices(volumes, 64)
-    assert len(slices.ids) == 42 and slices.ids[:3] == ["p0@0", "p0@1", "p0@2"]
-    for index in range(3):
-        phantom = phantom_slice(0, 0, index, 3, 64)
-        # Slices have the orientation that viewers show, which is also the phantom's.
-        np.testing.assert_array_equal(slices.masks[index], phantom.mask // 255)
-        assert np.corrcoef(slices.images[index].ravel(), phantom.image.ravel())[0, 1] > 0.99
+    assert len(slices.ids) == 42 and slices.ids[:3] == ["p0@axial-0", "p0@axial-1", "p0@axial-2"]
+    for patient in (0, 12, 13):
+        for number in range(3):
+            phantom = phantom_slice(0, patient, number, 3, 64)
+            index = slices.ids.index(f"p{patient}@axial-{number}")
+            # Slices have the orientation that viewers show, which is also the phantom's.
+            np.testing.assert_array_equal(slices.masks[index], phantom.mask // 255)
+            assert np.corrcoef(slices.images[index].ravel(), phantom.image.ravel())[0, 1] > 0.99
 
 
 def test_each_volume_is_read_once(volumes, monkeypatch):
     read = []
-    monkeypatch.setattr(pairs, "read_volume", lambda path, **rest: (read.append(path), read_volume(path, **rest))[1])
-    pairs._read_volume_and_masks.cache_clear()
+
+    def count(function):
+        return lambda path, reading: (read.append(str(path)), function(path, reading))[1]
+
+    monkeypatch.setattr(pairs, "read_volume", count(read_volume))
+    monkeypatch.setattr(pairs, "read_series", count(read_series))
+    pairs._read_volume_and_mask.cache_clear()
     load_slices(volumes, 64)
     assert len(read) == len(set(read)) == 14
 
@@ -100,3 +139,50 @@ def test_invalid_masks_and_volumes_are_refused(tmp_path):
     (tmp_path / "images/b.nii").unlink()
     (tmp_path / "masks/b.nii").unlink()
     assert len(find_pairs(tmp_path)[0]) == 4
+
+
+def test_predicted_masks_of_a_series_are_masks_for_training(tmp_path):
+    files, mask = write_phantom_series(tmp_path / "images/study/p", 0)
+    volume = read_series(files)
+    contents = {
+        "p.nii.gz": encode_volume_mask(mask, volume),
+        "p.dcm": encode_segmentation(mask, volume, files),
+        "p/seg.dcm": encode_segmentation(mask, volume, files),
+    }
+    loaded = []
+    for name, content in contents.items():
+        path = tmp_path / "masks/study" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        loaded.append(load_slices(tmp_path, 64))
+        path.unlink()
+        pairs._read_volume_and_mask.cache_clear()
+    first, *others = loaded
+    assert first.ids == ["study/p@axial-0", "study/p@axial-1", "study/p@axial-2"] and first.has_tumor.any()
+    for slices in others:
+        assert slices.ids == first.ids and slices.fingerprints == first.fingerprints
+        np.testing.assert_array_equal(slices.pixels, first.pixels)
+
+
+def test_series_need_no_masks_in_a_folder_without_tumors(tmp_path):
+    write_phantom_series(tmp_path / "healthy/a", 0)
+    slices = load_slices(None, 64, no_tumor=(tmp_path / "healthy",))
+    assert slices.ids == ["healthy/a@axial-0", "healthy/a@axial-1", "healthy/a@axial-2"]
+    assert not slices.masks.any()
+
+
+def test_series_that_do_not_fit_are_refused(tmp_path):
+    files, mask = write_phantom_series(tmp_path / "images/a", 0)
+    (tmp_path / "masks").mkdir()
+    assert "images/a': expected 'masks/a.nii.gz' or 'masks/a.dcm'." in problems_of(tmp_path)
+    segmentation = encode_segmentation(mask, read_series(files), files)
+    (tmp_path / "masks/a.dcm").write_bytes(segmentation)
+    (tmp_path / "masks/b.dcm").write_bytes(segmentation)
+    assert "masks/b.dcm': expected 'images/b/'." in problems_of(tmp_path)
+    write_volume(tmp_path / "images/b.nii", mask.astype(np.uint8))
+    assert "masks/b.dcm' is DICOM, but its image" in problems_of(tmp_path)
+    shutil.copy(files[0], tmp_path / "images/loose.dcm")
+    assert "images/loose.dcm' is not in the folder of a DICOM series" in problems_of(tmp_path)
+    write_phantom_series(tmp_path / "images/a/other", 1)
+    shutil.copy(tmp_path / "images/a/other/0.dcm", tmp_path / "images/a/3.dcm")
+    assert "images/a/3.dcm' is from another series" in problems_of(tmp_path)

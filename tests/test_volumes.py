@@ -11,6 +11,7 @@ from ready import run_script
 from unet.errors import ImageError
 from unet.images.nifti import encode_volume_mask, read_volume
 from unet.images.reading import read_image
+from unet.images.volume import PLANES, slices_of
 from unet.tables import read_table
 
 ZOOMS = (0.5, 0.7, 3.0)
@@ -35,10 +36,11 @@ def affines():
 def test_a_mask_is_on_the_grid_of_its_volume(affine, tmp_path):
     nibabel.save(nibabel.Nifti1Image(VOXELS, affine), tmp_path / "scan.nii.gz")
     volume = read_volume(tmp_path / "scan.nii.gz")
-    assert volume.axis == 2 and volume.spacing_mm[0] == pytest.approx(3)
-    spacing_of = {4: 0.5, 5: 0.7}
-    assert volume.spacing_mm[1:] == pytest.approx([spacing_of[n] for n in volume.slices.shape[1:]])
-    (tmp_path / "mask.nii.gz").write_bytes(encode_volume_mask(volume.slices >= 128, volume))
+    spacing_of = {4: 0.5, 5: 0.7, 6: 3}
+    assert volume.spacing_mm == pytest.approx([spacing_of[n] for n in volume.grey.shape])
+    # The thickest slices are those across the axis with the largest spacing.
+    assert volume.planes == (PLANES[volume.grey.shape.index(6)],)
+    (tmp_path / "mask.nii.gz").write_bytes(encode_volume_mask(volume.grey >= 128, volume))
     mask = nibabel.load(tmp_path / "mask.nii.gz")
     np.testing.assert_allclose(mask.affine, affine, atol=1e-6)
     assert mask.get_data_dtype() == np.uint8 and mask.shape == VOXELS.shape
@@ -51,9 +53,9 @@ def test_slices_are_in_radiological_orientation(tmp_path):
     voxels = np.zeros((4, 5, 6), np.uint8)
     voxels[3, 4, 0] = 200  # right, front, bottom
     nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "scan.nii")
-    for axis, (slice_, row, column) in enumerate([(3, 5, 0), (4, 5, 0), (0, 0, 0)]):
-        slices = read_volume(tmp_path / "scan.nii", axis).slices
-        assert np.argwhere(slices).tolist() == [[slice_, row, column]]
+    grey = read_volume(tmp_path / "scan.nii").grey
+    for plane, (slice_, row, column) in zip(PLANES, [(3, 5, 0), (4, 5, 0), (0, 0, 0)], strict=True):
+        assert np.argwhere(slices_of(grey, plane)).tolist() == [[slice_, row, column]]
 
 
 def test_a_fourth_dimension_of_1_and_the_units_are_kept(tmp_path):
@@ -61,7 +63,7 @@ def test_a_fourth_dimension_of_1_and_the_units_are_kept(tmp_path):
     image.header.set_xyzt_units("mm", "sec")
     nibabel.save(image, tmp_path / "scan.nii")
     volume = read_volume(tmp_path / "scan.nii")
-    mask = nibabel.Nifti1Image.from_bytes(gzip.decompress(encode_volume_mask(volume.slices > 0, volume)))
+    mask = nibabel.Nifti1Image.from_bytes(gzip.decompress(encode_volume_mask(volume.grey > 0, volume)))
     assert mask.shape == (4, 5, 6, 1) and mask.header.get_xyzt_units() == ("mm", "sec")
 
 
@@ -84,7 +86,8 @@ def test_extremely_elongated_pixels_are_refused(tmp_path):
 def test_rectangular_pixels_become_square(tmp_path):
     nibabel.save(nibabel.Nifti1Image(VOXELS, np.diag([1, 2, 5, 1])), tmp_path / "scan.nii")
     volume = read_volume(tmp_path / "scan.nii")
-    assert volume.slices[0].shape == (5, 4) and volume.square_pixels(0).shape == (10, 4)
+    assert slices_of(volume.grey, "axial")[0].shape == (5, 4)
+    assert volume.square_pixels("axial", 0).shape == (10, 4)
 
 
 def test_prediction_of_a_volume(trained, phantoms, tmp_path):

@@ -1,4 +1,9 @@
-"""Errors that the user can fix."""
+"""Errors that the user can fix, and warnings."""
+
+import functools
+import sys
+
+from tqdm import tqdm
 
 
 class UserError(Exception):
@@ -14,3 +19,9 @@ def raise_problems(problems: list[str]) -> None:
     if problems:
         more = f"\n... and {len(problems) - 10} more" if len(problems) > 10 else ""
         raise UserError("\n".join(problems[:10]) + more)
+
+
+@functools.cache
+def warn_once(text: str) -> None:
+    """Print a warning between the lines of a progress bar, unless this process has printed it before."""
+    tqdm.write(text, file=sys.stderr)

@@ -25,6 +25,10 @@ class ReadingOptions:
 
     max_pixels: Count = 100_000_000
     """Refuse images (and volumes) with more pixels than this, before decoding them."""
+    plane: Literal["axial", "coronal", "sagittal"] | None = None
+    """Plane in which scans are sliced. Default: that of thick slices; all three if the voxels are nearly cubes."""
+    volume: Count | None = None
+    """Number of the volume to use in 4-D NIfTI files, counted from 1. Default: the first, with a warning."""
 
 
 @dataclass(frozen=True)
@@ -226,8 +230,6 @@ class PredictionOptions:
     """Folder of the run whose network to use. Default: the network that comes with the project."""
     mirror: bool = True
     """Average the probabilities of each image and its mirror image: slightly better, half as fast."""
-    axis: Literal[0, 1, 2] | None = None
-    """Axis of a NIfTI array along which to slice it. Default: the one with the largest spacing."""
     always_outline: bool = False
     """Outline every image, whether or not the network finds a tumor: for images that are known to have one."""
     batch_size: Annotated[int, Interval(ge=1, le=256)] = 8

@@ -1,25 +1,27 @@
 """Pairs of an image and its mask: what a data folder contains, and how a pair is read.
 
-images/ and masks/ contain images, or NIfTI volumes, of the same name. Each slice of a volume is a pair. Images in a
-folder without tumors have no mask files: their masks are empty.
+images/ and masks/ contain images or scans of the same name. A scan is a NIfTI volume, or a folder with the files of one
+DICOM series. Each of its slices is a pair. Images in a folder without tumors have no mask files: their masks are empty.
 """
 
 import functools
 import os
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Container
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from unet.errors import ImageError, UserError
+from unet.images.dicom import is_dicom, read_series, slices_in_series
+from unet.images.dicom_seg import read_segmentation
 from unet.images.folders import find_files, without_suffix
-from unet.images.nifti import VOLUME_SUFFIXES, count_slices, is_volume, read_volume, read_volume_mask
+from unet.images.nifti import VOLUME_SUFFIXES, is_volume, read_volume, read_volume_mask, slices_in
 from unet.images.preprocessing import resize_into_square, to_training_image
 from unet.images.reading import IMAGE_SUFFIXES, read_image, read_mask
-from unet.images.volume import Volume
+from unet.images.volume import Volume, slices_of
 from unet.options import ReadingOptions
 
 IMAGES, MASKS = "images", "masks"
@@ -27,17 +29,18 @@ IMAGES, MASKS = "images", "masks"
 
 @dataclass(frozen=True)
 class Pair:
-    """An image file and its mask file, or one slice of a volume and its mask."""
+    """An image file and its mask file, or one slice of a scan and its mask."""
 
-    id: str  # path below images/ without suffix; "name@index" for a slice of a volume; "folder/..." if without a mask
-    image_path: Path
-    mask_path: Path | None  # None: the image has no tumor
+    id: str  # path below images/ without suffix; "name@axial-07" for a slice of a scan; "folder/..." without a mask
+    image_path: Path  # a folder if it is a DICOM series
+    mask_path: Path | None  # a folder if it contains DICOM-SEG files; None: the image has no tumor
     reading: ReadingOptions = ReadingOptions()
-    slice_index: int | None = None  # in the volume
+    plane: str = ""  # of a slice of a scan, which has this index in this plane
+    slice_index: int | None = None
 
     @property
     def name(self) -> str:
-        """Id of the image, or of the volume that contains the slice."""
+        """Id of the image, or of the scan that contains the slice."""
         return self.id if self.slice_index is None else self.id.rpartition("@")[0]
 
     @property
@@ -50,17 +53,17 @@ class Pair:
         """The image, grey uint8 (height, width); ImageError if the file cannot be used."""
         if self.slice_index is None:
             return read_image(self.image_path, self.reading)
-        return self._volume_and_masks()[0].square_pixels(self.slice_index)
+        return self.read_volume()[0].square_pixels(self.plane, self.slice_index)
 
     def read_mask(self, image: np.ndarray) -> np.ndarray:
         """The mask of `image`, bool (height, width); ImageError if unusable or not of the image's size."""
         if not self.mask_path:
             return np.zeros(image.shape, bool)
         if self.slice_index is not None:
-            volume, masks = self._volume_and_masks()
-            mask = masks[self.slice_index].astype(np.uint8)
+            volume, voxels = self.read_volume()
+            mask = slices_of(voxels, self.plane)[self.slice_index].astype(np.uint8)
             # Nearest: bilinear would invent values between background and tumor.
-            return volume.resample_to_square_pixels(mask, cv2.INTER_NEAREST).astype(bool)
+            return volume.resample_to_square_pixels(self.plane, mask, cv2.INTER_NEAREST).astype(bool)
         mask = read_mask(self.mask_path, self.reading)
         if image.shape != mask.shape:
             raise ImageError(
@@ -69,21 +72,51 @@ class Pair:
             )
         return mask
 
-    def _volume_and_masks(self) -> tuple[Volume, np.ndarray]:
+    def read_volume(self) -> tuple[Volume, np.ndarray]:
+        """The volume that contains the slice, and its mask, bool (x, y, z); ImageError if either cannot be used."""
         # Locked: otherwise, each thread would read the volume for its own slice.
         with _VOLUME_LOCKS[hash(self.image_path) % len(_VOLUME_LOCKS)]:
-            return _read_volume_and_masks(self.image_path, self.mask_path, self.reading)
+            return _read_volume_and_mask(self.image_path, self.mask_path, self.reading)
 
 
 _VOLUME_LOCKS = [threading.Lock() for _ in range(64)]
 
 
 @functools.lru_cache(maxsize=max(4, os.cpu_count() or 1))
-def _read_volume_and_masks(
+def _read_volume_and_mask(
     image_path: Path, mask_path: Path | None, reading: ReadingOptions
-) -> tuple[Volume, np.ndarray | None]:
-    volume = read_volume(image_path, reading=reading)
-    return volume, read_volume_mask(mask_path, volume, reading) if mask_path else None
+) -> tuple[Volume, np.ndarray]:
+    series = dicom_files(image_path)
+    volume = read_series(series, reading) if series else read_volume(image_path, reading)
+    if not mask_path:
+        return volume, np.zeros(volume.grey.shape, bool)
+    if not (segmentations := dicom_files(mask_path)):
+        return volume, read_volume_mask(mask_path, volume, reading)
+    if not series:
+        raise ImageError(f"'{mask_path}' is DICOM, but its image '{image_path}' is not: save the mask as NIfTI.")
+    return volume, read_segmentation(segmentations, series, volume, reading)
+
+
+def dicom_files(path: Path) -> list[Path]:
+    """A DICOM file, or those in a folder, sorted by name; empty for another file."""
+    return sorted(filter(is_dicom, path.iterdir() if path.is_dir() else [path]))
+
+
+def is_scan(path: Path) -> bool:
+    """Whether the path of an image or mask is that of a scan: a NIfTI volume, a DICOM file or a folder of them."""
+    return path.is_dir() or is_volume(path) or is_dicom(path)
+
+
+def find_sources(folder: Path, images: Container[str] = ()) -> dict[Path, str]:
+    """Images or masks below a folder, and the id of each, sorted. DICOM files are represented by their folder, except
+    masks that are named after one of these images."""
+    sources = {}
+    for path in find_files(folder, IMAGE_SUFFIXES + VOLUME_SUFFIXES, also=is_dicom):
+        id = without_suffix(path.relative_to(folder).as_posix())
+        if is_dicom(path) and path.parent != folder and id not in images:
+            path, id = path.parent, path.parent.relative_to(folder).as_posix()
+        sources[path] = id
+    return sources
 
 
 def find_all_pairs(
@@ -103,19 +136,18 @@ def find_all_pairs(
 
 
 def find_tumor_free(folder: Path, reading: ReadingOptions = ReadingOptions()) -> tuple[list[Pair], list[str]]:
-    """All images and slices of volumes in a folder without tumors, or in its images/, sorted by id, and one message per
+    """All images and slices of scans in a folder without tumors, or in its images/, sorted by id, and one message per
     file that has a problem."""
     if (folder / MASKS).is_dir():
         raise UserError(f"'{folder}' has a folder {MASKS}/, but images without a tumor need none: use --data for it.")
     root = folder / IMAGES if (folder / IMAGES).is_dir() else folder
     pairs, problems = [], []
-    for path in find_files(root, IMAGE_SUFFIXES + VOLUME_SUFFIXES):
-        name = without_suffix(path.relative_to(root).as_posix())
-        pair = Pair(f"{folder.resolve().name}/{name}", path, None, reading)
-        if problem := name_problem(path, pair.id):
+    for path, id in find_sources(root).items():
+        pair = Pair(f"{folder.resolve().name}/{id}", path, None, reading)
+        if problem := name_problem(path, pair.id) or place_problem(path):
             problems.append(problem)
             continue
-        slices, unreadable = slice_pairs([pair]) if is_volume(path) else ([pair], [])
+        slices, unreadable = slice_pairs([pair]) if is_scan(path) else ([pair], [])
         pairs, problems = pairs + slices, problems + unreadable
     if not pairs and not problems:
         problems.append(f"'{root}' contains no image files.")
@@ -129,9 +161,8 @@ def find_pairs(folder: Path, reading: ReadingOptions = ReadingOptions()) -> tupl
     for kind in (IMAGES, MASKS):
         if not (folder / kind).is_dir():
             raise UserError(f"'{folder}' has no folder {kind}/: it must contain images/ and masks/.")
-        for path in find_files(folder / kind, IMAGE_SUFFIXES + VOLUME_SUFFIXES):
-            id = without_suffix(path.relative_to(folder / kind).as_posix())
-            if problem := name_problem(path, id):
+        for path, id in find_sources(folder / kind, images=paths).items():
+            if problem := name_problem(path, id) or (kind == IMAGES and place_problem(path)):
                 problems.append(problem)
                 continue
             if kind in paths.setdefault(id, {}):
@@ -140,18 +171,18 @@ def find_pairs(folder: Path, reading: ReadingOptions = ReadingOptions()) -> tupl
     for id, found in paths.items():
         for kind, missing in ((IMAGES, MASKS), (MASKS, IMAGES)):
             if missing not in found:
-                suffix = ".nii.gz" if is_volume(found[kind]) else ".png"
-                problems.append(f"No {missing[:-1]} for '{found[kind]}': expected '{missing}/{id}{suffix}'.")
+                names = " or ".join(f"'{missing}/{id}{suffix}'" for suffix in expected_suffixes(missing, found[kind]))
+                problems.append(f"No {missing[:-1]} for '{found[kind]}': expected {names}.")
     if not paths:
         problems.append(f"'{folder / IMAGES}' contains no image files.")
     # In numeric order: 9 before 10.
     complete = (id for id, found in paths.items() if len(found) == 2)
     ids = sorted(complete, key=lambda id: (int(id) if id.isdecimal() else -1, id))
     pairs = [Pair(id, paths[id][IMAGES], paths[id][MASKS], reading) for id in ids]
-    volumes = [is_volume(path) for pair in pairs for path in (pair.image_path, pair.mask_path)]
-    if any(volumes) and not all(volumes):
+    scans = [is_scan(path) for pair in pairs for path in (pair.image_path, pair.mask_path)]
+    if any(scans) and not all(scans):
         problems.append(f"'{folder}' contains both images and volumes: use a separate folder for each.")
-    elif any(volumes):
+    elif any(scans):
         pairs, unreadable = slice_pairs(pairs)
         problems += unreadable
     return pairs, problems
@@ -163,18 +194,36 @@ def name_problem(path: Path, id: str) -> str:
     return "" if is_utf8 else f"The file name {os.fsencode(path)!r} is not UTF-8: rename it."
 
 
-def slice_pairs(volumes: list[Pair]) -> tuple[list[Pair], list[str]]:
-    """One pair per slice of these volumes, and one message per volume that cannot be read."""
+def place_problem(path: Path) -> str:
+    """What is wrong with the place of an image; "" if nothing is."""
+    if path.is_dir() or not is_dicom(path):
+        return ""
+    return f"'{path}' is not in the folder of a DICOM series: move each series to a folder of its own."
+
+
+def expected_suffixes(missing: str, found: Path) -> tuple[str, ...]:
+    """Suffixes that the missing image or mask (IMAGES or MASKS) of what was found may have; "/" is a folder."""
+    if is_volume(found):
+        return (".nii.gz",) if missing == MASKS else (".nii.gz", "/")
+    if is_scan(found):
+        return (".nii.gz", ".dcm") if missing == MASKS else ("/",)
+    return (".png",)
+
+
+def slice_pairs(scans: list[Pair]) -> tuple[list[Pair], list[str]]:
+    """One pair per slice of these scans, and one message per scan that cannot be read."""
     pairs, problems = [], []
-    for volume in volumes:
+    for scan in scans:
+        series = dicom_files(scan.image_path)
         try:
-            count = count_slices(volume.image_path, volume.reading)
+            planes = slices_in_series(series, scan.reading) if series else slices_in(scan.image_path, scan.reading)
         except ImageError as error:
             problems.append(str(error))
             continue
-        digits = len(str(count - 1))
-        pairs += [
-            Pair(f"{volume.id}@{index:0{digits}d}", volume.image_path, volume.mask_path, volume.reading, index)
-            for index in range(count)
-        ]
+        for plane, count in planes.items():
+            digits = len(str(count - 1))
+            pairs += [
+                replace(scan, id=f"{scan.id}@{plane}-{index:0{digits}d}", plane=plane, slice_index=index)
+                for index in range(count)
+            ]
     return pairs, problems

@@ -5,6 +5,7 @@ from pathlib import Path
 from unet.evaluation import report, scoring
 from unet.evaluation.calibration import precision_recall, reliability
 from unet.evaluation.detection import rates_at, reliability_of_slices, roc_points
+from unet.evaluation.scans import score_scans, summarize_scans
 from unet.evaluation.selection import Selection, results_in, select
 from unet.evaluation.summary import describe, sum_histograms, summarize
 from unet.files import write_json
@@ -56,6 +57,9 @@ def score_and_write(run: SavedRun, selection: Selection, options: EvaluationOpti
     summary = summarize(run, selection, scores)
     summary |= {"mirror": options.mirror, "always_outline": options.always_outline}
     write_table(output / "per_slice.csv", rows)
+    if scan_rows := score_scans(predictor, selection):
+        summary["whole_scans"] = summarize_scans(scan_rows)
+        write_table(output / "per_scan.csv", scan_rows)
     write_json(output / "summary.json", summary)
     plots = draw_plots(scores, summary, output)
     if "scores" in summary:

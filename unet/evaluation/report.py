@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from unet.evaluation.detection import describe_false_alarms, detection_table, patients_in_words, percent_interval
+from unet.evaluation.scans import scan_table
 from unet.evaluation.summary import NAMES, distance_unit, footnote, score_table, score_texts
 from unet.files import write_whole
 from unet.network.saved_run import SavedRun
@@ -35,6 +36,7 @@ def write_report(
     shown = [described[place] for place in worst_first[:MOST_TILES]]
     which = f"All {len(rows)} slices" if len(shown) == len(rows) else f"The worst {MOST_TILES} of {len(rows)} slices"
     tables = [*score_tables(summary), detection_table(summary["detection"])]
+    tables += [scan_table(scans)] if (scans := summary.get("whole_scans")) else []
     content = Report(
         title=f"Evaluation of {run.folder.name}: {summary['slices']}",
         lead=lead(summary, tables),

@@ -55,7 +55,7 @@ def score_slices(predictor: Predictor, selection: Selection) -> list[SliceScore]
     def score_slice(prediction: Prediction, truth: np.ndarray) -> SliceScore:
         pair, probability = prediction.source, prediction.probability
         mask = predictor.mask(prediction)
-        tumor_probability = predictor.tumor_probability(prediction)
+        tumor_probability = predictor.tumor_probability(prediction.evidence)
         mask_confidence = confidence(probability, mask)
         scores = score(truth, mask) | distances(truth, mask, selection.pixel_mm(truth.shape[1]))
         if not truth.any():
@@ -73,12 +73,12 @@ def score_slices(predictor: Predictor, selection: Selection) -> list[SliceScore]
         if tumor_probability is not None:
             row["tumor_probability"] = tumor_probability
         if predictor.confidence_model:
-            row["review"] = predictor.review_reason(prediction, mask_confidence)
+            row["review"] = predictor.review_reason(prediction.square, prediction.evidence, mask_confidence)
         curve, _ = dice_by_rule(truth, probability, THRESHOLDS, np.array([predictor.rule.peak]))
         visible = predictor.visible_probability(prediction, mask)
         tile = outlined_tile(pair.id, prediction.image, truth, visible, predictor.rule.threshold)
         histogram = pixel_histogram(truth, probability)
-        curve = curve[:, 0] * predictor.finds_tumor(prediction)
+        curve = curve[:, 0] * predictor.finds_tumor(prediction.evidence)
         return SliceScore(row, curve, histogram, fingerprint(prediction.image, truth), tile)
 
     return score_pairs(predictor, selection.pairs, score_slice, "Evaluating")

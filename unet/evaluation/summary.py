@@ -15,6 +15,7 @@ from unet.evaluation.detection import (
 )
 from unet.evaluation.intervals import interval_over_patients, interval_text
 from unet.evaluation.metrics import SCORES
+from unet.evaluation.scans import scan_table
 from unet.evaluation.scoring import TOLERANCE, SliceScore
 from unet.evaluation.selection import Selection
 from unet.machine import installed_versions, machine_description
@@ -199,6 +200,8 @@ def describe(summary: dict) -> str:
     if scores := summary.get("scores"):
         columns = ("dice", "iou", "precision", "recall", "surface_dice", f"hd95_{distance_unit(scores['all'])}")
         tables.insert(0, score_table("tumor", scores, columns, has_intervals=("dice",)))
+    if scans := summary.get("whole_scans"):
+        tables.append(scan_table(scans))
     notes = (
         footnote(tables),
         describe_false_alarms(detection),

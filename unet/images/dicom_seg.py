@@ -1,4 +1,4 @@
-"""Encode the mask of a DICOM series as DICOM-SEG. Requires highdicom."""
+"""Masks of DICOM series as DICOM-SEG: encode one, which requires highdicom, and read one, which requires pydicom."""
 
 import hashlib
 import importlib.util
@@ -10,17 +10,21 @@ import numpy as np
 from tqdm import tqdm
 
 from unet import __version__
-from unet.images.dicom import one_line
-from unet.images.volume import Volume, from_slices
+from unet.errors import ImageError
+from unet.images.dicom import frames_in_order
+from unet.images.dicom_frames import check_size, one_line, read_frames, read_header, read_pixels
+from unet.images.grid import affine_difference
+from unet.images.volume import Volume, turn, turn_back
+from unet.options import ReadingOptions
 
 NAME = "brain-tumor-unet"
 
 
 def encode_segmentation(mask: np.ndarray, volume: Volume, paths: list[Path]) -> bytes | None:
-    """A boolean mask (slices, height, width) as DICOM-SEG. None without highdicom; None and a message if it fails."""
+    """A boolean mask (x, y, z) as DICOM-SEG. None without highdicom; None and a message if it fails."""
     if not importlib.util.find_spec("highdicom"):
         return None
-    voxels = from_slices(mask.astype(np.uint8), volume.image.affine, volume.axis)
+    voxels = turn_back(mask.astype(np.uint8), volume.image.affine)
     try:
         return segmentation_of(np.ascontiguousarray(voxels.transpose(2, 1, 0)), paths)
     except Exception as error:  # highdicom raises many kinds of errors for incomplete headers
@@ -34,7 +38,10 @@ def segmentation_of(pixels: np.ndarray, paths: list[Path]) -> bytes:
     import pydicom
     from pydicom.sr.codedict import codes
 
-    sources = [pydicom.dcmread(path) for path in paths]
+    frames = frames_in_order(paths)
+    sources = [read_header(path) for path in dict.fromkeys(frame.path for frame in frames)]
+    # highdicom expects the order of the source files, or of the frames in an Enhanced file.
+    pixels = pixels[np.argsort([frame.number for frame in frames], kind="stable")]
     tumor = highdicom.seg.SegmentDescription(
         segment_number=1,
         segment_label="Tumor",
@@ -65,3 +72,29 @@ def segmentation_of(pixels: np.ndarray, paths: list[Path]) -> bytes:
     file = io.BytesIO()
     segmentation.save_as(file)
     return file.getvalue()
+
+
+def read_segmentation(
+    paths: list[Path], series: list[Path], volume: Volume, reading: ReadingOptions = ReadingOptions()
+) -> np.ndarray:
+    """The mask in the DICOM-SEG files of a series and its volume, bool (x, y, z): all segments together. Slices without
+    a frame are empty. ImageError if a file is not a binary segmentation on the grid of the series."""
+    slices = frames_in_order(series)
+    positions = np.array([one.position for one in slices])
+    step = slices[0].directions[2] * np.linalg.norm(volume.image.affine[:3, 2])
+    voxels = np.zeros(volume.image.shape, bool)  # columns, rows, slices
+    for path in paths:
+        frames = read_frames(path)
+        check_size(frames, reading)
+        if frames[0].segmentation != "BINARY":
+            raise ImageError(f"'{path}' is not a binary DICOM-SEG: save it as one, or as NIfTI.")
+        if frames[0].shape != slices[0].shape:
+            sizes = (f"{columns} x {rows}" for rows, columns in (frames[0].shape, slices[0].shape))
+            raise ImageError(f"'{path}' is not on its image's grid: it has {' pixels, not '.join(sizes)}. Resample it.")
+        pixels = read_pixels(path, (len(frames), *frames[0].shape))
+        for frame in frames:
+            nearest = int(np.linalg.norm(positions - frame.position, axis=1).argmin())
+            if difference := affine_difference(frame.affine(step), slices[nearest].affine(step)):
+                raise ImageError(f"'{path}' is not on its image's grid: {difference}. Resample it.")
+            voxels[:, :, nearest] |= pixels[frame.number].T > 0
+    return turn(voxels, volume.image.affine)

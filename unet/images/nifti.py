@@ -9,12 +9,14 @@ import nibabel
 import numpy as np
 from nibabel.orientations import io_orientation
 
-from unet.errors import ImageError
+from unet.errors import ImageError, warn_once
+from unet.images.grid import grid_difference
 from unet.images.reading import regular_file_size
-from unet.images.volume import Volume, from_slices, to_slices, to_volume
+from unet.images.volume import Volume, slices_by_plane, to_volume, turn, turn_back
 from unet.options import ReadingOptions
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
+GZIP = b"\x1f\x8b"
 MAX_OFFSET = 2**24  # bytes before the voxels: the header, and optional extensions
 
 
@@ -23,29 +25,38 @@ def is_volume(path: Path) -> bool:
     return path.name.lower().endswith(VOLUME_SUFFIXES)
 
 
-def read_volume(path: Path, axis: int | None = None, reading: ReadingOptions = ReadingOptions()) -> Volume:
-    """A 3-D NIfTI file as slices in radiological orientation: front or top up, the patient's right on the left.
-    `axis` of the array is sliced; None takes the one with the largest spacing. ImageError if it is unreadable."""
-    image = read_nifti(path, reading)
-    voxels = np.asarray(image.dataobj, np.float32).reshape(image.shape[:3])
-    if not np.isfinite(voxels).all():
-        raise ImageError(f"'{path}' has voxels that are NaN or infinite: replace them with numbers.")
-    axis = int(np.argmax(image.header.get_zooms()[:3])) if axis is None else axis
-    return to_volume(path, image, voxels, axis)
+def read_volume(path: Path, reading: ReadingOptions = ReadingOptions()) -> Volume:
+    """A NIfTI file as a volume; of a 4-D file, the volume that the options name. NaN counts as background.
+    ImageError if it is unreadable."""
+    image = read_nifti(path, reading, reading.volume)
+    voxels = np.array(image.dataobj, np.float32).reshape(image.shape[:3])
+    is_nan = np.isnan(voxels)
+    if is_nan.all() or np.isinf(voxels).any():
+        raise ImageError(f"'{path}' has voxels that are infinite, or only NaN: replace them with numbers.")
+    voxels[is_nan] = voxels[~is_nan].min()
+    return to_volume(path, image, voxels, reading.plane)
 
 
-def read_nifti(path: Path, reading: ReadingOptions) -> nibabel.Nifti1Image:
-    """A NIfTI file with a checked header; ImageError if it is damaged, too large or of another kind."""
+def read_nifti(path: Path, reading: ReadingOptions, number: int | None = None) -> nibabel.Nifti1Image:
+    """A NIfTI file with a checked header. Of a 4-D file, it is the volume with this number, counted from 1, or for None
+    the first one, with a warning. ImageError if the file is damaged, too large or of another kind."""
     try:
         with open_unpacked(path) as file:
-            start = file.read(540)
-            kind, header = header_of(start)
+            kind, header = read_header(file)
             size = check_nifti_header(path, header, reading)
-            content = start + file.read(max(0, size - len(start)))
-            if len(content) < size:
-                raise ImageError(f"'{path}' is cut off: it has only {len(content):,} of {size:,} bytes. Copy it again.")
-            if len(content) > size or file.read(1):
-                raise ImageError(f"'{path}' holds more than the {size:,} bytes in its header: save it again.")
+            before, count = int(header["vox_offset"]), count_volumes(header)
+            start = before + choose_volume(path, count, number) * size
+            file.seek(0)
+            content = file.read(before)
+            file.seek(start)
+            content += file.read(size)
+            if len(content) < before + size:
+                raise ImageError(f"'{path}' is cut off: its header says {start + size:,} bytes. Copy it again.")
+            if count == 1 and file.read(1):
+                raise ImageError(f"'{path}' holds more than the {start + size:,} bytes in its header: save it again.")
+        if count > 1:
+            header.set_data_shape(header.get_data_shape()[:3])
+            content = header.binaryblock + content[header.sizeof_hdr :]
         image = kind.from_bytes(content)
     except ImageError:
         raise
@@ -58,24 +69,45 @@ def read_nifti(path: Path, reading: ReadingOptions) -> nibabel.Nifti1Image:
 
 
 def open_unpacked(path: Path) -> BinaryIO:
-    """Open a file, decompressed if its name ends in .gz; ImageError if it is not a regular file."""
+    """Open a file, decompressed if it is compressed, whatever its name; ImageError if it is not a regular file."""
     regular_file_size(path)
-    return gzip.open(path) if path.name.lower().endswith(".gz") else open(path, "rb")
+    with open(path, "rb") as file:
+        is_compressed = file.read(2) == GZIP
+    return gzip.open(path) if is_compressed else open(path, "rb")
 
 
-def header_of(start: bytes) -> tuple[type, nibabel.Nifti1Header]:
-    """Image type (NIfTI-1 or NIfTI-2) and unchecked header, from the first bytes of a file."""
+def read_header(file: BinaryIO) -> tuple[type, nibabel.Nifti1Header]:
+    """Image type (NIfTI-1 or NIfTI-2) and unchecked header at the start of a file."""
+    start = file.read(nibabel.Nifti2Header.sizeof_hdr)
     kind = nibabel.Nifti2Image if start[4:7] == b"n+2" else nibabel.Nifti1Image
     return kind, kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
 
 
-def count_slices(path: Path, reading: ReadingOptions = ReadingOptions()) -> int:
-    """Number of slices that read_volume returns, from the header alone; ImageError if the header is invalid."""
+def count_volumes(header: nibabel.Nifti1Header) -> int:
+    """Number of volumes in a file with this header: 1 unless it is 4-D."""
+    return math.prod(header.get_data_shape()[3:])
+
+
+def choose_volume(path: Path, count: int, number: int | None) -> int:
+    """Index of the volume with this number in a file with `count` volumes; the first, with a warning, for None."""
+    if (number or 1) > count:
+        raise ImageError(f"'{path}' has {count} volume{'s' * (count > 1)}: give --volume a smaller number.")
+    if count > 1 and not number:
+        warn_once(f"Warning: '{path}' has {count} volumes, and only the first is used. Choose one with --volume N.")
+    return (number or 1) - 1
+
+
+def slices_in(path: Path, reading: ReadingOptions = ReadingOptions()) -> dict[str, int]:
+    """Number of slices in each plane in which read_volume slices a file, from its header alone.
+    ImageError if the header is invalid."""
     try:
         with open_unpacked(path) as file:
-            _, header = header_of(file.read(540))
+            kind, header = read_header(file)
         check_nifti_header(path, header, reading)
-        return int(header.get_data_shape()[int(np.argmax(header.get_zooms()[:3]))])
+        voxels = np.broadcast_to(np.uint8(0), header.get_data_shape()[:3])
+        image = kind(voxels, header.get_best_affine(), header)
+        check_affine(path, image)
+        return slices_by_plane(image, reading.plane)
     except ImageError:
         raise
     except Exception as error:  # gzip, zlib and nibabel raise many kinds of errors for damaged files
@@ -83,31 +115,31 @@ def count_slices(path: Path, reading: ReadingOptions = ReadingOptions()) -> int:
 
 
 def read_volume_mask(path: Path, volume: Volume, reading: ReadingOptions = ReadingOptions()) -> np.ndarray:
-    """The mask of a volume, bool (slices, height, width); ImageError if it is on another grid or has several labels."""
-    image = read_nifti(path, reading)
-    shape = volume.image.shape[:3]
-    if image.shape[:3] != shape or not np.allclose(image.affine, volume.image.affine, atol=1e-3):
-        raise ImageError(f"'{path}' is not on its image's grid (shape or affine): resample it.")
-    voxels = np.asarray(image.dataobj).reshape(shape)
+    """The mask of a volume, bool (x, y, z); ImageError if it is on another grid or has several labels."""
+    image = read_nifti(path, reading, number=1)
+    if difference := grid_difference(image, volume.image):
+        raise ImageError(f"'{path}' is not on its image's grid: {difference}.")
+    voxels = np.asarray(image.dataobj).reshape(image.shape[:3])
     values = np.unique(voxels)
     if not np.isfinite(values).all() or np.count_nonzero(values) > 1:
         raise ImageError(f"'{path}' has {len(values)} labels: a mask has only 0 and one other. Merge them.")
-    return to_slices(voxels != 0, volume.image.affine, volume.axis)
+    return turn(voxels != 0, volume.image.affine)
 
 
 def check_nifti_header(path: Path, header: nibabel.Nifti1Header, reading: ReadingOptions) -> int:
-    """Size of the decompressed file in bytes; ImageError if it cannot be read or is too large."""
+    """Size of one volume in bytes; ImageError if the file cannot be read or a volume is too large."""
     if not bytes(header["magic"]).startswith((b"n+1", b"n+2")):
         raise ImageError(f"'{path}' is not a single-file NIfTI: save it as .nii or .nii.gz.")
     dimensions = int(header["dim"][0])
     shape = [int(length) for length in header["dim"][1 : 1 + max(0, dimensions)]]
-    while len(shape) > 3 and shape[-1] == 1:
+    while len(shape) > 4 and shape[-1] == 1:
         del shape[-1]
-    if len(shape) != 3 or min(shape) < 1:
+    if not 3 <= len(shape) <= 4 or min(shape) < 1:
         raise ImageError(f"'{path}' has the shape {shape}: save it as a volume with three dimensions.")
-    if math.prod(shape) > reading.max_pixels:
+    voxels = math.prod(shape[:3])
+    if voxels > reading.max_pixels:
         raise ImageError(
-            f"'{path}' has {' x '.join(map(str, shape))} voxels, more than --max-pixels {reading.max_pixels}: "
+            f"'{path}' has {' x '.join(map(str, shape[:3]))} voxels, more than --max-pixels {reading.max_pixels}: "
             "scale it down or raise the limit."
         )
     dtype = header.get_data_dtype()
@@ -116,7 +148,7 @@ def check_nifti_header(path: Path, header: nibabel.Nifti1Header, reading: Readin
     offset = float(header["vox_offset"])
     if not 0 <= offset <= MAX_OFFSET:
         raise ImageError(f"'{path}' is damaged: its voxels start at byte {offset:.0f}. Save it again.")
-    return int(offset) + math.prod(shape) * dtype.itemsize
+    return voxels * dtype.itemsize
 
 
 def check_affine(path: Path, image: nibabel.Nifti1Image) -> None:
@@ -129,8 +161,8 @@ def check_affine(path: Path, image: nibabel.Nifti1Image) -> None:
 
 
 def encode_volume_mask(mask: np.ndarray, volume: Volume) -> bytes:
-    """A boolean mask (slices, height, width) as .nii.gz of 0 and 1, on the grid of the volume's file."""
-    voxels = from_slices(mask.astype(np.uint8), volume.image.affine, volume.axis)
+    """A boolean mask (x, y, z) as .nii.gz of 0 and 1, on the grid of the volume's file."""
+    voxels = turn_back(mask.astype(np.uint8), volume.image.affine)
     header = volume.image.header.copy()
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)

@@ -100,17 +100,17 @@ class Predictor:
         """
         return list(self.stream(images, lambda image: image, prepare=lambda image: prepare))
 
-    def tumor_probability(self, prediction: Prediction) -> float | None:
-        """The probability that the image contains a tumor, in [0, 1]; None if the run cannot tell."""
-        return self.presence_rule.probability(prediction.evidence) if self.presence_rule else None
+    def tumor_probability(self, evidence: float) -> float | None:
+        """The probability that an image with this evidence contains a tumor, in [0, 1]; None if the run cannot tell."""
+        return self.presence_rule.probability(evidence) if self.presence_rule else None
 
-    def finds_tumor(self, prediction: Prediction) -> bool:
-        """Whether the image is outlined: always if the run cannot tell, or if always_outline was chosen."""
-        return self.always_outline or not self.presence_rule or self.presence_rule.finds_tumor(prediction.evidence)
+    def finds_tumor(self, evidence: float) -> bool:
+        """Whether an image with this evidence is outlined: always if the run cannot tell, or with always_outline."""
+        return self.always_outline or not self.presence_rule or self.presence_rule.finds_tumor(evidence)
 
     def mask(self, prediction: Prediction) -> np.ndarray:
         """The mask of an image, bool (height, width), True for tumor; empty if no tumor is found."""
-        if not self.finds_tumor(prediction):
+        if not self.finds_tumor(prediction.evidence):
             return np.zeros(prediction.probability.shape, bool)
         return self.rule.mask(self._given_tumor(prediction))
 
@@ -124,18 +124,21 @@ class Predictor:
         is_known = self.always_outline or self.presence_rule
         return self.rule.at_least_one_region(prediction.probability) if is_known else prediction.probability
 
-    def review_reason(self, prediction: Prediction, confidence: float) -> str:
-        """Why a person should look at the outline of an image, which has this confidence (0 if nothing is outlined);
-        "" if there is no reason, or the run is not finished."""
+    def review_reason(self, square: np.ndarray, evidence: float, confidence: float) -> str:
+        """Why a person should look at the outline of an image; "" if there is no reason, or the run is not finished.
+
+        Takes the network's input, uint8 (size, size), the evidence of a tumor, and the confidence in the outline (0 if
+        nothing is outlined).
+        """
         model, rule = self.confidence_model, self.presence_rule
         if not model:
             return ""
-        if model.is_unlike(prediction.square):
+        if model.is_unlike(square):
             return "unlike training data"
-        if rule and not self.always_outline and rule.is_unsure(prediction.evidence):
+        if rule and not self.always_outline and rule.is_unsure(evidence):
             return "tumor uncertain"
         if not confidence:
-            return "nothing outlined" if self.finds_tumor(prediction) else ""
+            return "nothing outlined" if self.finds_tumor(evidence) else ""
         return "low expected Dice" if confidence <= model.review_up_to else ""
 
     def stream(

@@ -54,6 +54,7 @@ class Tile:
     truth: str = ""
     other: str = ""  # of a second network
     groups: list[str] = field(default_factory=list)  # to filter by
+    viewer: str = ""  # URL of a page with a viewer
     sort: dict[str, float | None] = field(default_factory=dict)
     about: dict[str, str] = field(default_factory=dict)
 

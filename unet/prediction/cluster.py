@@ -21,7 +21,8 @@ from unet.errors import UserError
 from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
 from unet.prediction.inputs import Input
-from unet.prediction.outlines import Outlined, outline_inputs
+from unet.prediction.outlines import outline_inputs
+from unet.prediction.rows import Outlined
 
 NOT_NEEDED = ["checkpoint-*", "evaluation-*", "tensorboard", "film.npz"]  # large files that a prediction does not use
 BATCHES_AT_ONCE = 8  # of images, at most, for an actor: if it is lost, all of them are repeated

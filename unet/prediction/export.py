@@ -182,7 +182,7 @@ def compare(predictor, run_exported: Callable, images: list[np.ndarray] | None =
         dice.append(score(predictor.rule.mask(expected.probability), predictor.rule.mask(result))["dice"])
         same.append(np.mean(np.abs(result - expected.probability) <= MOST_DIFFERENCE))
         if predictor.presence_rule:
-            difference.append(abs(outputs["tumor_probability"].item() - predictor.tumor_probability(expected)))
+            difference.append(abs(outputs["tumor_probability"].item() - predictor.tumor_probability(expected.evidence)))
     if min(dice) < LEAST_DICE or min(same) < LEAST_SAME or max(difference) > MOST_DIFFERENCE:
         raise UserError(
             f"The exported network differs from Keras (Dice {min(dice):.4f}, same probability at {min(same):.2%} of "

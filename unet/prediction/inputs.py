@@ -18,6 +18,7 @@ from unet.images.reading import IMAGE_SUFFIXES
 from unet.prediction.names import SETTINGS, TABLE
 
 SUFFIXES = IMAGE_SUFFIXES + VOLUME_SUFFIXES
+MASK_ENDINGS = ("_seg", "-seg", "_mask", "-mask")
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def find_local(arguments: tuple[str, ...], output: Path) -> tuple[list[str], str
         roots += map(os.path.abspath, folders)
         if not found:
             raise UserError(f"No images found at '{argument}': give a file, a folder or a quoted glob.")
-        found = without_results(found, argument)
+        found = without_masks(without_results(found, argument), argument)
         paths |= dict.fromkeys(os.path.abspath(path) for path in found)
     results = os.path.join(os.path.abspath(output), "")
     try:
@@ -123,6 +124,17 @@ def without_results(files: list[Path], argument: str) -> list[Path]:
         print(f"Skipping what an earlier prediction wrote to '{folder}'.")
     inside = {folder for folder in folders if results.intersection((folder, *folder.parents))}
     return [file for file in files if file.parent not in inside]
+
+
+def without_masks(files: list[Path], argument: str) -> list[Path]:
+    """The files without volumes that are masks by their names, as in BraTS; prints which were skipped.
+    Nothing is skipped if the argument is a file."""
+    masks = [file for file in files if is_volume(file) and without_suffix(file.name).lower().endswith(MASK_ENDINGS)]
+    if not masks or files == [Path(argument)]:
+        return files
+    more = f" and {len(masks) - 1} more" if len(masks) > 1 else ""
+    print(f"Skipping '{masks[0]}'{more}: masks, by their names. To outline one, name the file itself.")
+    return [file for file in files if file not in set(masks)]
 
 
 def find_remote(arguments: tuple[str, ...]) -> tuple[list[str], str]:

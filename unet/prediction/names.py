@@ -1,8 +1,9 @@
 """Names of the files in the output folder of a prediction, relative to it."""
 
-MASKS, OVERLAYS = "masks", "overlays"
-TABLE, SETTINGS = "predictions.csv", "prediction.json"
+MASKS, OVERLAYS, SCANS = "masks", "overlays", "scans"
+TABLE, REGIONS, SETTINGS = "predictions.csv", "regions.csv", "prediction.json"
 REPORT, CONTACT_SHEET = "report.html", "contact_sheet.jpg"
+NIIVUE = f"{SCANS}/niivue.umd.js"  # which the pages of scans need
 
 
 def mask_name(name: str, is_volume: bool) -> str:
@@ -12,6 +13,16 @@ def mask_name(name: str, is_volume: bool) -> str:
 def segmentation_name(name: str) -> str:
     """The mask of a DICOM series as DICOM-SEG."""
     return f"{MASKS}/{name}_seg.dcm"
+
+
+def viewer_name(name: str) -> str:
+    """A page that shows a scan."""
+    return f"{SCANS}/{name}.html"
+
+
+def regions_name(name: str) -> str:
+    """The regions of a scan, with one row per region."""
+    return f"{SCANS}/{name}_regions.csv"
 
 
 def overlay_name(name: str, is_volume: bool) -> str:

@@ -12,11 +12,24 @@ from pathlib import Path
 
 from unet.errors import UserError
 from unet.files import append_whole, write_json, write_whole
+from unet.network.regions import REGION_COLUMNS
 from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
+from unet.pictures import viewer
 from unet.prediction.inputs import Input
-from unet.prediction.names import CONTACT_SHEET, MASKS, OVERLAYS, REPORT, SETTINGS, TABLE
-from unet.prediction.outlines import COLUMNS, Outlined, PredictionRow
+from unet.prediction.names import (
+    CONTACT_SHEET,
+    MASKS,
+    NIIVUE,
+    OVERLAYS,
+    REGIONS,
+    REPORT,
+    SCANS,
+    SETTINGS,
+    TABLE,
+    regions_name,
+)
+from unet.prediction.rows import COLUMNS, Outlined, PredictionRow
 from unet.tables import read_table, table_text
 
 
@@ -44,7 +57,7 @@ class OutputFolder:
         UserError if the folder is not writable, or contains anything that must not be replaced or mixed."""
         if resume and overwrite:
             raise UserError("--resume keeps what --overwrite replaces: give only one of them.")
-        names = (SETTINGS, TABLE, REPORT, CONTACT_SHEET, MASKS, OVERLAYS)
+        names = (SETTINGS, TABLE, REGIONS, REPORT, CONTACT_SHEET, MASKS, OVERLAYS, SCANS)
         found = [name for name in names if (self.folder / name).exists()]
         if found and SETTINGS not in found:
             # A data set has masks/ too, which must never be replaced.
@@ -91,16 +104,30 @@ class OutputFolder:
         except (ValueError, KeyError) as error:
             raise UserError(f"'{path}' is damaged: start again with --overwrite.") from error
 
+    def write_regions(self) -> None:
+        """Collect the regions of all scans in one table, if there are scans."""
+        rows = []
+        scans = [input for input in self.inputs if input.is_volume]
+        for input in scans:
+            path = self.folder / regions_name(input.name)
+            if path.exists():  # not if the scan was skipped
+                rows += [{"path": input.path} | row for row in read_table(path)]
+        if scans:
+            text = table_text(["path", *REGION_COLUMNS], rows)
+            write_whole(self.folder / REGIONS, text)
+
     def _start_anew(self) -> None:
         # The table first: without it, nothing counts as finished.
-        for name in (TABLE, REPORT, CONTACT_SHEET):
+        for name in (TABLE, REGIONS, REPORT, CONTACT_SHEET):
             (self.folder / name).unlink(missing_ok=True)
-        for name in (MASKS, OVERLAYS):
+        for name in (MASKS, OVERLAYS, SCANS):
             if (self.folder / name).exists():
                 shutil.rmtree(self.folder / name)
         write_json(self.folder / SETTINGS, self.settings | {"images": hash_of_files(self.inputs)})
         for name in (MASKS, OVERLAYS):
             (self.folder / name).mkdir()
+        if any(input.is_volume for input in self.inputs):
+            write_whole(self.folder / NIIVUE, viewer.BUNDLE.read_bytes())
 
     def _finished_rows(self) -> list[PredictionRow]:
         """Rows of the batches that an earlier prediction finished; UserError if it was a different one."""
@@ -149,7 +176,8 @@ def settings_of(run: SavedRun, options: PredictionOptions) -> dict[str, object]:
         "always_outline": options.always_outline,
         "mirror": options.mirror,
         "max_pixels": options.reading.max_pixels,
-        "axis": options.axis,
+        "plane": options.reading.plane,
+        "volume": options.reading.volume,
         # The last digits of a probability may depend on the number of images in a batch.
         "batch_size": options.batch_size,
     }

@@ -16,9 +16,10 @@ from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
 from unet.prediction.inputs import Input, find_inputs
 from unet.prediction.names import REPORT, TABLE
-from unet.prediction.outlines import Outlined, PredictionRow, outline_inputs
+from unet.prediction.outlines import outline_inputs
 from unet.prediction.output import OutputFolder, settings_of
 from unet.prediction.report import write_report
+from unet.prediction.rows import Outlined, PredictionRow
 
 
 def predict(options: PredictionOptions) -> int:
@@ -62,6 +63,7 @@ def predict(options: PredictionOptions) -> int:
                 f"Out of memory: start again with --overwrite and a --batch-size below {options.batch_size}, or with "
                 "smaller images."
             ) from error
+        output.write_regions()
         write_report(output, options.reading)
     print(
         f"{tally['read']} of {len(inputs)} images read: tumor outlined in {tally['outlined']}, "

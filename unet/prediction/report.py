@@ -7,6 +7,7 @@ from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
 from statistics import median
+from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -21,9 +22,9 @@ from unet.pictures.overlays import montage
 from unet.pictures.page import Card, Report, Sort, Tile, contour_path, embed_picture, render
 from unet.pictures.table import Table
 from unet.prediction.inputs import Input
-from unet.prediction.names import CONTACT_SHEET, REPORT, TABLE, mask_name, overlay_name
-from unet.prediction.outlines import PredictionRow
+from unet.prediction.names import CONTACT_SHEET, REPORT, TABLE, mask_name, overlay_name, viewer_name
 from unet.prediction.output import OutputFolder
+from unet.prediction.rows import PredictionRow
 
 MOST_TILES, MOST_ON_SHEET, MOST_SKIPPED = 300, 40, 100
 # Why to review an image, most serious first.
@@ -145,6 +146,7 @@ def make_tile(place: int, result: Result, output: OutputFolder, reading: Reading
         width=width,
         height=height,
         prediction=outline,
+        viewer=quote(viewer_name(input.name), errors="surrogateescape") if input.is_volume else "",
         groups=list(dict.fromkeys([doubt, found])),
         sort={
             "place": place,

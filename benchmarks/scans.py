@@ -1,0 +1,126 @@
+"""Whole scans: false alarms in healthy heads, and tumors implanted into one of them, in one plane and in three.
+
+Usage:
+
+    python benchmarks/scans.py ch2.nii.gz mni152.nii.gz --run runs/NAME
+
+Heads are NIfTI volumes without a tumor. Tumors are implanted into the first one: spheres with a soft, wavy border,
+bright, ring-shaped or dark, 5 to 40 mm across, from a seed. Before, its white and grey matter are darkened and its
+vessels and skin stay bright, as contrast agent and the scaling of contrast-enhanced scans do. Results are written to
+benchmarks/results/scans.json.
+"""
+
+import sys
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import tyro
+from scipy import ndimage
+from tqdm import tqdm
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+from unet.evaluation.scans import score_scan  # noqa: E402
+from unet.files import write_json  # noqa: E402
+from unet.images.nifti import read_volume  # noqa: E402
+from unet.images.volume import PLANES, Volume  # noqa: E402
+from unet.machine import installed_versions, machine_description  # noqa: E402
+from unet.network.predictor import Predictor  # noqa: E402
+from unet.network.saved_run import SavedRun  # noqa: E402
+from unet.network.scan import outline_scan, predict_scan  # noqa: E402
+
+KINDS = ("bright", "ring", "dark")
+SMALLEST_MM, LARGEST_MM = 5, 40
+BRIGHT, DARK, RIM = 230, 60, 0.3  # grey values, and the share of the radius that a ring takes
+
+
+@dataclass(frozen=True)
+class ScansOptions:
+    """Which heads, and which network."""
+
+    heads: tyro.conf.Positional[tuple[Path, ...]]
+    """NIfTI volumes without a tumor; tumors are implanted into the first."""
+    run: Path | None = None
+    """Folder of the run whose network to use. Default: the network that comes with the project."""
+    tumors: int = 20
+    """Number of tumors, each in its own copy of the head."""
+    output: Path = ROOT / "benchmarks" / "results" / "scans.json"
+    """File for the figures."""
+
+
+def measure(options: ScansOptions) -> None:
+    """Measure, and write the figures."""
+    predictor = Predictor(SavedRun.open(options.run))
+    heads = {path.name: read_volume(path) for path in options.heads}
+    nothing = {name: np.zeros(head.grey.shape, bool) for name, head in heads.items()}
+    first = next(iter(heads.values()))
+    implanted = [implant(first, seed) for seed in range(options.tumors)]
+    figures = {
+        "date": f"{datetime.now():%Y-%m-%d}",
+        "machine": machine_description(),
+        "versions": installed_versions(),
+        "tumors": [about for *_, about in implanted],
+        "planes": {},
+    }
+    for name, planes in (("three planes", PLANES), ("axial", ("axial",))):
+        figures["planes"][name] = {
+            "healthy": {
+                head: outline(predictor, replace(volume, planes=planes), nothing[head])
+                for head, volume in heads.items()
+            },
+            "implanted": [
+                outline(predictor, replace(volume, planes=planes), truth)
+                for volume, truth, _ in tqdm(implanted, name, disable=None)
+            ],
+        }
+        print(name, summarize(figures["planes"][name]))
+    write_json(options.output, figures)
+
+
+def outline(predictor: Predictor, volume: Volume, truth: np.ndarray) -> dict[str, object]:
+    """How a scan is outlined, next to its true mask, bool (x, y, z)."""
+    outlines = outline_scan(predictor, volume, predict_scan(predictor, volume, "Slices"))
+    probability = predictor.tumor_probability(outlines.highest_evidence)
+    return score_scan(truth, outlines.labels, volume) | {"tumor_probability": probability}
+
+
+def summarize(figures: dict) -> dict[str, object]:
+    """Volume outlined in healthy heads, share of tumors found, mean Dice of scans, and false alarms per scan."""
+    rows = figures["implanted"]
+    return {
+        "outlined_ml": {head: round(row["predicted_ml"], 2) for head, row in figures["healthy"].items()},
+        "found": float(np.mean([row["found_regions"] > 0 for row in rows])),
+        "dice": float(np.mean([row["dice"] for row in rows])),
+        "false_regions_per_scan": float(np.mean([row["false_regions"] for row in rows])),
+    }
+
+
+def implant(head: Volume, seed: int) -> tuple[Volume, np.ndarray, dict[str, object]]:
+    """A head with one tumor inside the brain, the tumor's mask, bool (x, y, z), and a description."""
+    random = np.random.default_rng(seed)
+    grey = ndimage.gaussian_filter(head.grey.astype(np.float32), 0.5)
+    inside = ndimage.binary_erosion(ndimage.gaussian_filter(grey, 2) > 40, iterations=18)
+    center = random.permutation(np.argwhere(inside))[0]
+    kind, diameter = KINDS[seed % len(KINDS)], float(np.exp(random.uniform(*np.log([SMALLEST_MM, LARGEST_MM]))))
+    offsets = (np.indices(grey.shape).transpose(1, 2, 3, 0) - center) * head.spacing_mm * random.uniform(0.85, 1.15, 3)
+    waves = ndimage.gaussian_filter(random.normal(0, 1, grey.shape).astype(np.float32), 4)
+    distance = np.linalg.norm(offsets, axis=-1) / (diameter / 2) + 0.1 * waves / waves.std()
+    tumor = distance < 1
+    values = {"bright": BRIGHT, "dark": DARK, "ring": np.where(distance > 1 - RIM, BRIGHT, DARK)}[kind]
+    texture = ndimage.gaussian_filter(random.normal(0, 40, grey.shape).astype(np.float32), 1)
+    share = ndimage.gaussian_filter(tumor.astype(np.float32), 0.7)
+    mixed = enhanced(grey) * (1 - share) + (values + texture) * share
+    volume = replace(head, grey=np.clip(mixed, 0, 255).astype(np.uint8))
+    return volume, tumor, {"kind": kind, "diameter_mm": round(diameter, 1), "center": center.tolist()}
+
+
+def enhanced(grey: np.ndarray) -> np.ndarray:
+    """Grey values of a scan without contrast agent, made to look like one with it: tissue becomes darker, and only the
+    brightest parts stay as they are."""
+    return 255 * (grey / 255) ** 1.6
+
+
+if __name__ == "__main__":
+    measure(tyro.cli(ScansOptions, description=__doc__))

@@ -1,0 +1,85 @@
+"""Scores of whole scans: Dice in 3-D, tumor regions found, and false alarms."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from scipy import ndimage
+
+from unet.evaluation.intervals import interval_over_patients, interval_text
+from unet.evaluation.selection import Selection
+from unet.images.volume import Volume
+from unet.network.predictor import Predictor
+from unet.network.scan import outline_scan, predict_scan
+from unet.pictures.table import Table
+
+
+def score_scans(predictor: Predictor, selection: Selection) -> list[dict]:
+    """One row per scan of a selection: how well predict.py outlines it. Empty without volumes."""
+    first_slices = {pair.name: pair for pair in reversed(selection.pairs) if pair.plane}
+    rows = []
+    for number, (name, pair) in enumerate(sorted(first_slices.items()), start=1):
+        volume, truth = pair.read_volume()
+        scan = predict_scan(predictor, volume, f"Scan {number} of {len(first_slices)}")
+        labels = outline_scan(predictor, volume, scan).labels
+        rows.append({"id": name, "patient": selection.facts[pair.id]["patient"], **score_scan(truth, labels, volume)})
+    return rows
+
+
+def score_scan(truth: np.ndarray, labels: np.ndarray, volume: Volume) -> dict[str, object]:
+    """Scores of the outlined regions of a scan, int32 (x, y, z), from its true mask, bool (x, y, z).
+
+    A true region (connected voxels) is found if it has a voxel in common with an outlined one, and an outlined region
+    is a false alarm if it has none in common with a true one. Dice is "" if there is no tumor.
+    """
+    mask = labels > 0
+    both, total = np.count_nonzero(truth & mask), np.count_nonzero(truth) + np.count_nonzero(mask)
+    true_labels, true_regions = ndimage.label(truth, np.ones((3, 3, 3)))
+    ml = math.prod(volume.spacing_mm) / 1000
+    return {
+        "dice": 2 * both / total if true_regions else "",
+        "true_ml": np.count_nonzero(truth) * ml,
+        "predicted_ml": np.count_nonzero(mask) * ml,
+        "true_regions": true_regions,
+        "found_regions": len(set(true_labels[mask].tolist()) - {0}),
+        "false_regions": int(labels.max(initial=0)) - len(set(labels[truth].tolist()) - {0}),
+    }
+
+
+def summarize_scans(rows: list[dict]) -> dict[str, object] | None:
+    """The part of summary.json about whole scans, with intervals over patients; None without scans."""
+    if not rows:
+        return None
+    with_tumor = [row for row in rows if row["true_regions"]]
+    return {
+        "scans": len(rows),
+        "scans_with_tumor": len(with_tumor),
+        "patients": len({row["patient"] for row in rows}),
+        "regions": sum(row["true_regions"] for row in rows),
+        "dice": mean_over_scans(with_tumor, lambda row: row["dice"]),
+        "share_of_regions_found": mean_over_scans(with_tumor, lambda row: row["found_regions"] / row["true_regions"]),
+        "false_regions_per_scan": mean_over_scans(rows, lambda row: row["false_regions"]),
+    }
+
+
+def mean_over_scans(rows: list[dict], value: Callable[[dict], float]) -> dict[str, object] | None:
+    """Mean of a value over scans, with its interval over patients; None without scans."""
+    if not rows:
+        return None
+    values, patients = np.array([value(row) for row in rows], float), np.array([row["patient"] for row in rows])
+    return {"mean": float(values.mean()), "interval": interval_over_patients(values, patients)}
+
+
+def scan_table(scans: dict) -> Table:
+    """Scores of whole scans as a table."""
+
+    def cell(name: str, digits: int) -> str:
+        if not scans[name]:
+            return "–"
+        interval = scans[name]["interval"]
+        return f"{scans[name]['mean']:.{digits}f}" + (f" ({interval_text(interval, digits)})" if interval else "")
+
+    heading = ["scans", "with tumor", "Dice", "share of regions found", "false alarms per scan"]
+    values = [cell("dice", 3), cell("share_of_regions_found", 2), cell("false_regions_per_scan", 2)]
+    counts = [str(scans["scans"]), str(scans["scans_with_tumor"])]
+    return Table("Whole scans", [heading, [*counts, *values]])

@@ -1,0 +1,125 @@
+"""Whole scans: what the network answers in each plane, averaged on the voxel grid, and the tumor's regions in 3-D.
+
+Planes are averaged as in QuickNAT (Guha Roy et al. 2019) and FastSurfer (Henschel et al. 2020).
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+from scipy import ndimage
+from tqdm import tqdm
+
+from unet.images.preprocessing import resize_into_square
+from unet.images.volume import Volume, slices_of
+from unet.network.outlining import OutlineRule, reachable
+from unet.network.predictor import Predictor
+
+HEAD_GREY, HEAD_SHARE = 25, 0.02  # a slice shows a head if this share of its pixels is at least this bright
+SMALLEST_MM3 = 30  # smaller regions are dropped; a sphere of 4 mm
+THIN_MM = 3  # slices this far apart, or less, cannot hide a tumor from their neighbors
+
+
+@dataclass(frozen=True)
+class ScanPrediction:
+    """What the network predicts for a scan."""
+
+    probability: np.ndarray  # of tumor, float32 (x, y, z), in [0, 1]: the mean over the planes
+    evidence: dict[str, np.ndarray]  # of a tumor in each slice, float32 (slices,), in [0, 1], by plane
+
+    def evidence_of(self, weights: np.ndarray) -> float:
+        """Evidence of a tumor in a part of the scan, in [0, 1], from the weights of its voxels (x, y, z), 0 or more.
+
+        It is the mean over the planes, and in each over the slices, weighted like the voxels in them; 0 without any.
+        """
+        if not weights.any():
+            return 0.0
+        in_slices = {plane: slices_of(weights, plane).sum(axis=(1, 2), dtype=np.float64) for plane in self.evidence}
+        return float(np.mean([np.average(self.evidence[plane], weights=in_slices[plane]) for plane in self.evidence]))
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """The regions that are outlined in a scan."""
+
+    labels: np.ndarray  # int32 (x, y, z): 0 outside, and the number of its region inside, largest first
+    evidence: list[float]  # of a tumor in each region, in [0, 1]
+    highest_evidence: float  # of all parts of the scan, whether they are outlined or not
+
+    @property
+    def mask(self) -> np.ndarray:
+        """The mask, bool (x, y, z), True for tumor."""
+        return self.labels > 0
+
+
+def predict_scan(predictor: Predictor, volume: Volume, title: str) -> ScanPrediction:
+    """Predict all slices with a head in all planes of a volume. Shows a progress bar with a title."""
+    probability = np.zeros(volume.grey.shape, np.float32)
+    evidence = {}
+    with_head = {plane: np.flatnonzero(contain_head(slices_of(volume.grey, plane))) for plane in volume.planes}
+    with tqdm(total=sum(map(len, with_head.values())), desc=title, leave=False, unit="slice", disable=None) as bar:
+        for plane, indices in with_head.items():
+            sums = slices_of(probability, plane)  # a view
+            evidence[plane] = np.zeros(len(sums), np.float32)
+            read = partial(volume.square_pixels, plane)
+            for prediction in predictor.stream(indices, read, prepare=lambda index: resize_into_square):
+                size = sums.shape[:0:-1]
+                sums[prediction.source] += cv2.resize(prediction.probability, size) / np.float32(len(volume.planes))
+                evidence[plane][prediction.source] = prediction.evidence
+                bar.update()
+    return ScanPrediction(probability, evidence)
+
+
+def contain_head(slices: np.ndarray) -> np.ndarray:
+    """Whether each slice, uint8 (slices, height, width), shows a part of a head, bool (slices,)."""
+    return (slices >= HEAD_GREY).mean(axis=(1, 2)) >= HEAD_SHARE
+
+
+def outline_scan(predictor: Predictor, volume: Volume, scan: ScanPrediction) -> Outlines:
+    """The regions in which a tumor is found. Regions that are too small, or in only one of several thin slices, are
+    dropped."""
+    probability = scan.probability
+    if predictor.always_outline:
+        probability = predictor.rule.at_least_one_region(probability)
+    labels = label_regions(predictor.rule, probability)
+    boxes = ndimage.find_objects(labels)
+    sizes = np.bincount(labels.ravel(), minlength=len(boxes) + 1)[1:]
+    evidence, found = [], []
+    for number, box in enumerate(boxes, start=1):
+        if is_too_small(volume, sizes[number - 1], [part.stop - part.start for part in box]):
+            continue
+        inside = np.zeros(labels.shape, bool)
+        inside[box] = labels[box] == number
+        evidence.append(scan.evidence_of(inside))
+        if predictor.finds_tumor(evidence[-1]):
+            found.append((sizes[number - 1], number, evidence[-1]))
+    found.sort(reverse=True)
+    renumbered = np.zeros(len(boxes) + 1, np.int32)
+    for place, (_, number, _) in enumerate(found, start=1):
+        renumbered[number] = place
+    return Outlines(
+        renumbered[labels], [kept for *_, kept in found], max(evidence, default=scan.evidence_of(scan.probability))
+    )
+
+
+def label_regions(rule: OutlineRule, probability: np.ndarray) -> np.ndarray:
+    """Connected regions of a probability float32 (x, y, z) at or above the rule's threshold that reach its peak: int32
+    (x, y, z), 0 outside and numbers from 1 on inside. The counterpart of OutlineRule.mask in 3-D."""
+    touching = np.ones((3, 3, 3), bool)
+    labels, count = ndimage.label(probability >= rule.threshold, touching, np.int32)
+    if not count:
+        return labels
+    highest = ndimage.maximum(probability, labels, np.arange(1, count + 1))
+    is_kept = highest >= max(rule.threshold, float(reachable(rule.peak, probability)))
+    numbers = np.concatenate([[0], np.where(is_kept, np.cumsum(is_kept), 0)]).astype(np.int32)
+    return numbers[labels]
+
+
+def is_too_small(volume: Volume, voxels: int, extent: list[int]) -> bool:
+    """Whether a region with some voxels, and an extent in voxels along x, y and z, is too small to be a tumor."""
+    is_flat = any(
+        length == 1 and side > 1 and mm <= THIN_MM
+        for length, side, mm in zip(extent, volume.grey.shape, volume.spacing_mm, strict=True)
+    )
+    return is_flat or (volume.spacing_known and voxels * np.prod(volume.spacing_mm) < SMALLEST_MM3)

@@ -1,0 +1,127 @@
+"""Outline scans (NIfTI volumes and DICOM series): mask, regions, viewer, sheet of slices, and measurements of each."""
+
+import math
+from dataclasses import asdict
+
+import cv2
+import numpy as np
+
+from unet.errors import ImageError
+from unet.images.dicom import read_series
+from unet.images.dicom_seg import encode_segmentation
+from unet.images.encoding import encode_png
+from unet.images.nifti import encode_volume_mask, read_volume
+from unet.images.preprocessing import to_training_image
+from unet.images.volume import Volume, slices_of
+from unet.network.confidence import confidence
+from unet.network.predictor import Predictor
+from unet.network.regions import REGION_COLUMNS, Region, measure_region
+from unet.network.scan import Outlines, ScanPrediction, outline_scan, predict_scan
+from unet.options import ReadingOptions
+from unet.pictures.overlays import TILE, draw_overlay, montage
+from unet.pictures.viewer import Spot, viewer_page
+from unet.prediction.inputs import Input
+from unet.prediction.names import NIIVUE, REPORT, mask_name, overlay_name, regions_name, segmentation_name, viewer_name
+from unet.prediction.rows import Outlined, PredictionRow, judge
+from unet.tables import table_text
+
+SLICES_SHOWN = 20
+
+
+def outline_scan_file(predictor: Predictor, input: Input, reading: ReadingOptions) -> Outlined:
+    """Mask, table of regions, viewer, picture of the slices, and measurements of one scan."""
+    try:
+        volume = read_scan(input, reading)
+    except ImageError as error:
+        return Outlined(PredictionRow(input.path, status=str(error)))
+    scan = predict_scan(predictor, volume, input.name)
+    outlines = outline_scan(predictor, volume, scan)
+    regions = [
+        measure_region(volume, outlines.labels, number, scan.probability, predictor.tumor_probability(evidence))
+        for number, evidence in enumerate(outlines.evidence, start=1)
+    ]
+    mask = outlines.mask
+    files = {
+        mask_name(input.name, is_volume=True): encode_volume_mask(mask, volume),
+        regions_name(input.name): table_text(REGION_COLUMNS, [asdict(region) for region in regions], True).encode(),
+        viewer_name(input.name): draw_page(input.name, volume, scan, mask, regions).encode(errors="surrogateescape"),
+        overlay_name(input.name, is_volume=True): encode_png(draw_slices(predictor, volume, scan, mask)),
+    }
+    if input.series and (segmentation := encode_segmentation(mask, volume, input.series)):
+        files[segmentation_name(input.name)] = segmentation
+    return Outlined(measure_scan(predictor, input, volume, scan, outlines), files)
+
+
+def read_scan(input: Input, reading: ReadingOptions) -> Volume:
+    """The volume of an input; ImageError if it cannot be read."""
+    if input.series:
+        return read_series(input.series, reading)
+    with input.local_file() as path:
+        return read_volume(path, reading)
+
+
+def measure_scan(
+    predictor: Predictor, input: Input, volume: Volume, scan: ScanPrediction, outlines: Outlines
+) -> PredictionRow:
+    """The row of a scan."""
+    plane, mask = volume.shown_plane, outlines.mask
+    voxels = int(np.count_nonzero(mask))
+    slices = slices_of(mask, plane)
+    row = PredictionRow(
+        path=input.path,
+        width=slices.shape[2],
+        height=slices.shape[1],
+        slices=slices.shape[0],
+        regions=len(outlines.evidence),
+        tumor_pixels=voxels,
+        tumor_percent=round(100 * voxels / mask.size, 4),
+        tumor_mm3=round(voxels * math.prod(volume.spacing_mm), 2) if volume.spacing_known else None,
+        mean_probability=round(float(scan.probability[mask].mean()), 4) if voxels else None,
+    )
+    # Over slices with tumor only: small probabilities elsewhere add up in a scan.
+    used = slices.any(axis=(1, 2))
+    sureness = confidence(slices_of(scan.probability, plane)[used], slices[used])
+    # The middle slice as if it were an image, since the network was trained on those.
+    square = to_training_image(volume.square_pixels(plane, len(slices) // 2), predictor.size)
+    return judge(row, predictor, square, outlines.highest_evidence, sureness)
+
+
+def draw_page(name: str, volume: Volume, scan: ScanPrediction, mask: np.ndarray, regions: list[Region]) -> str:
+    """The page with the viewer of a scan."""
+    spots = []
+    for region in regions:
+        size, presence = f"{region.voxels} voxels", region.tumor_probability
+        if volume.spacing_known:
+            size = f"{region.volume_ml:.2g} ml, {region.longest_mm:.0f} x {region.perpendicular_mm:.0f} mm"
+        detail = f"mean probability {region.mean_probability:.2f}"
+        if presence is not None:
+            detail = f"tumor probability {presence:.2f}, {detail}"
+        center = (region.center_x_mm, region.center_y_mm, region.center_z_mm)
+        spots.append(Spot(region.region, f"Region {region.region}: {size}", detail, center))
+    up = "../" * viewer_name(name).count("/")
+    return viewer_page(
+        name, volume.grey, mask, scan.probability, volume.affine, spots, bundle=f"{up}{NIIVUE}", back=f"{up}{REPORT}"
+    )
+
+
+def draw_slices(predictor: Predictor, volume: Volume, scan: ScanPrediction, mask: np.ndarray) -> np.ndarray:
+    """A sheet of evenly spaced slices, from the first with tumor to the last, or of the whole scan if none has."""
+    plane = volume.shown_plane
+    masks, threshold = slices_of(mask, plane), predictor.rule.threshold
+    # Everything inside the outlines reaches the threshold, and nothing outside does.
+    below = np.nextafter(np.float32(threshold), np.float32(0))
+    raised, lowered = np.maximum(scan.probability, threshold), np.minimum(scan.probability, below)
+    visible = slices_of(np.where(mask, raised, lowered), plane)
+    with_tumor = np.flatnonzero(masks.any(axis=(1, 2)))
+    first, last = (with_tumor[0], with_tumor[-1]) if len(with_tumor) else (0, len(masks) - 1)
+    shown = np.unique(np.linspace(first, last, min(SLICES_SHOWN, last - first + 1)).astype(int))
+    row_mm, column_mm = volume.pixel_mm(plane)
+    tiles, labels = [], []
+    for index in shown:
+        image = volume.square_pixels(plane, index)
+        probability = cv2.resize(np.ascontiguousarray(visible[index]), image.shape[::-1])
+        tiles.append(draw_overlay(image, probability, threshold, TILE))
+        cm2 = np.count_nonzero(masks[index]) * row_mm * column_mm / 100
+        size = f": {cm2:.1f} cm2" if volume.spacing_known else ""
+        labels.append(f"{plane} {index + 1} of {len(masks)}{size}")
+    return montage(tiles, labels)
