@@ -30,7 +30,7 @@ from unet.data.pairs import find_pairs  # noqa: E402
 from unet.data.patients import is_published, published_facts  # noqa: E402
 from unet.evaluation import metrics  # noqa: E402
 from unet.evaluation.evaluate import evaluate  # noqa: E402
-from unet.evaluation.fitting import fit_confidence_model  # noqa: E402
+from unet.evaluation.fitting import fit_confidence_model, presence_limits  # noqa: E402
 from unet.evaluation.scoring import score_pairs  # noqa: E402
 from unet.files import write_json, write_whole  # noqa: E402
 from unet.images.preprocessing import to_training_image  # noqa: E402
@@ -38,6 +38,7 @@ from unet.machine import use_precision  # noqa: E402
 from unet.network.confidence import confidence  # noqa: E402
 from unet.network.model import build_unet  # noqa: E402
 from unet.network.predictor import Prediction, Predictor  # noqa: E402
+from unet.network.presence import PresenceRule  # noqa: E402
 from unet.network.run_config import SliceTable  # noqa: E402
 from unet.network.saved_run import PRETRAINED, SavedRun  # noqa: E402
 from unet.options import QUICK, DataOptions, EvaluationOptions, TrainingOptions  # noqa: E402
@@ -104,8 +105,21 @@ def copy_run(options: ShipOptions) -> None:
     )
     shipped.create()
     save_in_16_bits(shipped, network)
+    choose_presence_limits(shipped, options.folder)
     for name in COPIED:
         shutil.copy(options.run / name, PRETRAINED / name)
+
+
+def choose_presence_limits(run: SavedRun, folder: Path) -> None:
+    """Choose the limits of the presence rule again, for the saved weights."""
+    rule = run.config.presence_rule
+    if rule:
+        pairs = {pair.id: pair for pair in find_pairs(folder)[0]}
+        validation = [pairs[id] for id in run.slices.split["val"]]
+        predictor = Predictor(run)
+        evidence = score_pairs(predictor, validation, lambda prediction, _: prediction.evidence, "Choosing the limits")
+        limits = presence_limits(np.array([rule.probability(value) for value in evidence]))
+        run.update_config(presence_rule=PresenceRule(rule.slope, rule.intercept, *limits))
 
 
 def fit_confidence(run: SavedRun, folder: Path) -> None:

@@ -20,7 +20,8 @@ settings.register_profile("fuzz", max_examples=20_000)
 settings.load_profile("default")
 # The smallest training that includes every step.
 TINY = (
-    "--size 64 --epochs 2 --batch-size 8 --precision float32 --model.width 8 --model.depth 3 --model.stem-stride 2"
+    "--size 64 --epochs 2 --presence-epochs 1 --batch-size 8 --precision float32 --model.width 8 --model.depth 3 "
+    "--model.stem-stride 2"
 ).split()
 
 

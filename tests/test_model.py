@@ -9,6 +9,7 @@ from ready import ROOT
 from unet.errors import UserError
 from unet.network.model import build_unet, check_size, flops, with_logits
 from unet.network.normalization import FusedBatchNormalization, count_with_normalization, fold_normalization
+from unet.network.presence_head import cell_side
 from unet.network.weights import weights_of
 from unet.options import ModelConfig
 
@@ -47,21 +48,37 @@ def test_the_layers_are_printed():
 def test_logits_are_the_input_of_the_sigmoid():
     model = build_unet(SMALL)
     image = np.random.default_rng(0).random((1, 16, 16, 1)).astype(np.float32)
-    logits, evidence = with_logits(model)(image, training=False)
+    logits = with_logits(model)(image, training=False)
     answers = model(image, training=False)
-    np.testing.assert_allclose(answers["outline"], keras.ops.sigmoid(logits)[..., :1], atol=1e-6)
-    np.testing.assert_array_equal(answers["evidence"], evidence)
+    np.testing.assert_allclose(answers["outline"], keras.ops.sigmoid(logits), atol=1e-6)
 
 
-def test_evidence_is_the_highest_mean_over_a_window():
+def test_evidence_is_a_soft_maximum_over_cells_plus_an_answer_for_the_image():
     model = build_unet(SMALL)
-    model.get_layer("logits").set_weights([np.zeros((4, 4, 2, 4)), np.array([0.0, np.log(3)])])
-    answers = model(np.zeros((1, 16, 16, 1), np.float32), training=False)
-    assert np.allclose(answers["outline"], 0.5) and np.allclose(answers["evidence"], 0.75)  # 3 / (3 + 1)
+    # Both answers are their biases: 0.5 in each of the 2 x 2 cells, and 1 for the image.
+    for name, bias in (("presence_cells", 0.5), ("presence_whole", 1.0)):
+        kernel, _ = model.get_layer(name).get_weights()
+        model.get_layer(name).set_weights([np.zeros_like(kernel), np.array([bias])])
+    evidence = model(np.zeros((1, 16, 16, 1), np.float32), training=False)["evidence"]
+    cells = 16 // cell_side(SMALL)
+    logit = 0.5 + np.log(cells**2) / 2 + 1  # log(n e^(2 * 0.5)) / 2 for n cells
+    assert float(evidence[0, 0]) == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-6)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 6])
+def test_the_head_fits_networks_of_any_depth(depth):
+    config = ModelConfig(width=2, depth=depth, stem_stride=2)
+    model = build_unet(config)
+    assert model(np.zeros((2, 64, 128, 1), np.float32))["evidence"].shape == (2, 1)
+    grid = model.get_layer("presence_cells").output
+    assert keras.Model(model.input, grid)(np.zeros((1, 64, 128, 1))).shape[1:3] == (
+        64 // cell_side(config),
+        128 // cell_side(config),
+    )
 
 
 def test_the_network_is_symmetric_with_one_skip_per_level():
-    layers = build_unet(SMALL).layers
+    layers = with_logits(build_unet(SMALL)).layers
     count = {kind: sum(isinstance(layer, kind) for layer in layers) for kind in map(type, layers)}
     assert count[keras.layers.MaxPooling2D] == count[keras.layers.Concatenate] == 2
     # Two per block in 2 levels down, the bottleneck and 2 levels up, and the stem. Transposed convolutions: one per
@@ -71,7 +88,7 @@ def test_the_network_is_symmetric_with_one_skip_per_level():
 
 
 def test_flops_of_one_level_computed_by_hand():
-    model = build_unet(ModelConfig(width=2, depth=1, stem_stride=1))
+    model = with_logits(build_unet(ModelConfig(width=2, depth=1, stem_stride=1)))
     # Multiply-adds per pixel: 3*3*1*2 + 3*3*2*2 for the block and 2*2 for the logits; fewer at borders.
     upper_bound = 2 * 8 * 8 * (18 + 36 + 4)
     assert 0.75 * upper_bound < flops(model, 8) < 1.25 * upper_bound
@@ -110,6 +127,6 @@ def test_folded_batch_normalization_agrees_with_keras():
     fold_normalization(weights_of(stock), folded)
     assert count_with_normalization(folded) == stock.count_params()
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in folded.layers)
-    result, expected = (with_logits(model)(images)[0].numpy() for model in (folded, stock))
+    result, expected = (with_logits(model)(images).numpy() for model in (folded, stock))
     assert np.ptp(expected) > 0.1
     np.testing.assert_allclose(result, expected, atol=1e-4)

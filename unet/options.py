@@ -134,9 +134,9 @@ class TrainingOptions:
     """Number of passes over the training slices."""
     batch_size: Count = 16
     """Slices with tumor per step, over all devices."""
-    tumor_free: Fraction = 0.5
-    """Slices without tumor added to each batch, as a fraction of batch-size, if the data contain any. A third of
-    them are such images; in the others, the tumor is replaced by healthy tissue, or hidden."""
+    presence_epochs: Annotated[int, Ge(0)] = 12
+    """Passes over the training slices in which the network learns whether there is a tumor, after it has learned where,
+    if the data contain slices without a tumor."""
     learning_rate: Positive = 2e-3
     """Peak of the cosine schedule."""
     weight_decay: Annotated[float, Ge(0)] = 1e-2

@@ -16,6 +16,7 @@ REVIEW_FRACTION = 0.2
 UNLIKE_FRACTION = 0.005
 MOST_FITTED = 5000  # slices; more add nothing
 KEPT = 0.985  # fraction of the slices with tumor that are outlined
+ROUNDING = 1e-3  # relative; probabilities differ between machines, and must not fall below the threshold by that
 UNSURE = (0.995, 0.95)  # a person should look at tumor probabilities that these fractions of them reach
 
 
@@ -89,6 +90,13 @@ def fit_presence(with_tumor: np.ndarray, without_tumor: np.ndarray) -> PresenceR
     features = np.array([[log_odds(value)] for value in evidence])
     has_tumor = np.arange(len(evidence)) < len(with_tumor)
     fit = LogisticRegression(class_weight="balanced").fit(features, has_tumor)
-    reached = fit.predict_proba(features[has_tumor])[:, 1]
-    limits = (float(np.quantile(reached, 1 - kept, method="lower")) for kept in (KEPT, *UNSURE))
-    return PresenceRule(float(fit.coef_[0, 0]), float(fit.intercept_[0]), *limits)
+    slope, intercept = float(fit.coef_[0, 0]), float(fit.intercept_[0])
+    return PresenceRule(slope, intercept, *presence_limits(fit.predict_proba(features[has_tumor])[:, 1]))
+
+
+def presence_limits(probabilities: np.ndarray) -> tuple[float, float, float]:
+    """The threshold of a presence rule and its unsure range, from the tumor probabilities (n,) of validation slices
+    with tumor."""
+    limits = (float(np.quantile(probabilities, 1 - kept, method="lower")) for kept in (KEPT, *UNSURE))
+    threshold, unsure_from, unsure_to = limits
+    return threshold * (1 - ROUNDING), unsure_from, unsure_to

@@ -1,4 +1,4 @@
-"""What training minimizes: binary cross-entropy plus soft Dice, from masks and logits, and the error of the evidence.
+"""What training minimizes: binary cross-entropy plus soft Dice for outlines, and the error of the presence head.
 
 Example:
     >>> import tensorflow as tf
@@ -14,6 +14,8 @@ import tensorflow as tf
 
 # Keeps Dice defined, and its gradient finite, if neither the mask nor the prediction contains tumor.
 SMOOTHING = 1.0
+CELLS_WEIGHT = 5.0  # of the cells next to the whole image
+ENOUGH = 1 / 3  # a cell shows a tumor if it covers this much of it, and the less so the less it covers
 
 
 def binary_cross_entropy(truth: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -61,15 +63,19 @@ def segmentation_loss(truth: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return binary_cross_entropy(truth, logits) + dice_loss(truth, logits)
 
 
-def presence_loss(has_tumor: tf.Tensor, evidence: tf.Tensor) -> tf.Tensor:
-    """Binary cross-entropy of whole images, -t log e - (1 - t) log(1 - e).
+def presence_loss(masks: tf.Tensor, cells: tf.Tensor, logit: tf.Tensor) -> tf.Tensor:
+    """Error of the presence head: binary cross-entropy of its cells and of the whole image.
 
     Args:
-        has_tumor: 1 for images with a tumor and 0 for others, float32 (batch,).
-        evidence: How strongly each image speaks for a tumor, float32 (batch,), in [0, 1].
+        masks: Masks of 0 and 1, float32 (batch, height, width, 1).
+        cells: Logits of a tumor in each cell, float32 (batch, rows, columns, 1), of a grid over the image.
+        logit: Logit of a tumor in the image, float32 (batch, 1).
 
     Returns:
         The loss of each image, 0 or more, float32 (batch,).
     """
-    evidence = tf.clip_by_value(evidence, 1e-6, 1 - 1e-6)
-    return -has_tumor * tf.math.log(evidence) - (1 - has_tumor) * tf.math.log(1 - evidence)
+    side = masks.shape[1] // cells.shape[1]
+    covered = tf.nn.avg_pool2d(masks, side, side, "VALID")
+    has_tumor = tf.reduce_max(masks, axis=(1, 2, 3))[:, tf.newaxis]
+    whole = tf.nn.sigmoid_cross_entropy_with_logits(has_tumor, logit)[:, 0]
+    return CELLS_WEIGHT * binary_cross_entropy(tf.minimum(covered / ENOUGH, 1.0), cells) + whole

@@ -1,7 +1,6 @@
 """The U-Net (Ronneberger, Fischer and Brox 2015, arXiv 1505.04597), built in Keras from a config.
 
-Its last layer answers two questions for each pixel: where the tumor is if there is one (outline), and whether the pixel
-shows a tumor at all (evidence).
+It answers where the tumor is if there is one. A small head (presence_head.py) answers whether there is one.
 
 python -m unet.network.model        prints layers, parameters and FLOPs; --help lists the options
 """
@@ -14,31 +13,15 @@ from keras import layers
 
 from unet.command_line import run
 from unet.errors import UserError
-from unet.network.normalization import EPSILON
+from unet.network.blocks import Normalization, conv_block
+from unet.network.presence_head import presence_features, presence_head
 from unet.options import DescribeOptions, ModelConfig
 
 # Fraction of all pixels that are tumor, about.
 TUMOR_FRACTION = 0.02
-WINDOW = 7  # pixels a side; the smallest tumors in the data cover about as much
 
 
-def conv_block(
-    x: keras.KerasTensor, filters: int, name: str, normalization: type[layers.BatchNormalization] | None
-) -> keras.KerasTensor:
-    """Twice: 3 x 3 convolution, batch normalization, ReLU; (batch, h, w, any) -> (batch, h, w, filters)."""
-    # Batch normalization has a shift of its own.
-    options = {"padding": "same", "use_bias": normalization is None, "kernel_initializer": "he_normal"}
-    for part in ("a", "b"):
-        x = layers.Conv2D(filters, 3, **options, name=f"{name}_convolution_{part}")(x)
-        if normalization:
-            x = normalization(momentum=0.95, epsilon=EPSILON, name=f"{name}_normalization_{part}")(x)
-        x = layers.Activation("relu", name=f"{name}_relu_{part}")(x)
-    return x
-
-
-def build_unet(
-    config: ModelConfig, normalization: type[layers.BatchNormalization] | None = layers.BatchNormalization
-) -> keras.Model:
+def build_unet(config: ModelConfig, normalization: Normalization = layers.BatchNormalization) -> keras.Model:
     """Build the U-Net.
 
     Args:
@@ -50,7 +33,7 @@ def build_unet(
         A network that maps images float32 (batch, height, width, 1) in [0, 1] to two answers, each in [0, 1]:
         "outline", where the tumor is if there is one, float32 (batch, height, width, 1), and "evidence", how strongly
         the image speaks for a tumor, float32 (batch, 1). Height and width must be multiples of config.divisor. The
-        layer "logits" holds the values of both before the sigmoid.
+        layers "logits" and "presence_logit" hold the values before the sigmoid.
 
     Raises:
         ValueError: From Keras, if an image of another size is passed to the network.
@@ -87,19 +70,18 @@ def build_unet(
     # tumor; otherwise, the first epochs would learn little else.
     bias = keras.initializers.Constant(math.log(TUMOR_FRACTION / (1 - TUMOR_FRACTION)))
     logits = layers.Conv2DTranspose(
-        2, stem_kernel, strides=stride, padding="same", bias_initializer=bias, dtype="float32", name="logits"
+        1, stem_kernel, strides=stride, padding="same", bias_initializer=bias, dtype="float32", name="logits"
     )(x)
-    probabilities = layers.Activation("sigmoid", dtype="float32", name="probabilities")(logits)
-    # The strongest mean over a window, since a few bright pixels are no tumor.
-    windows = layers.AveragePooling2D(WINDOW, 2, padding="same", dtype="float32", name="windows")
-    evidence = layers.GlobalMaxPooling2D(dtype="float32", name="evidence")(windows(probabilities[..., 1:]))
-    return keras.Model(image, {"outline": probabilities[..., :1], "evidence": evidence}, name="unet")
+    outline = layers.Activation("sigmoid", dtype="float32", name="outline")(logits)
+    features = presence_features(keras.Model(image, outline), config)
+    _, presence_logit = presence_head(features, config, normalization)
+    evidence = layers.Activation("sigmoid", dtype="float32", name="evidence")(presence_logit)
+    return keras.Model(image, {"outline": outline, "evidence": evidence}, name="unet")
 
 
 def with_logits(network: keras.Model) -> keras.Model:
-    """The same network, with shared weights, that returns the logits of outline and evidence (batch, height, width, 2),
-    and the evidence (batch, 1)."""
-    return keras.Model(network.input, [network.get_layer("logits").output, network.output["evidence"]])
+    """The same network, with shared weights and without the presence head, that returns logits of the outline."""
+    return keras.Model(network.input, network.get_layer("logits").output)
 
 
 def check_size(size: int, config: ModelConfig) -> None:

@@ -13,7 +13,7 @@ from unet.network.presence import PresenceRule
 from unet.options import TrainingOptions
 from unet.tables import Facts, read_table
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 # Columns of slices.csv that are not facts from the patients table.
 ID, USED_FOR, FINGERPRINT = "id", "used_for", "fingerprint"
 

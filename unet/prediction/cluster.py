@@ -24,7 +24,13 @@ from unet.prediction.inputs import Input
 from unet.prediction.outlines import outline_inputs
 from unet.prediction.rows import Outlined
 
-NOT_NEEDED = ["checkpoint-*", "evaluation-*", "tensorboard", "film.npz"]  # large files that a prediction does not use
+NOT_NEEDED = [
+    "checkpoint-*",
+    "evaluation-*",
+    "tensorboard",
+    "film.npz",
+    "presence.npz",
+]  # large files that a prediction does not use
 BATCHES_AT_ONCE = 8  # of images, at most, for an actor: if it is lost, all of them are repeated
 ENVIRONMENT = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # Ray prints a lot: show only what ends it

@@ -1,41 +1,33 @@
-"""What learns: a network, the average of its weights, the optimizer, and one step of each kind."""
+"""What learns to outline: a network, the average of its weights, the optimizer, and one step of each kind."""
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from unet.evaluation.metrics import MeanDice, MeanIoU
-from unet.network.losses import presence_loss, segmentation_loss
+from unet.network.losses import segmentation_loss
 from unet.network.model import build_unet, with_logits
 from unet.network.normalization import FusedBatchNormalization, SynchronizedBatchNormalization, fold_normalization
 from unet.network.weights import weights_of
 from unet.options import TrainingOptions
 
 WARMUP = 0.05  # fraction of the steps over which the learning rate rises
-EVIDENCE_WEIGHT = 0.5  # of the loss of the evidence next to that of the outline
 
 
 class Learner:
     """The network that learns (`model`), its average (`averaged`, and `folded` for prediction), and the optimizer."""
 
-    def __init__(
-        self,
-        options: TrainingOptions,
-        batch_size: int,
-        steps: int,
-        strategy: tf.distribute.Strategy,
-        tumor_free: int = 0,
-    ):
-        """batch_size, tumor_free: slices with and without tumor per step, over all replicas. steps: of the training."""
+    def __init__(self, options: TrainingOptions, batch_size: int, steps: int, strategy: tf.distribute.Strategy):
+        """batch_size: slices per step over all replicas. steps: of the whole training."""
         keras.utils.set_random_seed(options.seed)
         self.batch_size = batch_size
-        self.tumor_free = tumor_free
         self.strategy = strategy
         self.averaging_steps = max(1.0, options.ema * steps)
         with strategy.scope():
             is_alone = strategy.num_replicas_in_sync == 1
             normalization = FusedBatchNormalization if is_alone else SynchronizedBatchNormalization
             self.model = build_unet(options.model, normalization)
+            self.network = with_logits(self.model)
             self.averaged = build_unet(options.model)
             self.folded = build_unet(options.model, normalization=None)
             self.learning_rate = learning_rate_schedule(options.learning_rate, steps)
@@ -49,11 +41,10 @@ class Learner:
             if options.precision == "mixed_float16":
                 # Without scaling the loss, small gradients would be 0 in this format.
                 self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
-            self.optimizer.build(self.model.trainable_variables)
+            self.optimizer.build(self.network.trainable_variables)
             self.loss = keras.metrics.Mean("loss")
             self.dice = MeanDice()
             self.iou = MeanIoU()
-        self.network = with_logits(self.model)
         self.folded_network = with_logits(self.folded)
 
     @tf.function
@@ -62,24 +53,17 @@ class Learner:
 
         def on_replica(images: tf.Tensor, masks: tf.Tensor) -> None:
             with tf.GradientTape() as tape:
-                logits, evidence = self.network(images, training=True)
-                has_tumor = contains_tumor(masks)
-                outline_losses = tf.boolean_mask(segmentation_loss(masks, logits[..., :1]), has_tumor)
-                evidence_losses = segmentation_loss(masks, logits[..., 1:])
-                evidence_losses += presence_loss(tf.cast(has_tumor, tf.float32), evidence[:, 0])
-                # Divided by sizes of the whole batch: a replica sees a part, and gradients are summed over replicas.
-                # Slices without a tumor say nothing about where a tumor is.
-                loss = tf.reduce_sum(outline_losses) / self.batch_size
-                loss += EVIDENCE_WEIGHT * tf.reduce_sum(evidence_losses) / (self.batch_size + self.tumor_free)
-                loss = self.optimizer.scale_loss(loss)
-            variables = self.model.trainable_variables
+                logits = self.network(images, training=True)
+                losses = segmentation_loss(masks, logits)
+                # Divided by the whole batch size: a replica sees a part, and gradients are summed over replicas.
+                loss = self.optimizer.scale_loss(tf.reduce_sum(losses) / self.batch_size)
+            variables = self.network.trainable_variables
             gradients = tape.gradient(loss, variables)
             # Before clipping, so that the number of replicas does not matter.
             gradients = tf.distribute.get_replica_context().all_reduce("sum", gradients)
             self.optimizer.apply(gradients, variables)
-            self.loss.update_state(outline_losses)
-            outlines = tf.sigmoid(logits[..., :1])
-            self.dice.update_state(tf.boolean_mask(masks, has_tumor), tf.boolean_mask(outlines, has_tumor))
+            self.loss.update_state(losses)
+            self.dice.update_state(masks, tf.sigmoid(logits))
 
         self.strategy.run(on_replica, (images, masks))
         self.update_average()
@@ -99,11 +83,11 @@ class Learner:
 
     @tf.function(reduce_retracing=True)
     def validation_step(self, images: tf.Tensor, masks: tf.Tensor, raw: bool = False) -> None:
-        """Score the averaged weights, or the raw ones, on a batch of images and masks with tumor."""
+        """Score the averaged weights, or the raw ones, on a batch of images and masks."""
         network = self.network if raw else self.folded_network
 
         def on_replica(images: tf.Tensor, masks: tf.Tensor) -> None:
-            logits = network(images, training=False)[0][..., :1]
+            logits = network(images, training=False)
             self.loss.update_state(segmentation_loss(masks, logits))
             probability = tf.sigmoid(logits)
             self.dice.update_state(masks, probability)
@@ -133,11 +117,6 @@ class Learner:
         """Set all variables to a saved state."""
         for variable, array in zip(self.variables, arrays, strict=True):
             variable.assign(array)
-
-
-def contains_tumor(masks: tf.Tensor) -> tf.Tensor:
-    """Whether each mask, float32 (batch, size, size, 1), contains tumor, bool (batch,)."""
-    return tf.reduce_max(masks, axis=(1, 2, 3)) > 0
 
 
 def learning_rate_schedule(peak: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:

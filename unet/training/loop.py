@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 import tensorflow as tf
 from tqdm import tqdm
 
-from unet.data.batches import BatchPlan, training_batches, validation_batches
+from unet.data.batches import BatchPlan, Material, training_batches, validation_batches
 from unet.data.slices import Slices
 from unet.errors import UserError
 from unet.machine import free_memory
@@ -18,7 +18,7 @@ from unet.network.saved_run import SavedRun
 from unet.signals import Stopped, StopRequest
 from unet.training.checkpoints import check_disk, load_checkpoint, save_checkpoint, settings_of_all_workers
 from unet.training.learner import Learner
-from unet.training.material import indices_of, training_material
+from unet.training.material import indices_of
 from unet.training.samples import Samples, film_epochs
 from unet.training.tensorboard import Board
 from unet.training.workers import Workers
@@ -49,8 +49,8 @@ class TrainingLoop:
         self.learner = learner
         self.workers = workers
         self.options = run.config.options
-        self.val_indices = indices_of(run, slices, "val", has_tumor=True)
-        self.steps = len(indices_of(run, slices, "train", has_tumor=True)) // learner.batch_size  # per epoch
+        self.train_indices, self.val_indices = (indices_of(run, slices, part, True) for part in ("train", "val"))
+        self.steps = len(self.train_indices) // learner.batch_size  # per epoch
         self.progress = Progress()
         self.stop = StopRequest()
 
@@ -62,7 +62,6 @@ class TrainingLoop:
         self.workers.check_equal(str(state), "data, options or checkpoint")
         check_memory(self.learner, self.options.size)
         check_disk(self.run, self.learner.state())
-        self.material = training_material(self.run, self.slices)
         batches = iter(self.learner.strategy.distribute_datasets_from_function(self.batches_of_worker))
         samples = Samples(self.run, self.slices, self.learner)
         board = Board(self.run.folder / "tensorboard", self.options.tensorboard)
@@ -96,7 +95,6 @@ class TrainingLoop:
         """This worker's part of each batch, in as many pieces as it has devices."""
         plan = BatchPlan(
             batch_size=self.learner.batch_size,
-            tumor_free=self.learner.tumor_free,
             epochs=range(self.progress.epoch, self.options.epochs),
             seed=self.options.seed,
             augmentation=self.options.augmentation,
@@ -104,10 +102,9 @@ class TrainingLoop:
             worker=worker.input_pipeline_id,
             workers=worker.num_input_pipelines,
         )
-        batches = training_batches(self.material, plan)
-        per_device = worker.get_per_replica_batch_size(plan.batch_size + plan.tumor_free)
-        is_whole = per_device * plan.workers == plan.batch_size + plan.tumor_free
-        return batches if is_whole else batches.rebatch(per_device)
+        batches = training_batches(Material(self.slices, self.train_indices), plan)
+        per_device = worker.get_per_replica_batch_size(plan.batch_size)
+        return batches if per_device * plan.workers == plan.batch_size else batches.rebatch(per_device)
 
     def train_epoch(self, batches: Iterator, bar: tqdm) -> dict[str, float]:
         """Train the remaining steps of an epoch; returns their means, as part of a row of history.csv."""
@@ -192,7 +189,7 @@ def check_memory(learner: Learner, size: int) -> None:
     """UserError if a step clearly needs more memory than is free: the system would kill the process."""
     if tf.config.list_physical_devices("GPU"):
         return  # TensorFlow raises an error if a GPU's memory is full
-    needed = (learner.batch_size + learner.tumor_free) * activation_bytes(learner.model, size)
+    needed = learner.batch_size * activation_bytes(learner.model, size)
     free = free_memory()
     if needed > free:
         raise UserError(

@@ -9,11 +9,9 @@ from unet.network.saved_run import SavedRun
 
 
 def training_material(run: SavedRun, slices: Slices) -> Material:
-    """What training batches are made of. Tumors are healed only if there are also real slices without tumor."""
+    """What the presence head learns from: slices with tumor, without, healed and grafted."""
     with_tumor, without_tumor = (indices_of(run, slices, "train", has_tumor) for has_tumor in (True, False))
     options = run.config.options
-    if not (len(without_tumor) and options.tumor_free):
-        return Material(slices, with_tumor, without_tumor[:0])
     patients = patients_of(run, slices, with_tumor)
     healed = heal(slices, with_tumor, patients)
     is_grafting = options.augmentation.grafted > 0

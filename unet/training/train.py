@@ -16,6 +16,7 @@ from unet.training.finish import finish
 from unet.training.learner import Learner
 from unet.training.loop import TrainingLoop
 from unet.training.material import indices_of
+from unet.training.presence import train_presence
 from unet.training.start import new_run, resumed_run
 from unet.training.workers import LOST, Workers
 
@@ -64,7 +65,7 @@ def fit_and_finish(run: SavedRun, slices: Slices, workers: Workers) -> None:
     """Train from the last checkpoint, or from the start, to the end, and report the scores."""
     use_precision(run.config.precision)
     options = run.config.options
-    with_tumor, without_tumor = (len(indices_of(run, slices, "train", has_tumor)) for has_tumor in (True, False))
+    with_tumor = len(indices_of(run, slices, "train", has_tumor=True))
     batch_size = min(options.batch_size, with_tumor)
     replicas = workers.strategy.num_replicas_in_sync
     if batch_size % replicas:
@@ -73,11 +74,10 @@ def fit_and_finish(run: SavedRun, slices: Slices, workers: Workers) -> None:
             "parts of each batch: start a new run with another --batch-size."
         )
     steps = with_tumor // batch_size * options.epochs
-    # Equal parts for all replicas.
-    tumor_free = round(options.tumor_free * batch_size / replicas) * replicas if without_tumor else 0
     try:
-        learner = Learner(options, batch_size, steps, workers.strategy, tumor_free)
+        learner = Learner(options, batch_size, steps, workers.strategy)
         history = TrainingLoop(run, slices, learner, workers).fit()
+        train_presence(run, slices)
         finish(run, slices, history)
     except KeyboardInterrupt:
         print(f"Continue with: python train.py --resume {run.folder}")

@@ -1,0 +1,138 @@
+"""The second part of a training: the presence head learns whether an image contains a tumor.
+
+It looks at the features of the U-Net, which stays as it is. So the outlines stay the same, and an epoch is short.
+"""
+
+import io
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from unet.data.batches import BatchPlan, training_batches
+from unet.data.slices import Slices
+from unet.files import write_whole
+from unet.network.losses import presence_loss
+from unet.network.normalization import FusedBatchNormalization
+from unet.network.presence_head import presence_head
+from unet.network.saved_run import SavedRun
+from unet.signals import Stopped, StopRequest
+from unet.training.learner import learning_rate_schedule
+from unet.training.material import indices_of, training_material
+
+CHECKPOINT = "presence.npz"
+LEARNING_RATE, WEIGHT_DECAY = 2e-3, 2e-2
+AVERAGED = 30  # steps of which the average of the weights consists, about
+
+
+class PresenceLearner:
+    """The head that learns, the average of its weights, the frozen U-Net before it, and the optimizer."""
+
+    def __init__(self, run: SavedRun, steps: int):
+        options = run.config.options
+        keras.utils.set_random_seed(options.seed)
+        unet = run.load_network(run.config.precision)  # its normalization is folded, which is faster
+        features = unet.get_layer("presence_features").input
+        self.unet = keras.Model(unet.input, features)
+        inputs = [keras.Input((None, None, feature.shape[-1])) for feature in features]
+        self.head = keras.Model(inputs, presence_head(inputs, options.model, FusedBatchNormalization))
+        self.averaged = [tf.Variable(variable) for variable in self.head.variables]
+        self.optimizer = keras.optimizers.AdamW(
+            learning_rate_schedule(LEARNING_RATE, steps), weight_decay=WEIGHT_DECAY, global_clipnorm=1.0
+        )
+        self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+        if run.config.precision == "mixed_float16":
+            # Without scaling the loss, small gradients would be 0 in this format.
+            self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
+        self.optimizer.build(self.head.trainable_variables)
+
+    @tf.function
+    def train_step(self, images: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
+        """One update from a batch of images and masks, each (batch, size, size, 1); returns its loss."""
+        features = self.unet(images, training=False)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(presence_loss(masks, *self.head(features, training=True)))
+            scaled = self.optimizer.scale_loss(loss)
+        variables = self.head.trainable_variables
+        self.optimizer.apply(tape.gradient(scaled, variables), variables)
+        # At first over fewer steps, so that the random initial weights are soon forgotten.
+        rate = 1 / tf.clip_by_value(tf.cast(self.optimizer.iterations, tf.float32) / 10, 1.0, float(AVERAGED))
+        for average, current in zip(self.averaged, self.head.variables, strict=True):
+            average.assign(average + rate * (current - average))
+        return loss
+
+    @property
+    def variables(self) -> list:
+        """Everything that training changes."""
+        return [*self.head.variables, *self.averaged, *self.optimizer.variables]
+
+    def save_to(self, run: SavedRun) -> None:
+        """Save the run's network with the averaged head."""
+        network = run.load_trainable_network()
+        for variable, average in zip(self.head.variables, self.averaged, strict=True):
+            variable.assign(average)
+        for layer in self.head.layers:
+            if layer.weights:
+                network.get_layer(layer.name).set_weights(layer.get_weights())
+        run.save_network(network)
+
+
+def train_presence(run: SavedRun, slices: Slices) -> None:
+    """Train the presence head of a run whose U-Net is trained, if there are slices without tumor to learn from.
+    An interrupted training continues after its last epoch. Stopped after SIGINT or SIGTERM."""
+    epochs = run.config.options.presence_epochs
+    if not (epochs and len(indices_of(run, slices, "train", has_tumor=False))):
+        return
+    material = training_material(run, slices)
+    batch_size = min(run.config.options.batch_size, len(material.with_tumor))
+    steps = len(material.with_tumor) // batch_size
+    learner = PresenceLearner(run, steps * epochs)
+    first = load_checkpoint(run, learner)
+    stop = StopRequest()
+    with stop, tqdm(total=steps * epochs, initial=steps * first, unit="step", disable=None) as bar:
+        for epoch in range(first, epochs):
+            bar.set_description(f"Is there a tumor? epoch {epoch + 1}/{epochs}")
+            plan = BatchPlan(
+                batch_size=batch_size,
+                tumor_free=batch_size,
+                epochs=range(epoch, epoch + 1),
+                seed=run.config.options.seed,
+                augmentation=run.config.options.augmentation,
+            )
+            start, losses = time.monotonic(), []
+            for images, masks in training_batches(material, plan):
+                losses.append(float(learner.train_step(images, masks)))
+                bar.update()
+                if stop.number:
+                    raise Stopped(stop.number)
+            save_checkpoint(run, learner, epoch + 1)
+            seconds = time.monotonic() - start
+            bar.write(f"Is there a tumor? epoch {epoch + 1:3d}  loss {np.mean(losses):.4f}  ({seconds:.0f} s)")
+    learner.save_to(run)
+
+
+def save_checkpoint(run: SavedRun, learner: PresenceLearner, epochs: int) -> None:
+    """Save the state after some epochs."""
+    content = io.BytesIO()
+    variables = {f"variable_{index}": variable.numpy() for index, variable in enumerate(learner.variables)}
+    np.savez(content, epochs=epochs, **variables)
+    write_whole(run.folder / CHECKPOINT, content.getvalue())
+
+
+def load_checkpoint(run: SavedRun, learner: PresenceLearner) -> int:
+    """Restore the saved state; returns how many epochs are done. 0 if there is no checkpoint, or an unreadable one."""
+    path = run.folder / CHECKPOINT
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            epochs = int(content["epochs"])
+            arrays = [content[f"variable_{index}"] for index in range(len(learner.variables))]
+    except FileNotFoundError:
+        return 0
+    except Exception as error:  # zipfile, zlib and numpy raise many types for damaged files
+        print(f"'{path}' is damaged ({error}): this part of the training starts again.")
+        return 0
+    for variable, array in zip(learner.variables, arrays, strict=True):
+        variable.assign(array)
+    return epochs
