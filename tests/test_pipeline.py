@@ -42,7 +42,7 @@ def rows_of(path):
 
 def test_training_writes_a_complete_run_folder(trained, phantoms):
     config = json.loads((trained / "config.json").read_text())
-    assert config["format_version"] == 3 and config["options"]["model"]["width"] == 8
+    assert config["format_version"] == 4 and config["options"]["model"]["width"] == 8
     assert config["versions"]["keras"]
     slices = rows_of(trained / "slices.csv")
     assert {row["used_for"] for row in slices} == {"train", "val", "test"}

@@ -18,9 +18,7 @@ SHARPNESS = 2.0  # of the maximum over the cells: the larger, the less the other
 
 def presence_features(unet: keras.Model, config: ModelConfig) -> list[keras.KerasTensor]:
     """Outputs of layers of a U-Net that the head looks at, each (batch, rows, columns, any), on the same grid."""
-    levels = list(range(1, config.depth))[-LEVELS:]
-    middle = levels[len(levels) // 2] if levels else 1
-    cell = cell_side(config)
+    levels, middle = levels_and_middle(config)
     features = []
     for level in levels:
         for part in ("encoder", "decoder"):
@@ -31,16 +29,22 @@ def presence_features(unet: keras.Model, config: ModelConfig) -> list[keras.Kera
             elif level > middle:
                 output = layers.UpSampling2D(scale, name=f"presence_{part}_{level}")(output)
             features.append(output)
-    outline = unet.get_layer("outline").output
+    outline, cell = unet.get_layer("outline").output, cell_side(config)
     features.append(layers.AveragePooling2D(cell, name="presence_outline_mean")(outline))
     features.append(layers.MaxPooling2D(cell, name="presence_outline_max")(outline))
     return features
 
 
+def levels_and_middle(config: ModelConfig) -> tuple[list[int], int]:
+    """The levels that the head looks at, none of a U-Net that has only a bottleneck, and the one with its grid."""
+    levels = list(range(1, config.depth))[-LEVELS:]
+    return levels, levels[len(levels) // 2] if levels else 1
+
+
 def cell_side(config: ModelConfig) -> int:
     """Side of a cell of the head's grid, in pixels of the input."""
-    levels = list(range(1, config.depth))[-LEVELS:]
-    return config.stem_stride * 2 ** ((levels[len(levels) // 2] if levels else 1) - 1)
+    _, middle = levels_and_middle(config)
+    return config.stem_stride * 2 ** (middle - 1)
 
 
 def presence_head(
