@@ -116,7 +116,12 @@ def test_small_flat_and_doubtful_regions_are_dropped():
     probability[10:13, 10:13, 10:13] = 0.9  # 27 mm3: too small
     probability[15, 2:18, 2:18] = 0.9  # in one slice only
     evidence = {plane: np.full(20, 0.9, np.float32) for plane in PLANES}
-    predictor = SimpleNamespace(rule=OutlineRule(), always_outline=False, finds_tumor=lambda evidence: evidence > 0.5)
+    predictor = SimpleNamespace(
+        rule=OutlineRule(),
+        always_outline=False,
+        finds_tumor=lambda evidence: True,
+        tumor_probability=lambda evidence: evidence,
+    )
     outlines = outline_scan(
         predictor, volume_of(np.zeros((20, 20, 20), np.uint8)), ScanPrediction(probability, evidence)
     )

@@ -1,6 +1,7 @@
-"""Whole scans: what the network answers in each plane, averaged on the voxel grid, and the tumor's regions in 3-D.
+"""Whole scans: what the network answers in each plane, combined on the voxel grid, and the tumor's regions in 3-D.
 
-Planes are averaged as in QuickNAT (Guha Roy et al. 2019) and FastSurfer (Henschel et al. 2020).
+QuickNAT (Guha Roy et al. 2019) and FastSurfer (Henschel et al. 2020) average over planes. The middle one of three
+answers keeps tumors that two planes agree on, and drops what only one plane sees.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from tqdm import tqdm
 
 from unet.images.preprocessing import resize_into_square
 from unet.images.volume import Volume, slices_of
-from unet.network.outlining import OutlineRule, reachable
+from unet.network.outlining import LIKELY, OutlineRule, reachable
 from unet.network.predictor import Predictor
 
 HEAD_GREY, HEAD_SHARE = 25, 0.02  # a slice shows a head if this share of its pixels is at least this bright
@@ -25,7 +26,7 @@ THIN_MM = 3  # slices this far apart, or less, cannot hide a tumor from their ne
 class ScanPrediction:
     """What the network predicts for a scan."""
 
-    probability: np.ndarray  # of tumor, float32 (x, y, z), in [0, 1]: the mean over the planes
+    probability: np.ndarray  # of tumor, float32 (x, y, z), in [0, 1]: the middle one of the planes
     evidence: dict[str, np.ndarray]  # of a tumor in each slice, float32 (slices,), in [0, 1], by plane
 
     def evidence_of(self, weights: np.ndarray) -> float:
@@ -55,20 +56,27 @@ class Outlines:
 
 def predict_scan(predictor: Predictor, volume: Volume, title: str) -> ScanPrediction:
     """Predict all slices with a head in all planes of a volume. Shows a progress bar with a title."""
-    probability = np.zeros(volume.grey.shape, np.float32)
+    probabilities = [np.zeros(volume.grey.shape, np.float32) for _ in volume.planes]
     evidence = {}
     with_head = {plane: np.flatnonzero(contain_head(slices_of(volume.grey, plane))) for plane in volume.planes}
     with tqdm(total=sum(map(len, with_head.values())), desc=title, leave=False, unit="slice", disable=None) as bar:
-        for plane, indices in with_head.items():
-            sums = slices_of(probability, plane)  # a view
-            evidence[plane] = np.zeros(len(sums), np.float32)
+        for (plane, indices), probability in zip(with_head.items(), probabilities, strict=True):
+            slices = slices_of(probability, plane)  # a view
+            evidence[plane] = np.zeros(len(slices), np.float32)
             read = partial(volume.square_pixels, plane)
             for prediction in predictor.stream(indices, read, prepare=lambda index: resize_into_square):
-                size = sums.shape[:0:-1]
-                sums[prediction.source] += cv2.resize(prediction.probability, size) / np.float32(len(volume.planes))
+                slices[prediction.source] = cv2.resize(prediction.probability, slices.shape[:0:-1])
                 evidence[plane][prediction.source] = prediction.evidence
                 bar.update()
-    return ScanPrediction(probability, evidence)
+    return ScanPrediction(middle_of(probabilities), evidence)
+
+
+def middle_of(probabilities: list[np.ndarray]) -> np.ndarray:
+    """The middle one of three probabilities of each voxel, float32 (x, y, z), or the only one."""
+    if len(probabilities) == 1:
+        return probabilities[0]
+    one, two, three = probabilities
+    return np.maximum(np.minimum(one, two), np.minimum(np.maximum(one, two), three))
 
 
 def contain_head(slices: np.ndarray) -> np.ndarray:
@@ -92,7 +100,7 @@ def outline_scan(predictor: Predictor, volume: Volume, scan: ScanPrediction) -> 
         inside = np.zeros(labels.shape, bool)
         inside[box] = labels[box] == number
         evidence.append(scan.evidence_of(inside))
-        if predictor.finds_tumor(evidence[-1]):
+        if is_found(predictor, evidence[-1]):
             found.append((sizes[number - 1], number, evidence[-1]))
     found.sort(reverse=True)
     renumbered = np.zeros(len(boxes) + 1, np.int32)
@@ -101,6 +109,14 @@ def outline_scan(predictor: Predictor, volume: Volume, scan: ScanPrediction) -> 
     return Outlines(
         renumbered[labels], [kept for *_, kept in found], max(evidence, default=scan.evidence_of(scan.probability))
     )
+
+
+def is_found(predictor: Predictor, evidence: float) -> bool:
+    """Whether a region with this evidence is outlined. A tumor must be likely: a scan has hundreds of slices, each of
+    which may raise a false alarm, and a tumor is seen in many of them."""
+    probability = predictor.tumor_probability(evidence)
+    is_likely = predictor.always_outline or probability is None or probability >= LIKELY
+    return is_likely and predictor.finds_tumor(evidence)
 
 
 def label_regions(rule: OutlineRule, probability: np.ndarray) -> np.ndarray:
