@@ -22,7 +22,8 @@ from tqdm import tqdm
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 from unet.data.slices import load_slices  # noqa: E402
-from unet.evaluation.detection import count_slices, fraction  # noqa: E402
+from unet.evaluation.detection import count_slices  # noqa: E402
+from unet.evaluation.intervals import mean_over_rows  # noqa: E402
 from unet.evaluation.scoring import score_pairs  # noqa: E402
 from unet.files import write_json  # noqa: E402
 from unet.images.nifti import read_volume  # noqa: E402
@@ -88,7 +89,7 @@ def measure(options: DetectionOptions) -> None:
 def summarize(outlined: list[bool], patients: np.ndarray) -> dict[str, object]:
     """Fraction of slices that are outlined, with its interval over patients or groups."""
     rows = [{"patient": str(patient)} for patient in patients]
-    rate = fraction(rows, outlined)
+    rate = mean_over_rows(rows, outlined)
     return count_slices(rows) | {"outlined": rate["mean"], "interval": rate["interval"]}
 
 

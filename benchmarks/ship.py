@@ -26,7 +26,7 @@ from render import detection, score_table
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from unet.command_line import UNGROUPED  # noqa: E402
-from unet.data.pairs import find_pairs  # noqa: E402
+from unet.data.pairs import Pair, find_pairs  # noqa: E402
 from unet.data.patients import is_published, published_facts  # noqa: E402
 from unet.evaluation import metrics  # noqa: E402
 from unet.evaluation.evaluate import evaluate  # noqa: E402
@@ -110,13 +110,17 @@ def copy_run(options: ShipOptions) -> None:
         shutil.copy(options.run / name, PRETRAINED / name)
 
 
+def pairs_of(run: SavedRun, folder: Path, split: str) -> list[Pair]:
+    """The pairs in a folder that are in a split of the run."""
+    pairs = {pair.id: pair for pair in find_pairs(folder)[0]}
+    return [pairs[id] for id in run.slices.split[split]]
+
+
 def choose_presence_limits(run: SavedRun, folder: Path) -> None:
     """Choose the limits of the presence rule again, for the saved weights."""
     rule = run.config.presence_rule
     if rule:
-        pairs = {pair.id: pair for pair in find_pairs(folder)[0]}
-        validation = [pairs[id] for id in run.slices.split["val"]]
-        predictor = Predictor(run)
+        predictor, validation = Predictor(run), pairs_of(run, folder, "val")
         evidence = score_pairs(predictor, validation, lambda prediction, _: prediction.evidence, "Choosing the limits")
         limits = presence_limits(np.array([rule.probability(value) for value in evidence]))
         run.update_config(presence_rule=PresenceRule(rule.slope, rule.intercept, *limits))
@@ -124,14 +128,13 @@ def choose_presence_limits(run: SavedRun, folder: Path) -> None:
 
 def fit_confidence(run: SavedRun, folder: Path) -> None:
     """Write confidence.json, as at the end of a training, for the saved weights and the saved outline rule."""
-    pairs = {pair.id: pair for pair in find_pairs(folder)[0]}
     predictor = Predictor(run, always_outline=run.config.presence_rule is not None)
 
     def score(prediction: Prediction, truth: np.ndarray) -> tuple[float, float]:
         mask = predictor.mask(prediction)
         return confidence(prediction.probability, mask), metrics.score(truth, mask)["dice"]
 
-    validation, training = ([pairs[id] for id in run.slices.split[split]] for split in ("val", "train"))
+    validation, training = (pairs_of(run, folder, split) for split in ("val", "train"))
     scores = score_pairs(predictor, validation, score, "Fitting the confidence model")
     squares = np.stack([to_training_image(pair.read_image(), predictor.size) for pair in training])
     run.save_confidence_model(fit_confidence_model(*np.array(scores).T, squares))

@@ -18,7 +18,7 @@ from unet.training.presence import CHECKPOINT, train_presence
 
 def test_presence_loss_by_hand():
     masks = np.zeros((2, 4, 4, 1), np.float32)
-    masks[0, 0, 0] = 1  # a quarter of the first of four cells, of which a third would be enough
+    masks[0, 0, 0] = 1  # one of the four pixels of the first cell
     cells, logit = tf.zeros((2, 2, 2, 1)), tf.constant([[np.log(3.0)], [np.log(3.0)]], tf.float32)
     # All cells say 1/2, which costs log 2 whatever is true; the weight of cells is 5. The image says 3/4.
     expected = 5 * np.log(2) + np.array([-np.log(0.75), -np.log(0.25)])

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.metrics import roc_curve
 
 from unet.data.patients import interval_basis, unit_of
-from unet.evaluation.intervals import bootstrap_interval, interval_over_patients, interval_text
+from unet.evaluation.intervals import bootstrap_interval, interval_text, mean_over_rows
 from unet.pictures.table import Table
 
 BINS = 10  # of the reliability diagram
@@ -20,8 +20,8 @@ def summarize_detection(rows: list[dict]) -> dict[str, object]:
     return {
         "with_tumor": count_slices(with_tumor),
         "without_tumor": count_slices(without_tumor),
-        "sensitivity": fraction(with_tumor, [row["predicted_pixels"] > 0 for row in with_tumor]),
-        "specificity": fraction(without_tumor, [row["predicted_pixels"] == 0 for row in without_tumor]),
+        "sensitivity": mean_over_rows(with_tumor, [row["predicted_pixels"] > 0 for row in with_tumor]),
+        "specificity": mean_over_rows(without_tumor, [row["predicted_pixels"] == 0 for row in without_tumor]),
         "auc": area_under_curve(rows),
         "false_alarms": len(areas),
         "false_alarm_percent_of_image": {"mean": float(np.mean(areas)), "median": float(np.median(areas))}
@@ -45,14 +45,6 @@ def count_slices(rows: list[dict]) -> dict[str, object]:
     """How many slices and patients there are, and what to call the patients: they may be groups of similar slices."""
     patients = {row["patient"] for row in rows}
     return {"slices": len(rows), "patients": len(patients), "unit": unit_of(patients)}
-
-
-def fraction(rows: list[dict], claims: list[bool]) -> dict[str, object] | None:
-    """Fraction of rows for which a claim is true, with its interval over patients; None without rows."""
-    if not rows:
-        return None
-    values, patients = np.array(claims, float), np.array([row["patient"] for row in rows])
-    return {"mean": float(values.mean()), "interval": interval_over_patients(values, patients)}
 
 
 def area_under_curve(rows: list[dict]) -> dict[str, object] | None:

@@ -34,6 +34,14 @@ def interval_over_patients(values: np.ndarray, patients: np.ndarray) -> tuple[fl
     return bootstrap_interval(lambda times: (times @ sums) / (times @ slices), len(sums))
 
 
+def mean_over_rows(rows: Sequence[dict], values: Sequence[float]) -> dict[str, object] | None:
+    """Mean of one value per row, with its interval over the patients of the rows; None without rows."""
+    if not rows:
+        return None
+    numbers, patients = np.array(values, float), np.array([row["patient"] for row in rows])
+    return {"mean": float(numbers.mean()), "interval": interval_over_patients(numbers, patients)}
+
+
 def bootstrap_interval(
     statistic: Callable[[np.ndarray], np.ndarray], count: int, fewest: int | None = None
 ) -> tuple[float, float] | None:

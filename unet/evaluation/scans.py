@@ -1,12 +1,11 @@
 """Scores of whole scans: Dice in 3-D, tumor regions found, and false alarms."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 from scipy import ndimage
 
-from unet.evaluation.intervals import interval_over_patients, interval_text
+from unet.evaluation.intervals import interval_text, mean_over_rows
 from unet.evaluation.selection import Selection
 from unet.images.volume import Volume
 from unet.network.predictor import Predictor
@@ -56,18 +55,12 @@ def summarize_scans(rows: list[dict]) -> dict[str, object] | None:
         "scans_with_tumor": len(with_tumor),
         "patients": len({row["patient"] for row in rows}),
         "regions": sum(row["true_regions"] for row in rows),
-        "dice": mean_over_scans(with_tumor, lambda row: row["dice"]),
-        "share_of_regions_found": mean_over_scans(with_tumor, lambda row: row["found_regions"] / row["true_regions"]),
-        "false_regions_per_scan": mean_over_scans(rows, lambda row: row["false_regions"]),
+        "dice": mean_over_rows(with_tumor, [row["dice"] for row in with_tumor]),
+        "share_of_regions_found": mean_over_rows(
+            with_tumor, [row["found_regions"] / row["true_regions"] for row in with_tumor]
+        ),
+        "false_regions_per_scan": mean_over_rows(rows, [row["false_regions"] for row in rows]),
     }
-
-
-def mean_over_scans(rows: list[dict], value: Callable[[dict], float]) -> dict[str, object] | None:
-    """Mean of a value over scans, with its interval over patients; None without scans."""
-    if not rows:
-        return None
-    values, patients = np.array([value(row) for row in rows], float), np.array([row["patient"] for row in rows])
-    return {"mean": float(values.mean()), "interval": interval_over_patients(values, patients)}
 
 
 def scan_table(scans: dict) -> Table:

@@ -13,7 +13,7 @@ from unet.evaluation.detection import (
     detection_table,
     summarize_detection,
 )
-from unet.evaluation.intervals import interval_over_patients, interval_text
+from unet.evaluation.intervals import interval_text, mean_over_rows
 from unet.evaluation.metrics import SCORES
 from unet.evaluation.scans import scan_table
 from unet.evaluation.scoring import TOLERANCE, SliceScore
@@ -121,11 +121,9 @@ def summarize_groups(groups: dict[str, list[dict]]) -> dict[str, dict]:
 
 def summarize_group(rows: list[dict]) -> dict[str, object]:
     """Mean scores of rows, with intervals over patients, and the fraction of tumors missed completely."""
-    patients = np.array([row["patient"] for row in rows])
     result = count_slices(rows)
     for name in [name for name in SUMMARIZED if name in rows[0]]:
-        values = np.array([row[name] for row in rows])
-        result[name] = {"mean": float(values.mean()), "interval": interval_over_patients(values, patients)}
+        result[name] = mean_over_rows(rows, [row[name] for row in rows])
     result["missed_completely"] = sum(row["dice"] == 0 for row in rows) / len(rows)
     return result
 

@@ -20,7 +20,7 @@ def grid_difference(mask: nibabel.Nifti1Image, image: nibabel.Nifti1Image) -> st
 
 
 def affines_of(image: nibabel.Nifti1Image) -> list[np.ndarray]:
-    """The affine of a file, and those in its header (sform and qform), of which programs may read either."""
+    """The affine of a file, and the two in its header (sform and qform): some programs read one, some the other."""
     in_header = (image.get_sform(coded=True)[0], image.get_qform(coded=True)[0])
     return [image.affine, *(affine for affine in in_header if affine is not None)]
 

@@ -107,11 +107,9 @@ def draw_page(name: str, volume: Volume, scan: ScanPrediction, mask: np.ndarray,
 def draw_slices(predictor: Predictor, volume: Volume, scan: ScanPrediction, mask: np.ndarray) -> np.ndarray:
     """A sheet of evenly spaced slices, from the first with tumor to the last, or of the whole scan if none has."""
     plane = volume.shown_plane
-    masks, threshold = slices_of(mask, plane), predictor.rule.threshold
-    # Everything inside the outlines reaches the threshold, and nothing outside does.
+    masks, probabilities = slices_of(mask, plane), slices_of(scan.probability, plane)
+    threshold = predictor.rule.threshold
     below = np.nextafter(np.float32(threshold), np.float32(0))
-    raised, lowered = np.maximum(scan.probability, threshold), np.minimum(scan.probability, below)
-    visible = slices_of(np.where(mask, raised, lowered), plane)
     with_tumor = np.flatnonzero(masks.any(axis=(1, 2)))
     first, last = (with_tumor[0], with_tumor[-1]) if len(with_tumor) else (0, len(masks) - 1)
     shown = np.unique(np.linspace(first, last, min(SLICES_SHOWN, last - first + 1)).astype(int))
@@ -119,7 +117,9 @@ def draw_slices(predictor: Predictor, volume: Volume, scan: ScanPrediction, mask
     tiles, labels = [], []
     for index in shown:
         image = volume.square_pixels(plane, index)
-        probability = cv2.resize(np.ascontiguousarray(visible[index]), image.shape[::-1])
+        # Everything inside the outlines reaches the threshold, and nothing outside does.
+        raised, lowered = np.maximum(probabilities[index], threshold), np.minimum(probabilities[index], below)
+        probability = cv2.resize(np.where(masks[index], raised, lowered), image.shape[::-1])
         tiles.append(draw_overlay(image, probability, threshold, TILE))
         cm2 = np.count_nonzero(masks[index]) * row_mm * column_mm / 100
         size = f": {cm2:.1f} cm2" if volume.spacing_known else ""

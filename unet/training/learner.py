@@ -31,16 +31,7 @@ class Learner:
             self.averaged = build_unet(options.model)
             self.folded = build_unet(options.model, normalization=None)
             self.learning_rate = learning_rate_schedule(options.learning_rate, steps)
-            self.optimizer = keras.optimizers.AdamW(
-                self.learning_rate, weight_decay=options.weight_decay, global_clipnorm=1.0
-            )
-            # Keras would sum gradients over replicas after clipping them on each; train_step does it before.
-            self.optimizer._all_reduce_sum_gradients = lambda pairs: pairs
-            # Scales and shifts of batch normalization, and biases, must be free to be large.
-            self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-            if options.precision == "mixed_float16":
-                # Without scaling the loss, small gradients would be 0 in this format.
-                self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
+            self.optimizer = make_optimizer(self.learning_rate, options.weight_decay, options.precision)
             self.optimizer.build(self.network.trainable_variables)
             self.loss = keras.metrics.Mean("loss")
             self.dice = MeanDice()
@@ -70,10 +61,7 @@ class Learner:
 
     def update_average(self) -> None:
         """Move `averaged` towards `model`, both weights and normalization statistics."""
-        # The average spans what --ema says, but at most a tenth of the steps so far, so that the random initial weights
-        # are soon forgotten. (The average of Keras' optimizers has no such warm-up.)
-        step = tf.cast(self.optimizer.iterations, tf.float32)
-        rate = 1 / tf.clip_by_value(step / 10, 1.0, self.averaging_steps)
+        rate = averaging_rate(self.optimizer.iterations, self.averaging_steps)
         for average, current in zip(self.averaged.variables, self.model.variables, strict=True):
             if average.dtype.startswith("float"):
                 average.assign(average + rate * (current - average))
@@ -117,6 +105,28 @@ class Learner:
         """Set all variables to a saved state."""
         for variable, array in zip(self.variables, arrays, strict=True):
             variable.assign(array)
+
+
+def make_optimizer(
+    learning_rate: keras.optimizers.schedules.LearningRateSchedule, weight_decay: float, precision: str
+) -> keras.optimizers.Optimizer:
+    """AdamW with clipped gradients, for a number format."""
+    optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay, global_clipnorm=1.0)
+    # Keras would sum gradients over replicas after clipping them on each; train_step does it before.
+    optimizer._all_reduce_sum_gradients = lambda pairs: pairs
+    # Scales and shifts of batch normalization, and biases, must be free to be large.
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    # Without scaling the loss, small gradients would be 0 in this format.
+    return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer
+
+
+def averaging_rate(step: tf.Tensor, steps: float) -> tf.Tensor:
+    """How far the average of weights moves towards the current ones, float32 ().
+
+    It spans `steps` steps, but at most a tenth of those so far, so that the random initial weights are soon forgotten.
+    (The average of Keras' optimizers has no such warm-up.)
+    """
+    return 1 / tf.clip_by_value(tf.cast(step, tf.float32) / 10, 1.0, steps)
 
 
 def learning_rate_schedule(peak: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:

@@ -19,12 +19,12 @@ from unet.network.normalization import FusedBatchNormalization
 from unet.network.presence_head import presence_head
 from unet.network.saved_run import SavedRun
 from unet.signals import Stopped, StopRequest
-from unet.training.learner import learning_rate_schedule
+from unet.training.learner import averaging_rate, learning_rate_schedule, make_optimizer
 from unet.training.material import indices_of, training_material
 
 CHECKPOINT = "presence.npz"
 LEARNING_RATE, WEIGHT_DECAY = 2e-3, 2e-2
-AVERAGED = 30  # steps of which the average of the weights consists, about
+AVERAGING_STEPS = 30.0  # that the average of the weights spans
 
 
 class PresenceLearner:
@@ -39,13 +39,8 @@ class PresenceLearner:
         inputs = [keras.Input((None, None, feature.shape[-1])) for feature in features]
         self.head = keras.Model(inputs, presence_head(inputs, options.model, FusedBatchNormalization))
         self.averaged = [tf.Variable(variable) for variable in self.head.variables]
-        self.optimizer = keras.optimizers.AdamW(
-            learning_rate_schedule(LEARNING_RATE, steps), weight_decay=WEIGHT_DECAY, global_clipnorm=1.0
-        )
-        self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-        if run.config.precision == "mixed_float16":
-            # Without scaling the loss, small gradients would be 0 in this format.
-            self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
+        schedule = learning_rate_schedule(LEARNING_RATE, steps)
+        self.optimizer = make_optimizer(schedule, WEIGHT_DECAY, run.config.precision)
         self.optimizer.build(self.head.trainable_variables)
 
     @tf.function
@@ -57,8 +52,7 @@ class PresenceLearner:
             scaled = self.optimizer.scale_loss(loss)
         variables = self.head.trainable_variables
         self.optimizer.apply(tape.gradient(scaled, variables), variables)
-        # At first over fewer steps, so that the random initial weights are soon forgotten.
-        rate = 1 / tf.clip_by_value(tf.cast(self.optimizer.iterations, tf.float32) / 10, 1.0, float(AVERAGED))
+        rate = averaging_rate(self.optimizer.iterations, AVERAGING_STEPS)
         for average, current in zip(self.averaged, self.head.variables, strict=True):
             average.assign(average + rate * (current - average))
         return loss
