@@ -34,6 +34,7 @@ EXTRAS = (
     ("onnxruntime", "onnxruntime", "runs ONNX exports, and checks them"),
     ("openvino", "openvino", "export to OpenVINO, and checking it"),
     ("pydicom", "pydicom", "reads DICOM slices and series"),
+    ("imagecodecs", "imagecodecs", "decodes JPEG Lossless and 12-bit JPEG in DICOM"),
     ("highdicom", "highdicom", "writes masks as DICOM-SEG, which viewers draw over the scan"),
     ("pyarrow", "pyarrow.fs", "object stores; installed with Ray"),
     ("ray", "ray.data", "`predict.py --ray`"),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import nibabel
 import numpy as np
 import psutil
 import pytest
@@ -66,6 +67,17 @@ def test_if_a_worker_is_killed_every_image_is_still_outlined_once(trained, many)
     assert process.returncode == 3, errors[-2000:]
     assert killed, "the prediction ended before one of its workers was killed"
     check_same(many / "here", many / "there")
+
+
+@pytest.mark.slow
+def test_warnings_of_the_workers_are_printed(trained, tmp_path):
+    voxels = np.random.default_rng(0).integers(0, 255, (20, 20, 4, 2)).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1, 1, 5, 1])), tmp_path / "four.nii.gz")
+    done = run_script("predict", "four.nii.gz", "--run", trained, "--output", "out", "--ray", "local", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines() == [
+        f"Warning: '{tmp_path}/four.nii.gz' has 2 volumes, and only the first is used. Choose one with --volume N."
+    ]
 
 
 def test_every_actor_gets_whole_batches_or_one_volume():

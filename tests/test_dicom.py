@@ -392,6 +392,13 @@ def test_prediction_of_a_series(trained, tmp_path):
     assert names == {"scan/0-0_mask.nii.gz", "scan/0-0_seg.dcm", "single_mask.nii.gz", "single_seg.dcm"}
 
 
+def test_segmentations_in_a_folder_of_series_are_skipped(tmp_path, capsys):
+    write_segmentation(tmp_path / "in/scan_seg.dcm", write_series(tmp_path / "in" / "scan"))
+    (input,) = find_inputs((str(tmp_path / "in"),), tmp_path / "out")
+    assert len(input.series) == 5
+    assert "scan_seg.dcm': masks, by their names" in capsys.readouterr().out
+
+
 def test_a_segmentation_contains_the_mask_of_each_source_file(tmp_path):
     (files,) = series_of(write_series(tmp_path / "scan"))
     volume = read_series(files)

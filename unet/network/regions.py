@@ -4,7 +4,6 @@ from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
-from scipy import ndimage
 
 from unet.images.volume import Volume, slices_of
 
@@ -52,7 +51,7 @@ def measure_region(
     areas = np.count_nonzero(slices, axis=(1, 2))
     used = np.flatnonzero(areas)
     largest = int(areas.argmax())
-    center = volume.affine @ [*ndimage.center_of_mass(inside), 1]
+    center = volume.affine @ [*np.argwhere(inside).mean(axis=0), 1]
     mm3 = longest = perpendicular = None
     if volume.spacing_known:
         mm3 = round(voxels * float(np.prod(volume.spacing_mm)), 1)

@@ -13,7 +13,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from unet.images.preprocessing import resize_into_square
-from unet.images.volume import Volume, slices_of
+from unet.images.volume import PLANES, Volume, slices_of
 from unet.network.outlining import LIKELY, OutlineRule, reachable
 from unet.network.predictor import Predictor
 
@@ -29,15 +29,22 @@ class ScanPrediction:
     probability: np.ndarray  # of tumor, float32 (x, y, z), in [0, 1]: the middle one of the planes
     evidence: dict[str, np.ndarray]  # of a tumor in each slice, float32 (slices,), in [0, 1], by plane
 
-    def evidence_of(self, weights: np.ndarray) -> float:
-        """Evidence of a tumor in a part of the scan, in [0, 1], from the weights of its voxels (x, y, z), 0 or more.
+    def evidence_of(self, weights: np.ndarray, box: tuple[slice, ...] = (slice(None),) * 3) -> float:
+        """Evidence of a tumor in a part of the scan, in [0, 1].
 
         It is the mean over the planes, and in each over the slices, weighted like the voxels in them; 0 without any.
+
+        Args:
+            weights: Of the voxels in the box, 0 or more, (x, y, z).
+            box: The part, along x, y and z. By default, the whole scan.
         """
         if not weights.any():
             return 0.0
-        in_slices = {plane: slices_of(weights, plane).sum(axis=(1, 2), dtype=np.float64) for plane in self.evidence}
-        return float(np.mean([np.average(self.evidence[plane], weights=in_slices[plane]) for plane in self.evidence]))
+        means = []
+        for plane, evidence in self.evidence.items():
+            in_slices = slices_of(weights, plane).sum(axis=(1, 2), dtype=np.float64)
+            means.append(np.average(evidence[box[PLANES.index(plane)]], weights=in_slices))
+        return float(np.mean(means))
 
 
 @dataclass(frozen=True)
@@ -97,9 +104,7 @@ def outline_scan(predictor: Predictor, volume: Volume, scan: ScanPrediction) -> 
     for number, box in enumerate(boxes, start=1):
         if is_too_small(volume, sizes[number - 1], [part.stop - part.start for part in box]):
             continue
-        inside = np.zeros(labels.shape, bool)
-        inside[box] = labels[box] == number
-        evidence.append(scan.evidence_of(inside))
+        evidence.append(scan.evidence_of(labels[box] == number, box))
         if is_found(predictor, evidence[-1]):
             found.append((sizes[number - 1], number, evidence[-1]))
     found.sort(reverse=True)

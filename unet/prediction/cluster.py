@@ -4,7 +4,9 @@ If an actor is lost, Ray starts it again and repeats its work. The actors send m
 access to the inputs but not to the output folder.
 """
 
+import contextlib
 import importlib.util
+import io
 import logging
 import os
 import pickle
@@ -17,7 +19,7 @@ import numpy as np
 
 import unet
 from unet.command_line import import_tensorflow_quietly, start_up_messages_hidden
-from unet.errors import UserError
+from unet.errors import UserError, warn_once
 from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
 from unet.prediction.inputs import Input
@@ -105,6 +107,8 @@ def stream(inputs: list[Input], options: PredictionOptions) -> Iterator[Outlined
         **({"num_gpus": 1} if gpus else {"num_cpus": 1}),
     )
     for row in outlined.iter_rows():
+        for warning in row["warnings"].splitlines():
+            warn_once(warning)
         yield from pickle.loads(row["outlined"])
 
 
@@ -136,7 +140,8 @@ class Actor:
         run = SavedRun.open(Path.cwd())
         self.predictor = Predictor(run, options.batch_size, options.mirror, always_outline=options.always_outline)
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
-        """Outline a pickled list of inputs; returns a pickled list of their outlines."""
-        outlined = outline_inputs(self.predictor, pickle.loads(batch["inputs"][0]), self.options)
-        return {"outlined": [pickle.dumps(list(outlined))]}
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list]:
+        """Outline a pickled list of inputs; returns a pickled list of their outlines, and the printed warnings."""
+        with contextlib.redirect_stderr(io.StringIO()) as warnings:
+            outlined = list(outline_inputs(self.predictor, pickle.loads(batch["inputs"][0]), self.options))
+        return {"outlined": [pickle.dumps(outlined)], "warnings": [warnings.getvalue()]}

@@ -127,9 +127,10 @@ def without_results(files: list[Path], argument: str) -> list[Path]:
 
 
 def without_masks(files: list[Path], argument: str) -> list[Path]:
-    """The files without volumes that are masks by their names, as in BraTS; prints which were skipped.
+    """The files without scans that are masks by their names, as in BraTS; prints which were skipped.
     Nothing is skipped if the argument is a file."""
-    masks = [file for file in files if is_volume(file) and without_suffix(file.name).lower().endswith(MASK_ENDINGS)]
+    masks = [file for file in files if without_suffix(file.name).lower().endswith(MASK_ENDINGS)]
+    masks = [file for file in masks if is_volume(file) or is_dicom(file)]
     if not masks or files == [Path(argument)]:
         return files
     more = f" and {len(masks) - 1} more" if len(masks) > 1 else ""
