@@ -4,20 +4,27 @@ Usage:
 
     python benchmarks/scans.py ch2.nii.gz mni152.nii.gz --run runs/NAME
 
+The machine must be idle at the start: predict.py is timed on the first head, resampled to the usual grid of BraTS.
 Heads are NIfTI volumes without a tumor. Tumors are implanted into the first one: spheres with a soft, wavy border,
 bright, ring-shaped or dark, 5 to 40 mm across, from a seed. Before, its white and grey matter are darkened and its
 vessels and skin stay bright, as contrast agent and the scaling of contrast-enhanced scans do. Results are written to
 benchmarks/results/scans.json.
 """
 
+import resource
+import subprocess
 import sys
+import tempfile
+import time
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import tyro
 from scipy import ndimage
+from timing import peak_gib
 from tqdm import tqdm
 
 ROOT = Path(__file__).parent.parent
@@ -33,6 +40,7 @@ from unet.network.scan import outline_scan, predict_scan  # noqa: E402
 
 KINDS = ("bright", "ring", "dark")
 SMALLEST_MM, LARGEST_MM = 5, 40
+TIMED_SHAPE, TIMED_RUNS = (240, 240, 155), 3  # voxels of 1 mm, as in BraTS
 BRIGHT, DARK, RIM = 230, 60, 0.3  # grey values, and the share of the radius that a ring takes
 
 
@@ -52,6 +60,7 @@ class ScansOptions:
 
 def measure(options: ScansOptions) -> None:
     """Measure, and write the figures."""
+    timing = time_prediction(options)
     predictor = Predictor(SavedRun.open(options.run))
     heads = {path.name: read_volume(path) for path in options.heads}
     nothing = {name: np.zeros(head.grey.shape, bool) for name, head in heads.items()}
@@ -61,6 +70,7 @@ def measure(options: ScansOptions) -> None:
         "date": f"{datetime.now():%Y-%m-%d}",
         "machine": machine_description(),
         "versions": installed_versions(),
+        "timing": timing,
         "tumors": [about for *_, about in implanted],
         "planes": {},
     }
@@ -77,6 +87,23 @@ def measure(options: ScansOptions) -> None:
         }
         print(name, summarize(figures["planes"][name]))
     write_json(options.output, figures)
+
+
+def time_prediction(options: ScansOptions) -> dict[str, object]:
+    """Seconds and peak memory of predict.py, from start to end, for one scan in three planes."""
+    grey = read_volume(options.heads[0]).grey
+    resampled = ndimage.zoom(grey, np.divide(TIMED_SHAPE, grey.shape), order=1)
+    command = [sys.executable, ROOT / "predict.py", "scan.nii.gz", "--output", "out", "--overwrite"]
+    command += ["--run", options.run.resolve()] if options.run else []
+    seconds = []
+    with tempfile.TemporaryDirectory() as folder:
+        nibabel.save(nibabel.Nifti1Image(resampled, np.eye(4)), Path(folder) / "scan.nii.gz")
+        for _ in range(TIMED_RUNS):
+            start = time.perf_counter()
+            subprocess.run(command, cwd=folder, check=True, capture_output=True)
+            seconds.append(time.perf_counter() - start)
+    peak = peak_gib(resource.getrusage(resource.RUSAGE_CHILDREN))
+    return {"shape": TIMED_SHAPE, "seconds": seconds, "peak_memory_gib": peak}
 
 
 def outline(predictor: Predictor, volume: Volume, truth: np.ndarray) -> dict[str, object]:
