@@ -26,11 +26,19 @@ PLOT = ROOT / "docs" / "accuracy.png"
 GROWTH_PLOT = ROOT / "docs" / "growth.png"
 MINUTES = (10, 20, 45)
 KINDS = ("validation slices with tumor", "images without a tumor", "healed slices")  # in detection.json
+# Of volumes whose file names say little.
+HEADS = {
+    "ch2.nii.gz": "Colin27",
+    "ch2bet.nii.gz": "Colin27 without skull",
+    "mni152.nii.gz": "MNI152",
+    "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz": "MNI152",
+}
 # What growth.py varies.
 UNITS = {"slices": "slices", "size": "pixels a side", "batch": "slices per step"}
 NAMES = {
     "ours": "**this project**",
     "author": "data set author's",
+    "smp-lite0-imagenet": "segmentation_models_pytorch, EfficientNet-lite0 with ImageNet weights",
     "smp-resnet18": "segmentation_models_pytorch, ResNet-18",
     "smp-resnet34": "segmentation_models_pytorch, ResNet-34",
     "monai-basicunet": "MONAI BasicUNet",
@@ -46,6 +54,11 @@ def read(path: Path) -> dict:
 def setup(machine: str, versions: dict[str, str]) -> str:
     """Machine and versions, in words."""
     return f"{machine}; {', '.join(f'{name} {number}' for name, number in versions.items())}"
+
+
+def head_name(file: str) -> str:
+    """What to call a volume of a head."""
+    return HEADS.get(file, file)
 
 
 def markdown_table(*rows: tuple[str, ...]) -> str:
@@ -150,7 +163,8 @@ def detection() -> str:
         if "patients" in row:
             size += f" of {row['patients']} {row['unit']}"
             interval = " ({:.1%} to {:.1%})".format(*row["interval"])
-        rows.append((name, size, f"{row['outlined']:.1%}{interval}"))
+        head, comma, plane = name.partition(",")
+        rows.append((head_name(head) + comma + plane, size, f"{row['outlined']:.1%}{interval}"))
     return f"{markdown_table(*rows)}\n\n*{setup(kept['machine'], kept['versions'])}, {kept['date']}.*"
 
 
@@ -162,7 +176,7 @@ def limits() -> str:
         found, free, healed = (rows.pop(name) for name in KINDS)
         planes: dict[str, list[float]] = {}
         for name, row in rows.items():
-            planes.setdefault(name.partition(",")[0], []).append(row["outlined"])
+            planes.setdefault(head_name(name.partition(",")[0]), []).append(row["outlined"])
         heads = " and ".join(f"{min(each):.0%} to {max(each):.0%} in {head}" for head, each in planes.items())
         low, high = free["interval"]
         return (
@@ -193,7 +207,15 @@ def scans() -> str:
         return ""
     timing, heads = kept["timing"], list(kept["planes"]["three planes"]["healthy"])
     shape = " x ".join(map(str, timing["shape"]))
-    rows = [("planes", *(f"outlined in {head}" for head in heads), "tumors found", "Dice", "false alarms per scan")]
+    rows = [
+        (
+            "planes",
+            *(f"outlined in {head_name(head)}" for head in heads),
+            "tumors found",
+            "Dice",
+            "false alarms per scan",
+        )
+    ]
     for planes, figures in kept["planes"].items():
         outlined = (f"{row['predicted_ml']:.1f} ml" for row in figures["healthy"].values())
         implanted = figures["implanted"]

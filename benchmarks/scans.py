@@ -65,7 +65,8 @@ def measure(options: ScansOptions) -> None:
     heads = {path.name: read_volume(path) for path in options.heads}
     nothing = {name: np.zeros(head.grey.shape, bool) for name, head in heads.items()}
     first = next(iter(heads.values()))
-    implanted = [implant(first, seed) for seed in range(options.tumors)]
+    diameters_mm = np.geomspace(SMALLEST_MM, LARGEST_MM, options.tumors)
+    implanted = [implant(first, seed, diameter_mm) for seed, diameter_mm in enumerate(diameters_mm.tolist())]
     figures = {
         "date": f"{datetime.now():%Y-%m-%d}",
         "machine": machine_description(),
@@ -124,23 +125,23 @@ def summarize(figures: dict) -> dict[str, object]:
     }
 
 
-def implant(head: Volume, seed: int) -> tuple[Volume, np.ndarray, dict[str, object]]:
+def implant(head: Volume, seed: int, diameter_mm: float) -> tuple[Volume, np.ndarray, dict[str, object]]:
     """A head with one tumor inside the brain, the tumor's mask, bool (x, y, z), and a description."""
     random = np.random.default_rng(seed)
     grey = ndimage.gaussian_filter(head.grey.astype(np.float32), 0.5)
     inside = ndimage.binary_erosion(ndimage.gaussian_filter(grey, 2) > 40, iterations=18)
     center = random.permutation(np.argwhere(inside))[0]
-    kind, diameter = KINDS[seed % len(KINDS)], float(np.exp(random.uniform(*np.log([SMALLEST_MM, LARGEST_MM]))))
+    kind = KINDS[seed % len(KINDS)]
     offsets = (np.indices(grey.shape).transpose(1, 2, 3, 0) - center) * head.spacing_mm * random.uniform(0.85, 1.15, 3)
     waves = ndimage.gaussian_filter(random.normal(0, 1, grey.shape).astype(np.float32), 4)
-    distance = np.linalg.norm(offsets, axis=-1) / (diameter / 2) + 0.1 * waves / waves.std()
+    distance = np.linalg.norm(offsets, axis=-1) / (diameter_mm / 2) + 0.1 * waves / waves.std()
     tumor = distance < 1
     values = {"bright": BRIGHT, "dark": DARK, "ring": np.where(distance > 1 - RIM, BRIGHT, DARK)}[kind]
     texture = ndimage.gaussian_filter(random.normal(0, 40, grey.shape).astype(np.float32), 1)
     share = ndimage.gaussian_filter(tumor.astype(np.float32), 0.7)
     mixed = enhanced(grey) * (1 - share) + (values + texture) * share
     volume = replace(head, grey=np.clip(mixed, 0, 255).astype(np.uint8))
-    return volume, tumor, {"kind": kind, "diameter_mm": round(diameter, 1), "center": center.tolist()}
+    return volume, tumor, {"kind": kind, "diameter_mm": round(diameter_mm, 1), "center": center.tolist()}
 
 
 def enhanced(grey: np.ndarray) -> np.ndarray:

