@@ -126,7 +126,10 @@ def test_folded_batch_normalization_agrees_with_keras():
     folded = build_unet(SMALL, normalization=None)
     fold_normalization(weights_of(stock), folded)
     assert count_with_normalization(folded) == stock.count_params()
-    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in folded.layers)
+    normalized = [layer.name for layer in folded.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert normalized == ["presence_scaled"]  # which is not after a convolution
     result, expected = (with_logits(model)(images).numpy() for model in (folded, stock))
     assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(result, expected, atol=1e-4)
+    result, expected = (model(images)["evidence"].numpy() for model in (folded, stock))
     np.testing.assert_allclose(result, expected, atol=1e-4)

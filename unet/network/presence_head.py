@@ -1,7 +1,7 @@
 """The presence head: from what the U-Net sees, how strongly an image speaks for a tumor.
 
-It looks at the U-Net's features at three levels and at its outline, and answers twice: for each cell of a coarse grid,
-and for the image as a whole. The U-Net never learns from it, so that it cannot cost any accuracy of the outlines.
+It looks at the U-Net's features at its lowest levels and at its outline, and answers twice: for each cell of a coarse
+grid, and for the image as a whole. The U-Net never learns from it, so that it cannot cost any accuracy of the outlines.
 """
 
 import keras
@@ -11,6 +11,7 @@ from unet.network.blocks import Normalization, conv_block, convolution
 from unet.options import ModelConfig
 
 LEVELS = 3  # the lowest ones above the bottleneck; the grid is that of the middle one
+WHOLE_DECAY = 1e-2  # L2 penalty of the weights that judge the image as a whole: it has many features and few images
 WIDTH = 4  # channels, in widths of the U-Net
 RARE = -3.0  # logit of a cell before training, as few cells show a tumor
 SHARPNESS = 2.0  # of the maximum over the cells: the larger, the less the other cells count
@@ -19,16 +20,16 @@ SHARPNESS = 2.0  # of the maximum over the cells: the larger, the less the other
 def presence_features(unet: keras.Model, config: ModelConfig) -> list[keras.KerasTensor]:
     """Outputs of layers of a U-Net that the head looks at, each (batch, rows, columns, any), on the same grid."""
     levels, middle = levels_and_middle(config)
+    blocks = {f"{part}_{level}": level for level in levels for part in ("encoder", "decoder")}
     features = []
-    for level in levels:
-        for part in ("encoder", "decoder"):
-            output = unet.get_layer(f"{part}_{level}_relu_b").output
-            scale = 2 ** abs(level - middle)
-            if level < middle:
-                output = layers.MaxPooling2D(scale, name=f"presence_{part}_{level}")(output)
-            elif level > middle:
-                output = layers.UpSampling2D(scale, name=f"presence_{part}_{level}")(output)
-            features.append(output)
+    for block, level in (blocks | {"bottleneck": config.depth}).items():
+        output = unet.get_layer(f"{block}_relu_b").output
+        scale = 2 ** abs(level - middle)
+        if level < middle:
+            output = layers.MaxPooling2D(scale, name=f"presence_{block}")(output)
+        elif level > middle:
+            output = layers.UpSampling2D(scale, name=f"presence_{block}")(output)
+        features.append(output)
     outline, cell = unet.get_layer("outline").output, cell_side(config)
     features.append(layers.AveragePooling2D(cell, name="presence_outline_mean")(outline))
     features.append(layers.MaxPooling2D(cell, name="presence_outline_max")(outline))
@@ -52,14 +53,23 @@ def presence_head(
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Logits of a tumor in each cell, float32 (batch, rows, columns, 1), and in the image, float32 (batch, 1)."""
     filters = WIDTH * config.width
-    x = layers.Concatenate(name="presence_features")(features)
-    x = shortcut = convolution(x, filters, 1, "presence", "mix", normalization)
+    seen = layers.Concatenate(name="presence_features")(features)
+    x = shortcut = convolution(seen, filters, 1, "presence", "mix", normalization)
     x = layers.Add(name="presence_sum")([conv_block(x, filters, "presence", normalization), shortcut])
     x = convolution(x, filters, 3, "presence", "c", normalization)
     rare = keras.initializers.Constant(RARE)
     cells = layers.Conv2D(1, 1, dtype="float32", bias_initializer=rare, name="presence_cells")(x)
-    pooled = [layers.GlobalAveragePooling2D(name="presence_mean")(x), layers.GlobalMaxPooling2D(name="presence_max")(x)]
-    whole = layers.Dense(1, dtype="float32", name="presence_whole")(layers.Concatenate(name="presence_pooled")(pooled))
+    pooled = [
+        pooling(dtype="float32", name=f"presence_{what}_{name}")(part)
+        for what, pooling in (("mean", layers.GlobalAveragePooling2D), ("max", layers.GlobalMaxPooling2D))
+        for name, part in (("seen", seen), ("mixed", x))
+    ]
+    pooled = layers.Concatenate(dtype="float32", name="presence_pooled")(pooled)
+    scaled = layers.BatchNormalization(
+        momentum=0.95, center=False, scale=False, dtype="float32", name="presence_scaled"
+    )(pooled)
+    penalty = keras.regularizers.L2(WHOLE_DECAY)
+    whole = layers.Dense(1, kernel_regularizer=penalty, dtype="float32", name="presence_whole")(scaled)
     # A soft maximum: every cell that shows a tumor learns from the answer for the image.
     highest = ops.logsumexp(SHARPNESS * cells, axis=(1, 2)) / SHARPNESS
     return cells, layers.Add(dtype="float32", name="presence_logit")([highest, whole])

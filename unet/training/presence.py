@@ -49,7 +49,7 @@ class PresenceLearner:
         features = self.unet(images, training=False)
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(presence_loss(masks, *self.head(features, training=True)))
-            scaled = self.optimizer.scale_loss(loss)
+            scaled = self.optimizer.scale_loss(loss + tf.add_n(self.head.losses))
         variables = self.head.trainable_variables
         self.optimizer.apply(tape.gradient(scaled, variables), variables)
         rate = averaging_rate(self.optimizer.iterations, AVERAGING_STEPS)
