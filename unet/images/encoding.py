@@ -11,6 +11,11 @@ def encode_mask(mask: np.ndarray) -> bytes:
     return cv2.imencode(".png", mask.view(np.uint8) * 255, fast)[1].tobytes()
 
 
+def encode_probability(probability: np.ndarray) -> bytes:
+    """A probability float32 (height, width), in [0, 1], as a 16-bit grey PNG in which 65535 is 1."""
+    return cv2.imencode(".png", np.rint(probability * 65535).astype(np.uint16))[1].tobytes()
+
+
 def encode_jpeg(pixels: np.ndarray, quality: int = 95) -> bytes:
     """Grey or BGR pixels uint8 (height, width[, 3]) as a JPEG, ten times as fast as PNG."""
     full_color = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444  # subsampled colors would blur thin lines
