@@ -1,6 +1,7 @@
 """predict.py --probabilities, --threshold and --peak: what is written fits the masks, and is never mixed."""
 
 import json
+from pathlib import Path
 
 import cv2
 import nibabel
@@ -12,7 +13,10 @@ from ready import run_script
 from unet.images.encoding import encode_probability
 from unet.images.nifti import encode_voxels, read_volume
 from unet.images.reading import read_image
+from unet.network.outlining import OutlineRule
 from unet.network.saved_run import SavedRun
+from unet.options import PredictionOptions
+from unet.prediction.outlines import open_run
 
 
 def read_probability(path) -> np.ndarray:
@@ -62,8 +66,7 @@ def test_masks_follow_from_probabilities_threshold_and_peak(trained, images, tmp
         for path in images.glob("*.png"):
             mask = read_image(tmp_path / threshold / "masks" / path.name) > 0
             probability = read_probability(tmp_path / threshold / "probabilities" / path.name)
-            # If no tumor is found, the mask is empty. If nothing reaches the threshold, the strongest region is kept.
-            if mask.any() and probability.max() >= float(threshold):
+            if mask.any():  # otherwise, no tumor is found
                 differs = mask != (probability >= float(threshold))
                 assert np.abs(probability[differs] - float(threshold)).max(initial=0) < 1e-4
         scan = nibabel.load(tmp_path / threshold / "probabilities/scan.nii.gz")
@@ -103,6 +106,20 @@ def test_probabilities_are_resumed_overwritten_and_divided_like_masks(trained, i
     (tmp_path / "mine/probabilities").mkdir(parents=True)
     done = run_script(*arguments[:-1], "mine", "--overwrite", cwd=tmp_path)
     assert done.returncode == 2 and "contains 'probabilities', which no prediction wrote" in done.stderr
+
+
+def test_a_given_threshold_is_strict_unless_every_image_is_outlined():
+    faint = np.array([[0.2, 0.4]], np.float32)
+    assert OutlineRule(0.6).mask(OutlineRule(0.6).at_least_one_region(faint)).any()
+    strict = OutlineRule(0.6, is_strict=True)
+    assert not strict.mask(strict.at_least_one_region(faint)).any()
+    for options, expected in (
+        ({"threshold": 0.6}, True),
+        ({"threshold": 0.6, "always_outline": True}, False),
+        ({}, False),
+    ):
+        run = open_run((), PredictionOptions((), Path("out"), **options))
+        assert run.config.outline_rule.is_strict == expected
 
 
 def test_without_the_options_the_run_decides(trained, images, tmp_path):

@@ -38,7 +38,7 @@ class GivenMasks(Predictor):
         """The pair with the mask in this folder instead of the true one."""
         return replace(pair, mask_path=self.paths[pair.name])
 
-    def stream(self, pairs: Iterable[Pair], read: Callable, use: Callable = lambda made: made, **_: object) -> Iterator:
+    def stream(self, pairs: Iterable[Pair], read: Callable, use: Callable, prepare: object) -> Iterator:
         """As in Predictor, except that an ImageError ends the stream."""
 
         def outline(pair: Pair) -> object:

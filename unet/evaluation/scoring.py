@@ -52,7 +52,7 @@ def score_pairs(
 
 def outline_again(predictor: Predictor, pair: Pair) -> Prediction:
     """The prediction for one pair."""
-    (prediction,) = predictor.stream([pair], Pair.read_image, prepare=lambda pair: pair.preparation)
+    (prediction,) = predictor.stream([pair], Pair.read_image, lambda made: made, lambda pair: pair.preparation)
     return prediction
 
 

@@ -23,11 +23,12 @@ from unet.prediction.scans import outline_scan_file
 
 
 def open_run(folders: Sequence[Path], options: PredictionOptions) -> SavedRun:
-    """The run in a folder, or an ensemble of those in several, with the threshold and peak that the options give."""
+    """The run in a folder, or an ensemble of those in several, with the threshold and peak that the options give. A
+    given threshold is strict, unless every image is outlined."""
     run = open_runs(folders)
-    rule = run.config.outline_rule
+    rule, is_strict = run.config.outline_rule, bool(options.threshold) and not options.always_outline
     peak = rule.peak if options.peak is None else options.peak
-    run.config = replace(run.config, outline_rule=OutlineRule(options.threshold or rule.threshold, peak))
+    run.config = replace(run.config, outline_rule=OutlineRule(options.threshold or rule.threshold, peak, is_strict))
     return run
 
 

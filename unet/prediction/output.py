@@ -173,6 +173,7 @@ def settings_of(run: SavedRun, options: PredictionOptions) -> dict[str, object]:
         "network": run.network_fingerprint(),
         "threshold": run.config.outline_rule.threshold,
         "peak": run.config.outline_rule.peak,
+        "strict_threshold": run.config.outline_rule.is_strict,
         "presence_rule": run.config.presence_rule and asdict(run.config.presence_rule),
         "always_outline": options.always_outline,
         "mirror": options.mirror,
