@@ -10,13 +10,14 @@ import pytest
 from conftest import write_image
 from ready import run_script
 
-from unet.images.encoding import encode_probability
 from unet.images.nifti import encode_voxels, read_volume
 from unet.images.reading import read_image
 from unet.network.outlining import OutlineRule
+from unet.network.predictor import Prediction, Predictor
 from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
-from unet.prediction.outlines import open_run
+from unet.prediction.inputs import Input
+from unet.prediction.outlines import open_run, outline_image
 
 
 def read_probability(path) -> np.ndarray:
@@ -26,7 +27,11 @@ def read_probability(path) -> np.ndarray:
 
 
 def test_probabilities_as_png_by_hand(tmp_path):
-    (tmp_path / "p.png").write_bytes(encode_probability(np.array([[0, 0.5, 1]], np.float32)))
+    image, probability = np.zeros((1, 3), np.uint8), np.array([[0, 0.5, 1]], np.float32)
+    prediction = Prediction(Input("a.png", "a"), image, np.zeros((256, 256), np.uint8), probability, 0.9)
+    options = PredictionOptions((), tmp_path, probabilities=True)
+    files = outline_image(prediction, Predictor(SavedRun.open(), precision="float32"), options).files
+    (tmp_path / "p.png").write_bytes(files["probabilities/a.png"])
     assert read_probability(tmp_path / "p.png").tolist() == [[0, 32768 / 65535, 1]]
 
 

@@ -183,11 +183,10 @@ class EvaluationOptions:
     """Folder of one run made by train.py, or of two to compare. 'pretrained', the default, is the network that comes
     with the project."""
     ensemble: tuple[Path, ...] = ()
-    """Folders of runs to score as one: they outline where the mean of their probabilities is high enough. After a run,
-    compare it with the ensemble."""
+    """Folders of runs to score as one, by the mean of their probabilities. After a run: compare it with them."""
     masks: Annotated[tuple[Path, ...], Len(0, 2)] = ()
-    """Folder of masks that any program made, with the names of the images: score them on --data, or after a run,
-    compare the run with them. Or two folders to compare."""
+    """Folder of masks that any program made, named like the images, to score on --data. After a run: compare it with
+    them. Two folders: compare them."""
     split: Literal["train", "val", "test"] | None = None
     """Split of the run's data to score. Default: val, or everything in --data."""
     data: Path | None = None

@@ -7,19 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from unet.data.patients import interval_basis
-from unet.errors import UserError
 from unet.evaluation.contenders import Contender, find_contenders
 from unet.evaluation.detection import by_kind, count_slices, patients_in_words, percent_interval
 from unet.evaluation.evaluate import different_patients_first
 from unet.evaluation.intervals import interval_over_patients, interval_text
 from unet.evaluation.report import MOST_TILES
 from unet.evaluation.scoring import check_unchanged, outline_again, score_slices, warn_about_known_patients
-from unet.evaluation.selection import Selection, results_in, select
+from unet.evaluation.selection import Selection, check_untrained, results_in, select
 from unet.evaluation.summary import all_and_by_tumor, footnote, unit_of_groups
 from unet.files import write_json, write_whole
 from unet.machine import installed_versions, machine_description
 from unet.network.predictor import Predictor
-from unet.network.saved_run import SavedRun
 from unet.options import EvaluationOptions
 from unet.pictures import evaluation_plots
 from unet.pictures.page import Report, Sort, Tile, render
@@ -44,8 +42,7 @@ def compare(options: EvaluationOptions) -> Path:
         The folder with the report, comparison.json, per_slice.csv and the plots.
 
     Raises:
-        UserError: If there are more than two, the masks or slices cannot be used, or the second run was trained on
-            some of the patients.
+        UserError: If they or the slices cannot be used, or the second run was trained on some of the patients.
 
     Example:
         >>> folder = compare(EvaluationOptions(runs=(Path("runs/small"), Path("runs/small"))))  # doctest: +ELLIPSIS
@@ -55,9 +52,9 @@ def compare(options: EvaluationOptions) -> Path:
     """
     contenders = a, b = find_contenders(options)
     selection = select(a.run, options)
-    for run in b.runs:
+    for run in [*a.runs[1:], *b.runs]:
         check_untrained(run, selection)
-    names = short_names((a.folder, b.folder))
+    names = short_names(a, b)
     home = a.home / f"compared-with-{Path(names[1]).name}-on-{selection.title}"
     output = options.output or home
     with results_in(output, "comparison.json", selection.identity):
@@ -109,21 +106,9 @@ def compare_and_write(
     print("\n".join(filter(None, lines)), f"Look at {output}/report.html.", sep="\n")
 
 
-def short_names(folders: tuple[Path, Path]) -> tuple[str, str]:
-    """Names of two contenders: their folders' names, or the whole paths if those are equal."""
-    short = tuple(folder.resolve().name for folder in folders)
-    return short if len(set(short)) == 2 else tuple(str(folder) for folder in folders)
-
-
-def check_untrained(run: SavedRun, selection: Selection) -> None:
-    """UserError if a run was trained on patients that it would be compared on."""
-    patients = {selection.facts[pair.id]["patient"] for pair in selection.pairs}
-    shared = patients & run.slices.patients("train")
-    if shared:
-        raise UserError(
-            f"'{run.folder}' was trained on {len(shared)} of the patients to compare on ('{min(shared)}'): compare "
-            "runs with the same split, or on other slices with --split test (once, at the end) or --data."
-        )
+def short_names(a: Contender, b: Contender) -> tuple[str, str]:
+    """Names of two contenders, or their whole paths if the names are equal."""
+    return (a.name, b.name) if a.name != b.name else (str(a.folder), str(b.folder))
 
 
 def pair_rows(row_a: dict, row_b: dict) -> dict[str, object]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from unet.data.pairs import MASKS, Pair, expected_suffixes, find_sources
 from unet.errors import UserError, raise_problems
-from unet.network.ensemble import members, open_runs
+from unet.network.ensemble import open_runs
 from unet.network.outlining import OutlineRule
 from unet.network.predictor import Prediction, Predictor, in_order
 from unet.network.saved_run import PRETRAINED, SavedRun
@@ -59,13 +59,18 @@ class Contender:
 
     @property
     def runs(self) -> list[SavedRun]:
-        return members(self.run) if self.run else []
+        return self.run.runs if self.run else []
+
+    @property
+    def name(self) -> str:
+        folder = self.folder.resolve()
+        return folder.parent.name if folder.name == MASKS else folder.name
 
     @property
     def home(self) -> Path:
         """Where its results go by default."""
         if not self.run:
-            return Path("runs", f"masks-{self.folder.resolve().name}")
+            return Path("runs", f"masks-{self.name}")
         return Path("runs/pretrained") if self.folder == PRETRAINED else self.folder
 
     def settings(self, options: EvaluationOptions) -> dict[str, object]:
@@ -91,8 +96,7 @@ class Contender:
 
 
 def find_contenders(options: EvaluationOptions) -> list[Contender]:
-    """What the options name, runs first; by default, the run that comes with the project. UserError if there are more
-    than two, or a run cannot be used."""
+    """What the options name, runs first, or the run that comes with the project. UserError for more than two."""
     runs = [SavedRun.open(None if folder == Path("pretrained") else folder) for folder in options.runs]
     runs += [open_runs(options.ensemble)] if options.ensemble else []
     found = [Contender(run.folder, run) for run in runs] + [Contender(folder, None) for folder in options.masks]

@@ -7,7 +7,7 @@ from unet.evaluation.calibration import precision_recall, reliability
 from unet.evaluation.contenders import Contender, find_contenders
 from unet.evaluation.detection import rates_at, reliability_of_slices, roc_points
 from unet.evaluation.scans import score_scans, summarize_scans
-from unet.evaluation.selection import Selection, results_in, select
+from unet.evaluation.selection import Selection, check_untrained, results_in, select
 from unet.evaluation.summary import describe, sum_histograms, summarize
 from unet.files import write_json
 from unet.network.predictor import Predictor
@@ -38,9 +38,12 @@ def evaluate(options: EvaluationOptions) -> Path:
     """
     (contender,) = find_contenders(options)
     selection = select(contender.run, options)
+    for run in contender.runs[1:] if selection.split and not options.split else []:
+        check_untrained(run, selection)
     output = options.output or contender.home / f"evaluation-{selection.title}"
-    identity = selection.identity | ({} if contender.run else contender.settings(options))
-    with results_in(output, "summary.json", identity):
+    with results_in(
+        output, "summary.json", selection.identity | ({} if contender.run else contender.settings(options))
+    ):
         score_and_write(contender, selection, options, output)
     return output
 

@@ -40,7 +40,7 @@ def write_report(
     tables += [scan_table(scans)] if (scans := summary.get("whole_scans")) else []
     configs = [run.config for run in contender.runs]
     content = Report(
-        title=f"Evaluation of {contender.folder.resolve().name}: {summary['slices']}",
+        title=f"Evaluation of {contender.name}: {summary['slices']}",
         lead=lead(summary, tables),
         cards=headline_cards(summary),
         tables=tables,

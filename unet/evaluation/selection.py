@@ -12,7 +12,6 @@ from unet.data.patients import PUBLISHED_FIELD_OF_VIEW_MM, is_published, merge_f
 from unet.data.slices import load_slices
 from unet.errors import UserError
 from unet.files import only_process_in
-from unet.network.ensemble import members
 from unet.network.saved_run import SavedRun
 from unet.options import EvaluationOptions, TrainingOptions
 from unet.tables import Facts
@@ -41,19 +40,25 @@ class Selection:
 
 
 def select(run: SavedRun | None, options: EvaluationOptions) -> Selection:
-    """The slices that the options name; UserError if they are not there, or if it would be unwise to choose them."""
+    """The slices that the options name; UserError if they are not there."""
     others = options.data or options.no_tumor
     if not run and not others:
         raise UserError("--masks needs to know the true masks: name their folder with --data, or a run before it.")
     split = options.split or (None if others else "val")
     if not run or not split or (others and not run.slices.split[split]):
         return select_from_folders(run, options)
-    if not options.split and any(set(run.slices.split[split]) & set(one.slices.split["train"]) for one in members(run)):
-        raise UserError(
-            f"The ensemble was trained on validation slices of '{members(run)[0].folder}': score it with --split test, "
-            "once at the end, or on other slices with --data."
-        )
     return select_from_run(run, split, options)
+
+
+def check_untrained(run: SavedRun, selection: Selection) -> None:
+    """UserError if a run was trained on patients in the selection."""
+    patients = {selection.facts[pair.id]["patient"] for pair in selection.pairs}
+    shared = patients & run.slices.patients("train")
+    if shared:
+        raise UserError(
+            f"'{run.folder}' was trained on {len(shared)} of these patients ('{min(shared)}'): use runs with the same "
+            "split, or other slices with --split test (once, at the end) or --data."
+        )
 
 
 def select_from_run(run: SavedRun, split: str, options: EvaluationOptions) -> Selection:

@@ -46,8 +46,7 @@ NO_INTERVAL = "–: no interval, as there is only one patient or group."
 
 
 def summarize(settings: dict[str, object], selection: Selection, scores: list[SliceScore]) -> dict[str, object]:
-    """Content of summary.json, given the settings of the contender. What is about outlines is over slices with tumor,
-    and left out if there are none."""
+    """Content of summary.json, given a contender's settings. What is about outlines is over slices with tumor."""
     rows = [score.row for score in scores]
     with_tumor = [score for score in scores if score.row["truth_pixels"]]
     any_outline = any(score.row["predicted_pixels"] for score in with_tumor)

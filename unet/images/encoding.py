@@ -11,11 +11,6 @@ def encode_mask(mask: np.ndarray) -> bytes:
     return cv2.imencode(".png", mask.view(np.uint8) * 255, fast)[1].tobytes()
 
 
-def encode_probability(probability: np.ndarray) -> bytes:
-    """A probability float32 (height, width), in [0, 1], as a 16-bit grey PNG in which 65535 is 1."""
-    return cv2.imencode(".png", np.rint(probability * 65535).astype(np.uint16))[1].tobytes()
-
-
 def encode_jpeg(pixels: np.ndarray, quality: int = 95) -> bytes:
     """Grey or BGR pixels uint8 (height, width[, 3]) as a JPEG, ten times as fast as PNG."""
     full_color = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444  # subsampled colors would blur thin lines
@@ -24,5 +19,5 @@ def encode_jpeg(pixels: np.ndarray, quality: int = 95) -> bytes:
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """BGR pixels uint8 (height, width, 3) as a PNG."""
+    """BGR pixels uint8 (height, width, 3), or grey ones uint16 (height, width), as a PNG."""
     return cv2.imencode(".png", pixels)[1].tobytes()

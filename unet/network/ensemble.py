@@ -21,15 +21,9 @@ from unet.network.saved_run import SavedRun
 
 
 def open_runs(folders: Sequence[Path]) -> SavedRun:
-    """The run in a folder, an ensemble of the runs in several, or for none the run that comes with the project.
-    UserError if a folder does not contain a run, or the runs cannot be averaged."""
+    """The run in a folder, an ensemble of those in several, or for none the run that comes with the project."""
     runs = [SavedRun.open(folder) for folder in folders or (None,)]
     return runs[0] if len(runs) == 1 else Ensemble(runs)
-
-
-def members(run: SavedRun) -> list[SavedRun]:
-    """The runs of an ensemble; otherwise the run alone."""
-    return run.runs if isinstance(run, Ensemble) else [run]
 
 
 class Ensemble(SavedRun):
@@ -37,7 +31,7 @@ class Ensemble(SavedRun):
     for results. Runs that were trained without tumor-free slices have no say in whether there is a tumor."""
 
     def __init__(self, runs: list[SavedRun]):
-        self.runs, first = runs, runs[0]
+        first = runs[0]
         for run in runs:
             if (size := run.config.options.size) != first.config.options.size:
                 raise UserError(f"'{run.folder}' has --size {size}, unlike '{first.folder}': name runs of one size.")
@@ -45,6 +39,7 @@ class Ensemble(SavedRun):
         presence_rule = joint_presence_rule([rule for run in runs if (rule := run.config.presence_rule)])
         config = replace(first.config, outline_rule=outline_rule, presence_rule=presence_rule)
         super().__init__(first.folder / f"ensemble-of-{len(runs)}", config, first.slices)
+        self.runs = runs
 
     def confidence_model(self) -> "JointConfidence | None":
         """What the runs expect together; None if no training has finished."""

@@ -22,7 +22,6 @@ import numpy as np
 import unet
 from unet.command_line import import_tensorflow_quietly, start_up_messages_hidden
 from unet.errors import UserError, warn_once
-from unet.network.ensemble import members
 from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
 from unet.prediction.inputs import Input
@@ -68,7 +67,7 @@ def connect(run: SavedRun, address: str) -> None:
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
-        for place, member in enumerate(members(run)):
+        for place, member in enumerate(run.runs):
             copy = Path(folder, f"{place:03d}")
             shutil.copytree(member.folder, copy, ignore=lambda _, names: set(names) - NEEDED)
         ray.init(

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from unet.images.encoding import encode_jpeg, encode_mask, encode_probability
+from unet.images.encoding import encode_jpeg, encode_mask, encode_png
 from unet.images.reading import read_image
 from unet.network.confidence import confidence
 from unet.network.ensemble import open_runs
@@ -23,8 +23,7 @@ from unet.prediction.scans import outline_scan_file
 
 
 def open_run(folders: Sequence[Path], options: PredictionOptions) -> SavedRun:
-    """The run in a folder, or an ensemble of those in several, with the threshold and peak that the options give. A
-    given threshold is strict, unless every image is outlined."""
+    """The run or ensemble in folders, with a given peak and threshold, which is strict unless all is outlined."""
     run = open_runs(folders)
     rule, is_strict = run.config.outline_rule, bool(options.threshold) and not options.always_outline
     peak = rule.peak if options.peak is None else options.peak
@@ -65,7 +64,8 @@ def outline_image(prediction: Prediction, predictor: Predictor, options: Predict
         overlay_name(input.name, is_volume=False): encode_jpeg(overlay),
     }
     if options.probabilities:
-        files[probability_name(input.name, is_volume=False)] = encode_probability(prediction.probability)
+        levels = np.rint(prediction.probability * 65535).astype(np.uint16)
+        files[probability_name(input.name, is_volume=False)] = encode_png(levels)
     sureness = confidence(prediction.probability, mask)
     return Outlined(judge(row, predictor, prediction.square, prediction.evidence, sureness), files)
 

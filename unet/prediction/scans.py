@@ -29,8 +29,7 @@ SLICES_SHOWN = 20
 
 
 def outline_scan_file(predictor: Predictor, input: Input, options: PredictionOptions) -> Outlined:
-    """Mask, table of regions, viewer, picture of the slices, and measurements of one scan, and its probability if the
-    options want it."""
+    """Mask, regions, viewer, picture of the slices, and measurements of one scan, and its probability if wanted."""
     try:
         volume = read_scan(input, options.reading)
     except ImageError as error:
