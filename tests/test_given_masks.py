@@ -64,7 +64,7 @@ def test_masks_in_another_folder_of_the_same_name_are_not_mixed_up(data):
 def test_two_folders_of_masks_are_compared(data):
     done = run_script("evaluate", "--masks", "other", "data/masks", "--data", "data", cwd=data)
     assert done.returncode == 0, done.stderr
-    comparison = json.loads((data / "runs/masks-other/compared-with-masks-on-data/comparison.json").read_text())
+    comparison = json.loads((data / "runs/masks-other/compared-with-data-on-data/comparison.json").read_text())
     group = comparison["groups"]["all"]
     # B, the truth, is better by 1/7 in three of six slices.
     assert (group["slices"], group["a_better"], group["b_better"]) == (6, 0, 3)
@@ -97,7 +97,7 @@ def test_a_missing_mask_is_named(data):
     assert done.stderr == "No mask for 'data/images/3.png': expected 'other/3.png'.\n"
     pairs, _ = find_pairs(data / "data")
     shutil.copy(data / "other/4.tif", data / "other/4.png")
-    with pytest.raises(UserError, match=r"other/4.tif' and '.*other/4.png' have the same name: remove one"):
+    with pytest.raises(UserError, match=r"other/4.tif' and '.*other/4.png' are both named after '4': remove one"):
         GivenMasks(data / "other", [pair for pair in pairs if pair.id != "3"])
 
 
@@ -135,7 +135,9 @@ def test_masks_of_scans_are_scored_in_3d(tmp_path):
         other[20:25, 20:25, 5] = name == "b"  # a false alarm
         volume = read_volume(path)
         (tmp_path / "data/masks" / path.name).write_bytes(encode_volume_mask(truth, volume))
-        (tmp_path / "other" / path.name).write_bytes(encode_volume_mask(other, volume))
+        (tmp_path / "other" / f"{name}_mask.nii.gz").write_bytes(
+            encode_volume_mask(other, volume)
+        )  # as predict.py does
     done = run_script("evaluate", "--masks", "other", "--data", "data", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     one, two = read_table(tmp_path / "runs/masks-other/evaluation-data/per_scan.csv")

@@ -287,7 +287,7 @@ def test_pages_about_given_masks_show_nothing_that_only_a_network_has(visit, pha
         write_image(path, np.roll(read_image(path), 3, axis=1))
     for masks, name in (
         (["other"], "evaluation-phantoms"),
-        (["other", phantoms / "masks"], "compared-with-masks-on-phantoms"),
+        (["other", phantoms / "masks"], "compared-with-phantoms-on-phantoms"),
     ):
         done = run_script("evaluate", "--masks", *masks, "--data", phantoms, cwd=tmp_path)
         assert done.returncode == 0, done.stderr

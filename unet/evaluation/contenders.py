@@ -27,8 +27,9 @@ class GivenMasks(Predictor):
         self.paths: dict[str, Path] = {}
         problems = []
         for path, name in find_sources(folder, images).items():
+            name = name if name in images else name.removesuffix("_mask")  # as predict.py names masks of scans
             if name in images and self.paths.setdefault(name, path) != path:
-                problems.append(f"'{path}' and '{self.paths[name]}' have the same name: remove one of them.")
+                problems.append(f"'{path}' and '{self.paths[name]}' are both named after '{name}': remove one.")
         for name in sorted(images.keys() - self.paths.keys()):
             expected = [f"'{folder / name}{suffix}'" for suffix in expected_suffixes(MASKS, images[name])]
             problems.append(f"No mask for '{images[name]}': expected {' or '.join(expected)}.")

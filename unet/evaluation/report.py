@@ -38,7 +38,6 @@ def write_report(
     which = f"All {len(rows)} slices" if len(shown) == len(rows) else f"The worst {MOST_TILES} of {len(rows)} slices"
     tables = [*score_tables(summary), detection_table(summary["detection"])]
     tables += [scan_table(scans)] if (scans := summary.get("whole_scans")) else []
-    configs = [run.config for run in contender.runs]
     content = Report(
         title=f"Evaluation of {contender.name}: {summary['slices']}",
         lead=lead(summary, tables),
@@ -52,8 +51,8 @@ def write_report(
         outlines={"truth": "truth", "prediction": "prediction"},
         about={
             **{name.replace("_", " "): summary[name] for name in SETTINGS if name in summary},
-            "options": [asdict(config.options) | {"data": None, "resume": None} for config in configs],
-            "trained on": [{"machine": config.machine, "versions": config.versions} for config in configs],
+            "options": [asdict(run.config.options) | {"data": None, "resume": None} for run in contender.runs],
+            "trained on": [{"machine": run.config.machine, "versions": run.config.versions} for run in contender.runs],
             "scored on": {"machine": summary["machine"], "versions": summary["versions"]},
         },
     )

@@ -58,8 +58,7 @@ class Ensemble(SavedRun):
         def network(images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
             answers = [network(images, training=training) for network in networks]
             outlines, evidence = ([answer[name] for answer in answers] for name in ("outline", "evidence"))
-            rules = [run.config.presence_rule for run in self.runs]
-            joint = joint_evidence(evidence, rules, self.config.presence_rule)
+            joint = joint_evidence(evidence, [run.config.presence_rule for run in self.runs], self.config.presence_rule)
             return {"outline": tf.add_n(outlines) / len(outlines), "evidence": joint}
 
         return network
