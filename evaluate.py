@@ -1,4 +1,4 @@
-"""Score a run on patients it was not trained on: tables, plots and a gallery.
+"""Score outlines on patients that the network was not trained on, or compare two: tables, plots and a gallery.
 
 Usage:
 
@@ -6,6 +6,9 @@ Usage:
     python evaluate.py runs/NAME --data DIR       everything in another folder
     python evaluate.py runs/NAME --no-tumor DIR   images without a tumor: how many are outlined by mistake?
     python evaluate.py runs/A runs/B              is B better than A?
+    python evaluate.py --ensemble runs/fold* --split test    several runs as one; runs/A before it compares
+    python evaluate.py --masks FOLDER --data DIR             masks of any program
+    python evaluate.py runs/NAME --masks FOLDER              are these masks better than the run's?
 """
 
 from unet.command_line import run
@@ -13,7 +16,7 @@ from unet.options import EvaluationOptions
 
 
 def step(options: EvaluationOptions) -> None:
-    if len(options.runs) > 1:
+    if len(options.runs) + bool(options.ensemble) + len(options.masks) > 1:
         from unet.evaluation.compare import compare
 
         compare(options)

@@ -4,6 +4,7 @@ Usage:
 
     python predict.py IMAGES... --output FOLDER                    with the network that comes with the project
     python predict.py IMAGES... --output FOLDER --run runs/NAME
+    python predict.py IMAGES... --output FOLDER --run runs/fold*       the mean of several runs
 """
 
 from unet.command_line import run

@@ -16,6 +16,8 @@ from unet.evaluation.compare import (
 from unet.network.saved_run import SavedRun
 from unet.tables import read_table, write_table
 
+TRAININGS = "patients, for these two trainings"
+
 
 def rows(*differences: tuple[str, float]) -> list[dict]:
     outline = {"truth_pixels": 9, "predicted_pixels": 9}
@@ -37,14 +39,14 @@ def test_differences_match_hand_computed_values():
 
 def test_the_answer_is_a_sentence():
     unclear = summarize_differences(rows(*zip("abcdef", (0.1, -0.1, 0.1, -0.1, 0.1, -0.1), strict=True)))
-    assert answer_in_words(unclear, "A", "B").startswith("No clear difference: the mean Dice of B is")
+    assert answer_in_words(unclear, "A", "B", TRAININGS).startswith("No clear difference: the mean Dice of B is")
     better = summarize_differences(rows(*((patient, 0.15) for patient in "abcdef")))
-    assert answer_in_words(better, "A", "B") == (
+    assert answer_in_words(better, "A", "B", TRAININGS) == (
         "B is better than A: the mean Dice of B is 0.150 higher than that of A (95% interval of the difference over 6 "
         "patients, for these two trainings: +0.150 to +0.150)."
     )
     worse = summarize_differences(rows(*((patient, -0.15) for patient in "abcdef")))
-    assert answer_in_words(worse, "A", "B").startswith(
+    assert answer_in_words(worse, "A", "B", TRAININGS).startswith(
         "A is better than B: the mean Dice of B is 0.150 lower than that of A"
     )
 
@@ -52,7 +54,7 @@ def test_the_answer_is_a_sentence():
 def test_too_few_patients_give_no_answer():
     for patients in ("aaaaaaa", "abcdeee"):
         group = summarize_differences(rows(*((patient, 0.1) for patient in patients)))
-        assert answer_in_words(group, "A", "B").startswith(
+        assert answer_in_words(group, "A", "B", TRAININGS).startswith(
             f"Too few patients to tell: {len(set(patients))}, but at least 6 are needed."
         )
 

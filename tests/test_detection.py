@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from unet.errors import UserError
 from unet.evaluation.compare import compare
+from unet.evaluation.contenders import Contender
 from unet.evaluation.detection import (
     area_under_curve,
     detection_table,
@@ -110,7 +111,8 @@ def test_both_kinds_have_the_same_weight_in_the_reliability_diagram():
 
 def summary_of(rows: list[dict]) -> dict:
     scores = [SliceScore(row, np.zeros(19), np.zeros((3, 100)), "", None) for row in rows]
-    return summarize(SavedRun.open(), Selection(None, (), "made up", [], {}, None, None), scores)
+    settings = Contender(PRETRAINED, SavedRun.open()).settings(EvaluationOptions())
+    return summarize(settings, Selection(None, (), "made up", [], {}, None, None), scores)
 
 
 def test_outlining_nothing_in_mostly_empty_slices_is_worth_nothing():
@@ -120,7 +122,7 @@ def test_outlining_nothing_in_mostly_empty_slices_is_worth_nothing():
     assert summary["scores"]["all"]["slices"] == 6 and summary["detection"]["without_tumor"]["slices"] == 30
     text = describe(summary)
     assert "0.000 (0.000 to 0.000)" in text and "0.833" not in text
-    assert "Warning: the network outlines nothing" in text
+    assert "Warning: nothing is outlined" in text
     assert "Warning" not in describe(summary_of(ROWS))
 
 

@@ -24,7 +24,7 @@ from unet.images.nifti import encode_volume_mask
 from unet.images.volume import slices_of
 from unet.network.predictor import Predictor
 from unet.network.saved_run import SavedRun
-from unet.options import ReadingOptions
+from unet.options import PredictionOptions
 from unet.prediction.inputs import Input, find_inputs
 from unet.prediction.scans import outline_scan_file
 from unet.tables import read_table
@@ -132,7 +132,7 @@ def test_a_volume_without_spacing_has_no_volume_in_mm3(missing, trained, tmp_pat
     (path,) = write_series(tmp_path / "scan", [0], lambda dataset: delattr(dataset, missing))
     assert read_series([SLICE]).spacing_known and not read_series([path]).spacing_known
     source = Input(str(path), "x", (path,))
-    row = outline_scan_file(Predictor(SavedRun.open(trained)), source, ReadingOptions()).row
+    row = outline_scan_file(Predictor(SavedRun.open(trained)), source, PredictionOptions((), tmp_path)).row
     assert row.is_ok and row.tumor_mm3 is None
 
 

@@ -10,6 +10,7 @@ import pytest
 from conftest import write_image
 from ready import run_script
 
+from unet.images.reading import read_image
 from unet.options import ReadingOptions
 from unet.pictures import evaluation_plots, training_plots
 from unet.pictures.page import Card, Report, Sort, Tile, contour_path, embed_picture, outlined_tile, render
@@ -277,3 +278,21 @@ def test_evaluation_and_prediction_write_a_report(visit, trained, phantoms, tmp_
     assert done.returncode == 0, done.stderr
     page = visit(tmp_path / "pr" / "report.html")
     assert page.inner_text("#count") == f"{len(list((phantoms / 'images').iterdir()))} shown"
+
+
+def test_pages_about_given_masks_show_nothing_that_only_a_network_has(visit, phantoms, tmp_path):
+    shutil.copytree(phantoms / "masks", tmp_path / "other")
+    some = sorted((tmp_path / "other").iterdir())[:10]
+    for path in some:
+        write_image(path, np.roll(read_image(path), 3, axis=1))
+    for masks, name in (
+        (["other"], "evaluation-phantoms"),
+        (["other", phantoms / "masks"], "compared-with-phantoms-on-phantoms"),
+    ):
+        done = run_script("evaluate", "--masks", *masks, "--data", phantoms, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        page = visit(tmp_path / "runs/masks-other" / name / "report.html")
+        text = page.inner_text("body")
+        assert page.inner_text("#count") == "50 shown" and "NaN" not in text and "None" not in text
+        for absent in ("ROC", "alibration", "robability", "xpected Dice", "network"):
+            assert absent not in text

@@ -177,11 +177,16 @@ class DownloadOptions:
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """Score a run on patients it was not trained on, or compare two runs."""
+    """Score a run, an ensemble of runs or masks of another program, or compare any two of these."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Folder of one run made by train.py, or of two to compare. Default: the network that comes with the
-    project."""
+    """Folder of one run made by train.py, or of two to compare. 'pretrained', the default, is the network that comes
+    with the project."""
+    ensemble: tuple[Path, ...] = ()
+    """Folders of runs to score as one, by the mean of their probabilities. After a run: compare it with them."""
+    masks: Annotated[tuple[Path, ...], Len(0, 2)] = ()
+    """Folder of masks that any program made, named like the images, to score on --data. After a run: compare it with
+    them. Two folders: compare them."""
     split: Literal["train", "val", "test"] | None = None
     """Split of the run's data to score. Default: val, or everything in --data."""
     data: Path | None = None
@@ -191,9 +196,9 @@ class EvaluationOptions:
     patients: Path | None = None
     """CSV with the patient of each slice in --data, as for train.py."""
     output: Path | None = None
-    """Folder for the results. Default: evaluation-SPLIT (or evaluation-FOLDER for --data) in the run's
-    folder; compared-with-B-on-SPLIT in the folder of run A; runs/pretrained/ for the network that comes with
-    the project."""
+    """Folder for the results. Default: evaluation-SPLIT (or evaluation-FOLDER for --data) or
+    compared-with-B-on-SPLIT in the folder of the (first) run; in its ensemble-of-N/ for an ensemble; in
+    runs/pretrained/ for the network that comes with the project; in runs/masks-FOLDER/ for masks."""
     spacing_mm: Annotated[float, Gt(0)] | None = None
     """Side of a pixel in mm, for distances in mm. Default: known for the published set only."""
     always_outline: bool = False
@@ -226,8 +231,15 @@ class PredictionOptions:
     files and folders in an object store (s3://, gs://)."""
     output: Path
     """Folder for masks/, overlays/ and predictions.csv."""
-    run: Path | None = None
-    """Folder of the run whose network to use. Default: the network that comes with the project."""
+    run: tuple[Path, ...] = ()
+    """Folder of the run whose network to use, or of several (runs/fold*), which are averaged. Default: the network
+    that comes with the project."""
+    threshold: Annotated[float, Interval(gt=0, le=1)] | None = None
+    """Probability at which a pixel counts as tumor. Default: the run's."""
+    peak: Fraction | None = None
+    """Probability that a region must reach somewhere to be outlined; 0 keeps all regions. Default: the run's."""
+    probabilities: bool = False
+    """Also write the probability of each pixel to probabilities/: 16-bit PNG for images, float NIfTI for scans."""
     mirror: bool = True
     """Average the probabilities of each image and its mirror image: slightly better, half as fast."""
     always_outline: bool = False

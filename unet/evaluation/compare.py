@@ -1,5 +1,5 @@
-"""Is run B better than run A? Both outline the same slices, and the difference is taken slice by slice: of Dice if a
-slice has a tumor, otherwise of false alarms."""
+"""Is B better than A? Each is a run, an ensemble or given masks. Both outline the same slices, and the difference is
+taken slice by slice: of Dice if a slice has a tumor, otherwise of false alarms."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,18 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from unet.data.patients import interval_basis
-from unet.errors import UserError
+from unet.evaluation.contenders import Contender, find_contenders
 from unet.evaluation.detection import by_kind, count_slices, patients_in_words, percent_interval
 from unet.evaluation.evaluate import different_patients_first
 from unet.evaluation.intervals import interval_over_patients, interval_text
 from unet.evaluation.report import MOST_TILES
-from unet.evaluation.scoring import check_unchanged, score_slices, warn_about_known_patients
-from unet.evaluation.selection import Selection, results_in, select
+from unet.evaluation.scoring import check_unchanged, outline_again, score_slices, warn_about_known_patients
+from unet.evaluation.selection import Selection, check_untrained, results_in, select
 from unet.evaluation.summary import all_and_by_tumor, footnote, unit_of_groups
 from unet.files import write_json, write_whole
 from unet.machine import installed_versions, machine_description
 from unet.network.predictor import Predictor
-from unet.network.saved_run import SavedRun
 from unet.options import EvaluationOptions
 from unet.pictures import evaluation_plots
 from unet.pictures.page import Report, Sort, Tile, render
@@ -34,17 +33,16 @@ FEWEST_PATIENTS = 6
 
 
 def compare(options: EvaluationOptions) -> Path:
-    """Compare two runs on the slices of the first one.
+    """Compare two contenders on the slices of the first one, if it is a run, or on those in a folder.
 
     Args:
-        options: The two runs, and which slices.
+        options: The two runs, ensemble or folders of masks, and which slices.
 
     Returns:
         The folder with the report, comparison.json, per_slice.csv and the plots.
 
     Raises:
-        UserError: If there are not two runs, the slices cannot be used, or the second run was trained on some of the
-            patients.
+        UserError: If they or the slices cannot be used, or the second run was trained on some of the patients.
 
     Example:
         >>> folder = compare(EvaluationOptions(runs=(Path("runs/small"), Path("runs/small"))))  # doctest: +ELLIPSIS
@@ -52,28 +50,27 @@ def compare(options: EvaluationOptions) -> Path:
         >>> (folder / "comparison.json").exists()
         True
     """
-    if len(options.runs) != 2:
-        raise UserError(f"Name one run to score or two to compare, not {len(options.runs)}.")
-    runs = [SavedRun.open(folder) for folder in options.runs]
-    selection = select(runs[0], options)
-    check_untrained(runs[1], selection)
-    names = short_names(options.runs)
-    home = runs[0].folder / f"compared-with-{Path(names[1]).name}-on-{selection.title}"
+    contenders = a, b = find_contenders(options)
+    selection = select(a.run, options)
+    for run in [*a.runs[1:], *b.runs]:
+        check_untrained(run, selection)
+    names = short_names(a, b)
+    home = a.home / f"compared-with-{Path(names[1]).name}-on-{selection.title}"
     output = options.output or home
-    with results_in(output, "comparison.json", selection):
-        compare_and_write(runs, selection, options, names, output)
+    with results_in(output, "comparison.json", selection.identity):
+        compare_and_write(contenders, selection, options, names, output)
     return output
 
 
 def compare_and_write(
-    runs: list[SavedRun], selection: Selection, options: EvaluationOptions, names: tuple[str, str], output: Path
+    contenders: list[Contender], selection: Selection, options: EvaluationOptions, names: tuple[str, str], output: Path
 ) -> None:
-    """Score both runs, and write all results."""
-    predictors = [Predictor(run, mirror=options.mirror, always_outline=options.always_outline) for run in runs]
+    """Score both contenders, and write all results."""
+    predictors = [contender.predictor(selection.pairs, options) for contender in contenders]
     scores = [score_slices(predictor, selection) for predictor in predictors]
-    check_unchanged(runs[0], selection, scores[0])
-    for run in runs:
-        warn_about_known_patients(run, selection, scores[0])
+    check_unchanged(contenders[0].run, selection, scores[0])
+    for contender in contenders:
+        warn_about_known_patients(contender.runs, selection, scores[0])
 
     rows = [pair_rows(a.row, b.row) for a, b in zip(*scores, strict=True)]
     with_tumor, without_tumor = by_kind(rows)
@@ -81,17 +78,17 @@ def compare_and_write(
     false_alarms = summarize_false_alarms(without_tumor)
     answers = []
     if groups:
-        answers.append(answer_in_words(groups["all"], *names, interval_basis(row["patient"] for row in with_tumor)))
+        two = "trainings" if all(len(contender.runs) == 1 for contender in contenders) else "sets of outlines"
+        basis = f"{interval_basis(row['patient'] for row in with_tumor)}, for these two {two}"
+        answers.append(answer_in_words(groups["all"], *names, basis))
     if false_alarms:
         answers.append(describe_false_alarms(false_alarms, *names))
     answer = " ".join(answers)
     write_table(output / "per_slice.csv", rows)
     about = {
-        "a": str(options.runs[0]),
-        "b": str(options.runs[1]),
+        "a": contenders[0].settings(options),
+        "b": contenders[1].settings(options),
         **selection.identity,
-        "mirror": options.mirror,
-        "always_outline": options.always_outline,
         "machine": machine_description(),
         "versions": installed_versions(),
     }
@@ -100,7 +97,7 @@ def compare_and_write(
     if groups:
         tables = [difference_table(groups)]
         svg = evaluation_plots.draw_comparison(with_tumor, groups, names, output / "comparison.png")
-        plots = [("Dice of both runs, and mean differences", svg)]
+        plots = [("Dice of both, and mean differences", svg)]
         draw_changes(predictors, selection, rows, names, output / "changes.png")
     tiles = [describe_tile(row, a.tile, b.tile) for row, a, b in zip(rows, *scores, strict=True)]
     report = comparison_report(tables, answer, names, plots, tiles)
@@ -109,21 +106,9 @@ def compare_and_write(
     print("\n".join(filter(None, lines)), f"Look at {output}/report.html.", sep="\n")
 
 
-def short_names(folders: tuple[Path, Path]) -> tuple[str, str]:
-    """Names of two runs: their folders' names, or the whole paths if those are equal."""
-    short = tuple(folder.resolve().name for folder in folders)
-    return short if len(set(short)) == 2 else tuple(str(folder) for folder in folders)
-
-
-def check_untrained(run: SavedRun, selection: Selection) -> None:
-    """UserError if a run was trained on patients that it would be compared on."""
-    patients = {selection.facts[pair.id]["patient"] for pair in selection.pairs}
-    shared = patients & run.slices.patients("train")
-    if shared:
-        raise UserError(
-            f"'{run.folder}' was trained on {len(shared)} of the patients to compare on ('{min(shared)}'): compare "
-            "runs with the same split, or on other slices with --data."
-        )
+def short_names(a: Contender, b: Contender) -> tuple[str, str]:
+    """Names of two contenders, or their whole paths if the names are equal."""
+    return (a.name, b.name) if a.name != b.name else (str(a.folder), str(b.folder))
 
 
 def pair_rows(row_a: dict, row_b: dict) -> dict[str, object]:
@@ -170,8 +155,8 @@ def describe_false_alarms(false_alarms: dict, a: str, b: str) -> str:
     )
 
 
-def answer_in_words(group: dict, a: str, b: str, basis: str = "patients") -> str:
-    """The answer in a sentence. `basis` says what the interval is computed over."""
+def answer_in_words(group: dict, a: str, b: str, basis: str) -> str:
+    """The answer in a sentence. `basis` says what the interval is computed over, and for what."""
     patients = group["patients"]
     if patients < FEWEST_PATIENTS:
         return f"Too few patients to tell: {patients}, but at least {FEWEST_PATIENTS} are needed. Compare on more."
@@ -179,7 +164,7 @@ def answer_in_words(group: dict, a: str, b: str, basis: str = "patients") -> str
     direction = "higher" if group["difference"] > 0 else "lower"
     difference = (
         f"the mean Dice of {b} is {abs(group['difference']):.3f} {direction} than that of {a} (95% interval of the "
-        f"difference over {patients} {basis}, for these two trainings: "
+        f"difference over {patients} {basis}: "
         f"{interval_text(group['interval'], sign='+')})"
     )
     if low <= 0 <= high:
@@ -252,7 +237,7 @@ def draw_changes(
     def tile(index: int) -> tuple:
         pair, row = selection.pairs[index], rows[index]
         image = pair.read_image()
-        masks = [predictor.mask(predictor([image], pair.preparation)[0]) for predictor in predictors]
+        masks = [predictor.mask(outline_again(predictor, pair)) for predictor in predictors]
         caption = f"{pair.id} {row.get('tumor', '')}\n{row['dice_a']:.2f} with A, {row['dice_b']:.2f} with B"
         return image, pair.read_mask(image), *masks, caption
 

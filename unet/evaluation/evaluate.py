@@ -1,16 +1,16 @@
-"""Score a run on slices with known masks: a table with one row per slice, a summary with intervals, and plots."""
+"""Score a run, an ensemble or given masks: a table with one row per slice, a summary with intervals, and plots."""
 
 from pathlib import Path
 
 from unet.evaluation import report, scoring
 from unet.evaluation.calibration import precision_recall, reliability
+from unet.evaluation.contenders import Contender, find_contenders
 from unet.evaluation.detection import rates_at, reliability_of_slices, roc_points
 from unet.evaluation.scans import score_scans, summarize_scans
-from unet.evaluation.selection import Selection, results_in, select
+from unet.evaluation.selection import Selection, check_untrained, results_in, select
 from unet.evaluation.summary import describe, sum_histograms, summarize
 from unet.files import write_json
 from unet.network.predictor import Predictor
-from unet.network.saved_run import SavedRun
 from unet.options import EvaluationOptions
 from unet.pictures import evaluation_plots
 from unet.pictures.style import TRUTH_AND_PREDICTION, draw_tiles
@@ -18,16 +18,16 @@ from unet.tables import write_table
 
 
 def evaluate(options: EvaluationOptions) -> Path:
-    """Score a run, and draw its plots and report.
+    """Score a run, an ensemble or given masks, and draw plots and a report.
 
     Args:
-        options: Which run, and which slices.
+        options: What to score, and on which slices.
 
     Returns:
         The folder with report.html, per_slice.csv, summary.json and the plots.
 
     Raises:
-        UserError: If the run or the slices cannot be used, or the folder holds other results.
+        UserError: If the run, the masks or the slices cannot be used, or the folder holds other results.
 
     Example:
         >>> from unet.options import EvaluationOptions
@@ -36,26 +36,26 @@ def evaluate(options: EvaluationOptions) -> Path:
         >>> sorted(path.name for path in folder.glob("*.csv"))
         ['per_slice.csv']
     """
-    (folder,) = options.runs or (None,)
-    run = SavedRun.open(folder)
-    selection = select(run, options)
-    home = run.folder if folder else Path("runs/pretrained")
-    output = options.output or home / f"evaluation-{selection.title}"
-    with results_in(output, "summary.json", selection):
-        score_and_write(run, selection, options, output)
+    (contender,) = find_contenders(options)
+    selection = select(contender.run, options)
+    for run in contender.runs[1:] if selection.split and not options.split else []:
+        check_untrained(run, selection)
+    output = options.output or contender.home / f"evaluation-{selection.title}"
+    masks = {} if contender.run else contender.settings(options)
+    with results_in(output, "summary.json", selection.identity | masks):
+        score_and_write(contender, selection, options, output)
     return output
 
 
-def score_and_write(run: SavedRun, selection: Selection, options: EvaluationOptions, output: Path) -> None:
+def score_and_write(contender: Contender, selection: Selection, options: EvaluationOptions, output: Path) -> None:
     """Score all slices of a selection, and write all results."""
-    predictor = Predictor(run, mirror=options.mirror, always_outline=options.always_outline)
+    predictor = contender.predictor(selection.pairs, options)
     scores = scoring.score_slices(predictor, selection)
-    scoring.check_unchanged(run, selection, scores)
-    scoring.warn_about_known_patients(run, selection, scores)
+    scoring.check_unchanged(contender.run, selection, scores)
+    scoring.warn_about_known_patients(contender.runs, selection, scores)
     rows = [score.row for score in scores]
     scoring.add_expected_dice(predictor, selection, rows)
-    summary = summarize(run, selection, scores)
-    summary |= {"mirror": options.mirror, "always_outline": options.always_outline}
+    summary = summarize(contender.settings(options), selection, scores)
     write_table(output / "per_slice.csv", rows)
     if scan_rows := score_scans(predictor, selection):
         summary["whole_scans"] = summarize_scans(scan_rows)
@@ -65,15 +65,15 @@ def score_and_write(run: SavedRun, selection: Selection, options: EvaluationOpti
     if "scores" in summary:
         draw_gallery(predictor, selection, rows, output / "gallery.png")
     tiles = [score.tile for score in scores]
-    report.write_report(run, summary, rows, tiles, plots, output / "report.html")
+    report.write_report(contender, summary, rows, tiles, plots, output / "report.html")
     print(f"{describe(summary)}\nLook at {output}/report.html.")
 
 
 def draw_plots(scores: list[scoring.SliceScore], summary: dict, output: Path) -> list[tuple[str, str]]:
     """Draw all plots; returns what each one shows, and its SVG for the report."""
-    plots, rows, threshold = {}, [score.row for score in scores], summary["presence_threshold"]
+    plots, rows = {}, [score.row for score in scores]
     if summary["detection"]["auc"]:
-        path = output / "detection.png"
+        path, threshold = output / "detection.png", summary["presence_threshold"]
         plots["Is there a tumor?"] = evaluation_plots.draw_detection(
             roc_points(rows), rates_at(rows, threshold), threshold, reliability_of_slices(rows), path
         )
@@ -84,15 +84,18 @@ def draw_plots(scores: list[scoring.SliceScore], summary: dict, output: Path) ->
 
 def draw_outline_plots(scores: list[scoring.SliceScore], summary: dict, output: Path) -> dict[str, str]:
     """Draw the plots about outlines, from slices with tumor; returns the SVG of each."""
-    rows, histogram, threshold = [score.row for score in scores], sum_histograms(scores), summary["threshold"]
+    rows = [score.row for score in scores]
     plots = {
         "Dice of all slices": evaluation_plots.draw_dice_histogram(rows, output / "dice_distribution.png"),
         "Dice by tumor type": evaluation_plots.draw_dice_by_type(rows, summary["scores"], output / "dice_by_type.png"),
         "Dice by tumor size": evaluation_plots.draw_dice_by_size(rows, output / "dice_by_size.png"),
-        "Dice by threshold": evaluation_plots.draw_dice_by_threshold(
-            summary["dice_by_threshold"], threshold, output / "threshold_curve.png"
-        ),
     }
+    if "masks" in summary:  # which have no probability
+        return plots
+    histogram, threshold = sum_histograms(scores), summary["threshold"]
+    plots["Dice by threshold"] = evaluation_plots.draw_dice_by_threshold(
+        summary["dice_by_threshold"], threshold, output / "threshold_curve.png"
+    )
     if summary["expected_dice"]:
         plots["Expected and true Dice"] = evaluation_plots.draw_expected_dice(
             rows, summary["expected_dice"], output / "expected_dice.png"
@@ -112,9 +115,8 @@ def draw_gallery(predictor: Predictor, selection: Selection, rows: list[dict], p
 
     def tile(index: int) -> tuple:
         pair, row = selection.pairs[index], rows[index]
-        image = pair.read_image()
-        (prediction,) = predictor([image], pair.preparation)
-        caption = f"{pair.id} {row.get('tumor', '')}\nDice {row['dice']:.3f}"
+        prediction = scoring.outline_again(predictor, pair)
+        image, caption = prediction.image, f"{pair.id} {row.get('tumor', '')}\nDice {row['dice']:.3f}"
         return image, pair.read_mask(image), predictor.visible_probability(prediction), caption
 
     tiles = {name: [tile(index) for index in indices] for name, indices in choose_gallery(rows).items()}

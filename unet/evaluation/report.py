@@ -5,15 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
+from unet.evaluation.contenders import Contender
 from unet.evaluation.detection import describe_false_alarms, detection_table, patients_in_words, percent_interval
 from unet.evaluation.scans import scan_table
 from unet.evaluation.summary import NAMES, distance_unit, footnote, score_table, score_texts
 from unet.files import write_whole
-from unet.network.saved_run import SavedRun
 from unet.pictures.page import Card, Report, Sort, Tile, render
 from unet.pictures.table import Table
 
 MOST_TILES = 2000
+SETTINGS = ("run", "masks", "network", "threshold", "peak", "presence_threshold", "mirror", "always_outline")
 SORTS = [
     Sort("Dice, lowest first", "dice"),
     Sort("Dice, highest first", "dice", -1),
@@ -28,7 +29,7 @@ SORTS = [
 
 
 def write_report(
-    run: SavedRun, summary: dict, rows: list[dict], tiles: list[Tile], plots: list[tuple[str, str]], path: Path
+    contender: Contender, summary: dict, rows: list[dict], tiles: list[Tile], plots: list[tuple[str, str]], path: Path
 ) -> None:
     """Write report.html, from the content of summary.json and per_slice.csv, a tile per slice, and plots as SVG."""
     described = [describe_tile(tile, row, place) for place, (tile, row) in enumerate(zip(tiles, rows, strict=True))]
@@ -38,7 +39,7 @@ def write_report(
     tables = [*score_tables(summary), detection_table(summary["detection"])]
     tables += [scan_table(scans)] if (scans := summary.get("whole_scans")) else []
     content = Report(
-        title=f"Evaluation of {run.folder.name}: {summary['slices']}",
+        title=f"Evaluation of {contender.name}: {summary['slices']}",
         lead=lead(summary, tables),
         cards=headline_cards(summary),
         tables=tables,
@@ -49,14 +50,9 @@ def write_report(
         sorts=[sort for sort in SORTS if any(tile.sort[sort.key] is not None for tile in shown)],
         outlines={"truth": "truth", "prediction": "prediction"},
         about={
-            "run": str(run.folder),
-            "threshold": summary["threshold"],
-            "peak": summary["peak"],
-            "presence threshold": summary["presence_threshold"],
-            "mirror": summary["mirror"],
-            "always outline": summary["always_outline"],
-            "options": asdict(run.config.options) | {"data": None, "resume": None},
-            "trained on": {"machine": run.config.machine, "versions": run.config.versions},
+            **{name.replace("_", " "): summary[name] for name in SETTINGS if name in summary},
+            "options": [asdict(run.config.options) | {"data": None, "resume": None} for run in contender.runs],
+            "trained on": [{"machine": run.config.machine, "versions": run.config.versions} for run in contender.runs],
             "scored on": {"machine": summary["machine"], "versions": summary["versions"]},
         },
     )

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from scipy import ndimage
 
+from unet.evaluation.contenders import GivenMasks
 from unet.evaluation.intervals import interval_text, mean_over_rows
 from unet.evaluation.selection import Selection
 from unet.images.volume import Volume
@@ -14,13 +15,16 @@ from unet.pictures.table import Table
 
 
 def score_scans(predictor: Predictor, selection: Selection) -> list[dict]:
-    """One row per scan of a selection: how well predict.py outlines it. Empty without volumes."""
+    """One row per scan of a selection: how well predict.py outlines it, or given masks do. Empty without volumes."""
     first_slices = {pair.name: pair for pair in reversed(selection.pairs) if pair.plane}
     rows = []
     for number, (name, pair) in enumerate(sorted(first_slices.items()), start=1):
         volume, truth = pair.read_volume()
-        scan = predict_scan(predictor, volume, f"Scan {number} of {len(first_slices)}")
-        labels = outline_scan(predictor, volume, scan).labels
+        if isinstance(predictor, GivenMasks):
+            labels, _ = ndimage.label(predictor.with_mask(pair).read_volume()[1], np.ones((3, 3, 3)))
+        else:
+            scan = predict_scan(predictor, volume, f"Scan {number} of {len(first_slices)}")
+            labels = outline_scan(predictor, volume, scan).labels
         rows.append({"id": name, "patient": selection.facts[pair.id]["patient"], **score_scan(truth, labels, volume)})
     return rows
 

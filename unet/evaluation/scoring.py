@@ -11,6 +11,7 @@ from unet.data.patients import is_same_tumor_size
 from unet.data.slices import fingerprint
 from unet.errors import UserError
 from unet.evaluation.calibration import pixel_histogram
+from unet.evaluation.contenders import GivenMasks
 from unet.evaluation.fitting import cross_validated_dice
 from unet.evaluation.metrics import score, surface_score
 from unet.evaluation.selection import Selection
@@ -49,6 +50,12 @@ def score_pairs(
     return list(tqdm(scores, title, len(pairs), unit="slice", disable=None))
 
 
+def outline_again(predictor: Predictor, pair: Pair) -> Prediction:
+    """The prediction for one pair."""
+    (prediction,) = predictor.stream([pair], Pair.read_image, lambda made: made, lambda pair: pair.preparation)
+    return prediction
+
+
 def score_slices(predictor: Predictor, selection: Selection) -> list[SliceScore]:
     """The score of each slice of a selection, in order."""
 
@@ -56,7 +63,6 @@ def score_slices(predictor: Predictor, selection: Selection) -> list[SliceScore]
         pair, probability = prediction.source, prediction.probability
         mask = predictor.mask(prediction)
         tumor_probability = predictor.tumor_probability(prediction.evidence)
-        mask_confidence = confidence(probability, mask)
         scores = score(truth, mask) | distances(truth, mask, selection.pixel_mm(truth.shape[1]))
         if not truth.any():
             scores = dict.fromkeys(scores, "")  # so that no mean can include slices without tumor
@@ -68,12 +74,13 @@ def score_slices(predictor: Predictor, selection: Selection) -> list[SliceScore]
             "predicted_pixels": int(mask.sum()),
             "tumor_percent": 100 * float(truth.mean()),
             **scores,
-            "confidence": mask_confidence,
         }
+        if not isinstance(predictor, GivenMasks):
+            row["confidence"] = confidence(probability, mask)
         if tumor_probability is not None:
             row["tumor_probability"] = tumor_probability
         if predictor.confidence_model:
-            row["review"] = predictor.review_reason(prediction.square, prediction.evidence, mask_confidence)
+            row["review"] = predictor.review_reason(prediction.square, prediction.evidence, row["confidence"])
         curve, _ = dice_by_rule(truth, probability, THRESHOLDS, np.array([predictor.rule.peak]))
         visible = predictor.visible_probability(prediction, mask)
         tile = outlined_tile(pair.id, prediction.image, truth, visible, predictor.rule.threshold)
@@ -97,7 +104,7 @@ def distances(truth: np.ndarray, mask: np.ndarray, pixel_mm: float | None) -> di
 def add_expected_dice(predictor: Predictor, selection: Selection, rows: list[dict]) -> None:
     """Add the Dice expected without the truth, by a curve fitted on other patients; "" if nothing is outlined."""
     if not predictor.confidence_model:
-        return  # the training has not finished
+        return  # the training has not finished, or there is no network
     for row in rows:
         is_outlined = row["predicted_pixels"] > 0
         row["expected_dice"] = predictor.confidence_model.expect_dice(row["confidence"]) if is_outlined else ""
@@ -109,7 +116,7 @@ def add_expected_dice(predictor: Predictor, selection: Selection, rows: list[dic
             row["expected_dice"] = float(dice)
 
 
-def check_unchanged(run: SavedRun, selection: Selection, scores: list[SliceScore]) -> None:
+def check_unchanged(run: SavedRun | None, selection: Selection, scores: list[SliceScore]) -> None:
     """UserError if a slice of the run's own split has changed since the training."""
     if not selection.split:
         return
@@ -124,13 +131,14 @@ def check_unchanged(run: SavedRun, selection: Selection, scores: list[SliceScore
             raise UserError(f"'{pair.image_path}' or its mask has changed since the training: restore it.")
 
 
-def warn_about_known_patients(run: SavedRun, selection: Selection, scores: list[SliceScore]) -> None:
-    """Print a warning if patients in the selection were used to train or choose the network."""
+def warn_about_known_patients(runs: list[SavedRun], selection: Selection, scores: list[SliceScore]) -> None:
+    """Print a warning if patients in the selection were used to train or choose a network, or one of an ensemble."""
     for split, use in (("train", "to train the network"), ("val", "to choose the network")):
         if split == selection.split == "val":
             continue  # this is what validation is for
-        fingerprints = {run.slices.fingerprints[id] for id in run.slices.split[split]} - {""}
-        patients = run.slices.patients(split)
+        tables = [run.slices for run in runs]
+        fingerprints = {table.fingerprints[id] for table in tables for id in table.split[split]} - {""}
+        patients = set().union(*(table.patients(split) for table in tables))
         seen = sum(
             slice_score.fingerprint in fingerprints or selection.facts[pair.id]["patient"] in patients
             for pair, slice_score in zip(selection.pairs, scores, strict=True)

@@ -13,7 +13,7 @@ from unet.data.slices import load_slices
 from unet.errors import UserError
 from unet.files import only_process_in
 from unet.network.saved_run import SavedRun
-from unet.options import EvaluationOptions
+from unet.options import EvaluationOptions, TrainingOptions
 from unet.tables import Facts
 
 
@@ -39,13 +39,26 @@ class Selection:
         return self.field_of_view_mm / width if self.field_of_view_mm else self.spacing_mm
 
 
-def select(run: SavedRun, options: EvaluationOptions) -> Selection:
+def select(run: SavedRun | None, options: EvaluationOptions) -> Selection:
     """The slices that the options name; UserError if they are not there."""
     others = options.data or options.no_tumor
+    if not run and not others:
+        raise UserError("--masks needs to know the true masks: name their folder with --data, or a run before it.")
     split = options.split or (None if others else "val")
-    if not split or (others and not run.slices.split[split]):
+    if not run or not split or (others and not run.slices.split[split]):
         return select_from_folders(run, options)
     return select_from_run(run, split, options)
+
+
+def check_untrained(run: SavedRun, selection: Selection) -> None:
+    """UserError if a run was trained on patients in the selection."""
+    patients = {selection.facts[pair.id]["patient"] for pair in selection.pairs}
+    shared = patients & run.slices.patients("train")
+    if shared:
+        raise UserError(
+            f"'{run.folder}' was trained on {len(shared)} of these patients ('{min(shared)}'): use runs with the same "
+            "split, or other slices with --split test (once, at the end) or --data."
+        )
 
 
 def select_from_run(run: SavedRun, split: str, options: EvaluationOptions) -> Selection:
@@ -81,13 +94,14 @@ def select_from_run(run: SavedRun, split: str, options: EvaluationOptions) -> Se
     return make_selection(split, (), split, [pairs[id] for id in ids], run.slices.facts, options)
 
 
-def select_from_folders(run: SavedRun, options: EvaluationOptions) -> Selection:
+def select_from_folders(run: SavedRun | None, options: EvaluationOptions) -> Selection:
     """All slices in --data and --no-tumor, or those that their patients tables put in --split."""
     if options.patients and not options.data:
         raise UserError("--patients is only for --data: put a patients.csv into the folder of --no-tumor.")
     folder = data_folder(str(options.data)) if options.data else None
     no_tumor = no_tumor_folders(options.no_tumor)
-    slices = load_slices(folder, run.config.options.size, reading=options.reading, no_tumor=no_tumor)
+    size = run.config.options.size if run else TrainingOptions.size
+    slices = load_slices(folder, size, reading=options.reading, no_tumor=no_tumor)
     known = [patient_facts(slices.of_folder(), folder, options.patients)] if folder else []
     known += [patient_facts(slices.of_folder(other), other) for other in no_tumor]
     facts = merge_facts([of_folder for of_folder, _ in known])
@@ -117,15 +131,15 @@ def make_selection(
 
 
 @contextlib.contextmanager
-def results_in(output: Path, summary: str, selection: Selection) -> Iterator[None]:
-    """A context in which the results for a selection may be written to a folder.
+def results_in(output: Path, summary: str, identity: dict[str, object]) -> Iterator[None]:
+    """A context in which the results for slices, and maybe masks, with this identity may be written to a folder.
 
-    UserError if the folder is not writable, or its summary (a JSON file) is about other slices.
+    UserError if the folder is not writable, or its summary (a JSON file) is about other ones.
     """
     with only_process_in(output):
         with contextlib.suppress(OSError, ValueError, AttributeError):  # missing or damaged
             old = json.loads((output / summary).read_text())
-            for name, value in selection.identity.items():
+            for name, value in identity.items():
                 if old.get(name, value) != value:
                     raise UserError(
                         f"'{output}' contains results for other {name} ({old[name]}): choose another --output."

@@ -20,7 +20,6 @@ from unet.evaluation.scoring import TOLERANCE, SliceScore
 from unet.evaluation.selection import Selection
 from unet.machine import installed_versions, machine_description
 from unet.network.outlining import THRESHOLDS
-from unet.network.saved_run import SavedRun
 from unet.pictures.table import Table
 
 SIZES = {"small (below 1%)": 1.0, "medium (1 to 3%)": 3.0, "large (above 3%)": 100.0}
@@ -42,23 +41,18 @@ EMPTY_MASKS = (
     "Scores are over slices with tumor. If nothing is outlined in one, its scores are 0, and the distance is the "
     "diagonal of the image."
 )
-NOTHING_OUTLINED = "Warning: the network outlines nothing in slices with tumor. Train longer, or check the masks."
+NOTHING_OUTLINED = "Warning: nothing is outlined in slices with tumor. Train longer, or check the masks."
 NO_INTERVAL = "–: no interval, as there is only one patient or group."
 
 
-def summarize(run: SavedRun, selection: Selection, scores: list[SliceScore]) -> dict[str, object]:
-    """Content of summary.json. What is about outlines is over slices with tumor, and left out if there are none."""
+def summarize(settings: dict[str, object], selection: Selection, scores: list[SliceScore]) -> dict[str, object]:
+    """Content of summary.json, given a contender's settings. What is about outlines is over slices with tumor."""
     rows = [score.row for score in scores]
     with_tumor = [score for score in scores if score.row["truth_pixels"]]
     any_outline = any(score.row["predicted_pixels"] for score in with_tumor)
-    presence = run.config.presence_rule
     return {
-        "run": str(run.folder),
-        "network": run.network_fingerprint(),
+        **settings,
         **selection.identity,
-        "threshold": run.config.outline_rule.threshold,
-        "peak": run.config.outline_rule.peak,
-        "presence_threshold": presence.threshold if presence else None,
         "machine": machine_description(),
         "versions": installed_versions(),
         "intervals": f"95%, expanded percentile bootstrap over {basis_of_intervals(rows)}",
@@ -66,13 +60,13 @@ def summarize(run: SavedRun, selection: Selection, scores: list[SliceScore]) -> 
         "warning": NOTHING_OUTLINED if with_tumor and not any_outline else "",
         "detection": summarize_detection(rows),
         **(summarize_outlines(with_tumor, selection) if with_tumor else {}),
+        **(summarize_probability(with_tumor) if with_tumor and "masks" not in settings else {}),
     }
 
 
 def summarize_outlines(scores: list[SliceScore], selection: Selection) -> dict[str, object]:
     """The part of summary.json that is about outlines, from slices with tumor."""
-    rows, histogram = [score.row for score in scores], sum_histograms(scores)
-    dice_curve = np.mean([score.dice_by_threshold for score in scores], axis=0)
+    rows = [score.row for score in scores]
     return {
         "empty_masks": EMPTY_MASKS,
         "scores": summarize_groups(all_and_by_tumor(rows)),
@@ -80,6 +74,14 @@ def summarize_outlines(scores: list[SliceScore], selection: Selection) -> dict[s
         "scores_by_plane": summarize_groups(by_value(rows, "plane")),
         "expected_dice": summarize_expected_dice(rows, selection),
         "surface_dice_tolerance": f"{TOLERANCE:g} {'mm' if 'hd95_mm' in rows[0] else 'pixels'}",
+    }
+
+
+def summarize_probability(scores: list[SliceScore]) -> dict[str, object]:
+    """The part of summary.json that is about the probability of each pixel, from slices with tumor."""
+    histogram = sum_histograms(scores)
+    dice_curve = np.mean([score.dice_by_threshold for score in scores], axis=0)
+    return {
         "expected_calibration_error": {
             "all pixels": expected_calibration_error(histogram),
             "pixels of 0.05 or more": expected_calibration_error(histogram, first_bin=1),

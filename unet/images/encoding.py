@@ -19,5 +19,5 @@ def encode_jpeg(pixels: np.ndarray, quality: int = 95) -> bytes:
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """BGR pixels uint8 (height, width, 3) as a PNG."""
+    """BGR pixels uint8 (height, width, 3), or grey ones uint16 (height, width), as a PNG."""
     return cv2.imencode(".png", pixels)[1].tobytes()

@@ -162,11 +162,16 @@ def check_affine(path: Path, image: nibabel.Nifti1Image) -> None:
 
 def encode_volume_mask(mask: np.ndarray, volume: Volume) -> bytes:
     """A boolean mask (x, y, z) as .nii.gz of 0 and 1, on the grid of the volume's file."""
-    voxels = turn_back(mask.astype(np.uint8), volume.image.affine)
+    return encode_voxels(mask.astype(np.uint8), volume)
+
+
+def encode_voxels(voxels: np.ndarray, volume: Volume) -> bytes:
+    """Voxels (x, y, z) with values from 0 to 1 as .nii.gz, on the grid of the volume's file."""
     header = volume.image.header.copy()
-    header.set_data_dtype(np.uint8)
+    header.set_data_dtype(voxels.dtype)
     header.set_slope_inter(1, 0)
     header["cal_min"], header["cal_max"] = 0, 1
     # No affine: the header keeps its own, unchanged.
-    image = type(volume.image)(voxels.reshape(volume.image.shape), None, header)
+    voxels = turn_back(voxels, volume.image.affine).reshape(volume.image.shape)
+    image = type(volume.image)(voxels, None, header)
     return gzip.compress(image.to_bytes(), mtime=0)

@@ -21,6 +21,7 @@ class OutlineRule:
 
     threshold: float = 0.5  # probability at which a pixel counts as tumor
     peak: float = 0.0  # probability that a region must reach somewhere
+    is_strict: bool = False  # nothing below the threshold is outlined, even if it is known that there is a tumor
 
     def __str__(self) -> str:
         words = f"where the probability is {self.threshold:g} or more"
@@ -48,7 +49,7 @@ class OutlineRule:
         more reach the threshold. All zeros stay as they are."""
         highest = probability.max()
         # The same as whether the mask has any pixel, without computing it.
-        has_outline = highest >= self.threshold and highest >= min(self.peak, LIKELY)
+        has_outline = self.is_strict or (highest >= self.threshold and highest >= min(self.peak, LIKELY))
         if has_outline or not highest:
             return probability
         wanted = max(2 * self.threshold, LIKELY)  # at least LIKELY, or no region would be kept

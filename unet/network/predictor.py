@@ -38,7 +38,7 @@ class Predictor:
     """A trained network with its preprocessing and rules.
 
     Args:
-        run: The saved run.
+        run: The saved run, or an Ensemble.
         batch_size: Images per batch.
         mirror: Average the answers for each image and its mirror image.
         precision: Number format of the network. None takes the one of the training options, where "auto" is decided

@@ -41,6 +41,7 @@ class SavedRun:
         self.folder = folder
         self.config = config
         self.slices = slices
+        self.runs = [self]  # those of an ensemble are several
 
     @staticmethod
     def check_free(folder: Path) -> None:

@@ -11,7 +11,9 @@ import logging
 import os
 import pickle
 import re
+import shutil
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,16 +25,10 @@ from unet.errors import UserError, warn_once
 from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
 from unet.prediction.inputs import Input
-from unet.prediction.outlines import outline_inputs
+from unet.prediction.outlines import open_run, outline_inputs
 from unet.prediction.rows import Outlined
 
-NOT_NEEDED = [
-    "checkpoint-*",
-    "evaluation-*",
-    "tensorboard",
-    "film.npz",
-    "presence.npz",
-]  # large files that a prediction does not use
+NEEDED = {"config.json", "slices.csv", "model.keras", "confidence.json"}  # of a run, for a prediction
 BATCHES_AT_ONCE = 8  # of images, at most, for an actor: if it is lost, all of them are repeated
 ENVIRONMENT = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # Ray prints a lot: show only what ends it
@@ -70,17 +66,17 @@ def connect(run: SavedRun, address: str) -> None:
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    ray.init(
-        address or None,
-        # Sent to the cluster's machines. All other packages must be installed there.
-        runtime_env={
-            "py_modules": [str(Path(unet.__file__).parent)],
-            "working_dir": str(run.folder),
-            "excludes": NOT_NEEDED,
-        },
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        for place, member in enumerate(run.runs):
+            copy = Path(folder, f"{place:03d}")
+            shutil.copytree(member.folder, copy, ignore=lambda _, names: set(names) - NEEDED)
+        ray.init(
+            address or None,
+            # Sent to the cluster's machines. All other packages must be installed there.
+            runtime_env={"py_modules": [str(Path(unet.__file__).parent)], "working_dir": folder},
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
 
 
 def stream(inputs: list[Input], options: PredictionOptions) -> Iterator[Outlined]:
@@ -136,8 +132,8 @@ class Actor:
             # One core per actor: otherwise each actor would start threads for all cores.
             tf.config.threading.set_intra_op_parallelism_threads(1)
         self.options = options
-        # Ray starts the actor in a copy of the run folder.
-        run = SavedRun.open(Path.cwd())
+        # Ray starts the actor in a folder with copies of the runs.
+        run = open_run(sorted(Path.cwd().glob("[0-9]*")), options)
         self.predictor = Predictor(run, options.batch_size, options.mirror, always_outline=options.always_outline)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list]:

@@ -1,6 +1,6 @@
 """Names of the files in the output folder of a prediction, relative to it."""
 
-MASKS, OVERLAYS, SCANS = "masks", "overlays", "scans"
+MASKS, PROBABILITIES, OVERLAYS, SCANS = "masks", "probabilities", "overlays", "scans"
 TABLE, REGIONS, SETTINGS = "predictions.csv", "regions.csv", "prediction.json"
 REPORT, CONTACT_SHEET = "report.html", "contact_sheet.jpg"
 NIIVUE = f"{SCANS}/niivue.umd.js"  # which the pages of scans need
@@ -8,6 +8,10 @@ NIIVUE = f"{SCANS}/niivue.umd.js"  # which the pages of scans need
 
 def mask_name(name: str, is_volume: bool) -> str:
     return f"{MASKS}/{name}_mask.nii.gz" if is_volume else f"{MASKS}/{name}.png"
+
+
+def probability_name(name: str, is_volume: bool) -> str:
+    return f"{PROBABILITIES}/{name}.{'nii.gz' if is_volume else 'png'}"
 
 
 def segmentation_name(name: str) -> str:

@@ -1,21 +1,34 @@
 """Outline images: mask, overlay and measurements of each."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-from unet.images.encoding import encode_jpeg, encode_mask
+from unet.images.encoding import encode_jpeg, encode_mask, encode_png
 from unet.images.reading import read_image
 from unet.network.confidence import confidence
+from unet.network.ensemble import open_runs
+from unet.network.outlining import OutlineRule
 from unet.network.predictor import Prediction, Predictor
+from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
 from unet.pictures.overlays import draw_overlay
 from unet.prediction.inputs import Input
-from unet.prediction.names import mask_name, overlay_name
+from unet.prediction.names import mask_name, overlay_name, probability_name
 from unet.prediction.rows import Outlined, PredictionRow, judge
 from unet.prediction.scans import outline_scan_file
+
+
+def open_run(folders: Sequence[Path], options: PredictionOptions) -> SavedRun:
+    """The run or ensemble in folders, with a given peak and threshold, which is strict unless all is outlined."""
+    run = open_runs(folders)
+    rule, is_strict = run.config.outline_rule, bool(options.threshold) and not options.always_outline
+    peak = rule.peak if options.peak is None else options.peak
+    run.config = replace(run.config, outline_rule=OutlineRule(options.threshold or rule.threshold, peak, is_strict))
+    return run
 
 
 def outline_inputs(
@@ -31,14 +44,14 @@ def outline_inputs(
             return read_image(path, options.reading)
 
     images = [input for input in inputs if not input.is_volume]
-    yield from predictor.stream(images, read, lambda prediction: use(outline_image(prediction, predictor)))
+    yield from predictor.stream(images, read, lambda prediction: use(outline_image(prediction, predictor, options)))
     for input in inputs:
         if input.is_volume:
-            yield use(outline_scan_file(predictor, input, options.reading))
+            yield use(outline_scan_file(predictor, input, options))
 
 
-def outline_image(prediction: Prediction, predictor: Predictor) -> Outlined:
-    """Mask, overlay and measurements of one image."""
+def outline_image(prediction: Prediction, predictor: Predictor, options: PredictionOptions) -> Outlined:
+    """Mask, overlay and measurements of one image, and its probability if the options want it."""
     input = prediction.source
     if prediction.error:
         return Outlined(PredictionRow(input.path, status=str(prediction.error)))
@@ -50,6 +63,9 @@ def outline_image(prediction: Prediction, predictor: Predictor) -> Outlined:
         mask_name(input.name, is_volume=False): encode_mask(mask),
         overlay_name(input.name, is_volume=False): encode_jpeg(overlay),
     }
+    if options.probabilities:
+        levels = np.rint(prediction.probability * 65535).astype(np.uint16)
+        files[probability_name(input.name, is_volume=False)] = encode_png(levels)
     sureness = confidence(prediction.probability, mask)
     return Outlined(judge(row, predictor, prediction.square, prediction.evidence, sureness), files)
 

@@ -22,6 +22,7 @@ from unet.prediction.names import (
     MASKS,
     NIIVUE,
     OVERLAYS,
+    PROBABILITIES,
     REGIONS,
     REPORT,
     SCANS,
@@ -57,7 +58,7 @@ class OutputFolder:
         UserError if the folder is not writable, or contains anything that must not be replaced or mixed."""
         if resume and overwrite:
             raise UserError("--resume keeps what --overwrite replaces: give only one of them.")
-        names = (SETTINGS, TABLE, REGIONS, REPORT, CONTACT_SHEET, MASKS, OVERLAYS, SCANS)
+        names = (SETTINGS, TABLE, REGIONS, REPORT, CONTACT_SHEET, MASKS, PROBABILITIES, OVERLAYS, SCANS)
         found = [name for name in names if (self.folder / name).exists()]
         if found and SETTINGS not in found:
             # A data set has masks/ too, which must never be replaced.
@@ -120,7 +121,7 @@ class OutputFolder:
         # The table first: without it, nothing counts as finished.
         for name in (TABLE, REGIONS, REPORT, CONTACT_SHEET):
             (self.folder / name).unlink(missing_ok=True)
-        for name in (MASKS, OVERLAYS, SCANS):
+        for name in (MASKS, PROBABILITIES, OVERLAYS, SCANS):
             if (self.folder / name).exists():
                 shutil.rmtree(self.folder / name)
         write_json(self.folder / SETTINGS, self.settings | {"images": hash_of_files(self.inputs)})
@@ -172,9 +173,11 @@ def settings_of(run: SavedRun, options: PredictionOptions) -> dict[str, object]:
         "network": run.network_fingerprint(),
         "threshold": run.config.outline_rule.threshold,
         "peak": run.config.outline_rule.peak,
+        "strict_threshold": run.config.outline_rule.is_strict,
         "presence_rule": run.config.presence_rule and asdict(run.config.presence_rule),
         "always_outline": options.always_outline,
         "mirror": options.mirror,
+        "probabilities": options.probabilities,
         "max_pixels": options.reading.max_pixels,
         "plane": options.reading.plane,
         "volume": options.reading.volume,

@@ -16,7 +16,7 @@ from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
 from unet.prediction.inputs import Input, find_inputs
 from unet.prediction.names import REPORT, TABLE
-from unet.prediction.outlines import outline_inputs
+from unet.prediction.outlines import open_run, outline_inputs
 from unet.prediction.output import OutputFolder, settings_of
 from unet.prediction.report import write_report
 from unet.prediction.rows import Outlined, PredictionRow
@@ -41,8 +41,8 @@ def predict(options: PredictionOptions) -> int:
         1 of 1 images read: ...
         0
     """
-    run = SavedRun.open(options.run)
     options, inputs = take_shard(options, find_inputs(options.images, options.output))
+    run = open_run(options.run, options)
     output = OutputFolder(options.output, settings_of(run, options), inputs)
     outline = choose_outliner(run, options, output.write_files)
     with only_process_in(options.output):

@@ -10,28 +10,28 @@ from unet.errors import ImageError
 from unet.images.dicom import read_series
 from unet.images.dicom_seg import encode_segmentation
 from unet.images.encoding import encode_png
-from unet.images.nifti import encode_volume_mask, read_volume
+from unet.images.nifti import encode_volume_mask, encode_voxels, read_volume
 from unet.images.preprocessing import to_training_image
 from unet.images.volume import Volume, slices_of
 from unet.network.confidence import confidence
 from unet.network.predictor import Predictor
 from unet.network.regions import REGION_COLUMNS, Region, measure_region
 from unet.network.scan import Outlines, ScanPrediction, outline_scan, predict_scan
-from unet.options import ReadingOptions
+from unet.options import PredictionOptions, ReadingOptions
 from unet.pictures.overlays import TILE, draw_overlay, montage
 from unet.pictures.viewer import Spot, viewer_page
+from unet.prediction import names
 from unet.prediction.inputs import Input
-from unet.prediction.names import NIIVUE, REPORT, mask_name, overlay_name, regions_name, segmentation_name, viewer_name
 from unet.prediction.rows import Outlined, PredictionRow, judge
 from unet.tables import table_text
 
 SLICES_SHOWN = 20
 
 
-def outline_scan_file(predictor: Predictor, input: Input, reading: ReadingOptions) -> Outlined:
-    """Mask, table of regions, viewer, picture of the slices, and measurements of one scan."""
+def outline_scan_file(predictor: Predictor, input: Input, options: PredictionOptions) -> Outlined:
+    """Mask, regions, viewer, picture of the slices, and measurements of one scan, and its probability if wanted."""
     try:
-        volume = read_scan(input, reading)
+        volume = read_scan(input, options.reading)
     except ImageError as error:
         return Outlined(PredictionRow(input.path, status=str(error)))
     scan = predict_scan(predictor, volume, input.name)
@@ -40,15 +40,17 @@ def outline_scan_file(predictor: Predictor, input: Input, reading: ReadingOption
         measure_region(volume, outlines.labels, number, scan.probability, predictor.tumor_probability(evidence))
         for number, evidence in enumerate(outlines.evidence, start=1)
     ]
-    mask = outlines.mask
+    name, mask = input.name, outlines.mask
     files = {
-        mask_name(input.name, is_volume=True): encode_volume_mask(mask, volume),
-        regions_name(input.name): table_text(REGION_COLUMNS, [asdict(region) for region in regions], True).encode(),
-        viewer_name(input.name): draw_page(input.name, volume, scan, mask, regions).encode(errors="surrogateescape"),
-        overlay_name(input.name, is_volume=True): encode_png(draw_slices(predictor, volume, scan, mask)),
+        names.mask_name(name, is_volume=True): encode_volume_mask(mask, volume),
+        names.regions_name(name): table_text(REGION_COLUMNS, [asdict(region) for region in regions], True).encode(),
+        names.viewer_name(name): draw_page(name, volume, scan, mask, regions).encode(errors="surrogateescape"),
+        names.overlay_name(name, is_volume=True): encode_png(draw_slices(predictor, volume, scan, mask)),
     }
+    if options.probabilities:
+        files[names.probability_name(name, is_volume=True)] = encode_voxels(scan.probability, volume)
     if input.series and (segmentation := encode_segmentation(mask, volume, input.series)):
-        files[segmentation_name(input.name)] = segmentation
+        files[names.segmentation_name(name)] = segmentation
     return Outlined(measure_scan(predictor, input, volume, scan, outlines), files)
 
 
@@ -98,10 +100,9 @@ def draw_page(name: str, volume: Volume, scan: ScanPrediction, mask: np.ndarray,
             detail = f"tumor probability {presence:.2f}, {detail}"
         center = (region.center_x_mm, region.center_y_mm, region.center_z_mm)
         spots.append(Spot(region.region, f"Region {region.region}: {size}", detail, center))
-    up = "../" * viewer_name(name).count("/")
-    return viewer_page(
-        name, volume.grey, mask, scan.probability, volume.affine, spots, bundle=f"{up}{NIIVUE}", back=f"{up}{REPORT}"
-    )
+    up = "../" * names.viewer_name(name).count("/")
+    bundle, back = f"{up}{names.NIIVUE}", f"{up}{names.REPORT}"
+    return viewer_page(name, volume.grey, mask, scan.probability, volume.affine, spots, bundle=bundle, back=back)
 
 
 def draw_slices(predictor: Predictor, volume: Volume, scan: ScanPrediction, mask: np.ndarray) -> np.ndarray:

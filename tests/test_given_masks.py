@@ -1,0 +1,146 @@
+"""Masks of other programs: scored and compared like the outlines of a network."""
+
+import json
+import shutil
+
+import nibabel
+import numpy as np
+import pytest
+from conftest import write_image, write_pairs
+from ready import run_script
+
+from unet.data.pairs import find_pairs
+from unet.errors import UserError
+from unet.evaluation.contenders import GivenMasks
+from unet.images.nifti import encode_volume_mask, read_volume
+from unet.images.reading import read_mask
+from unet.network.saved_run import SavedRun
+from unet.tables import read_table
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Eight patients with a slice each: six with a tumor of 35 pixels, and two without. other/ has masks that are right
+    in the first three, shifted by a column in three, and a false alarm in one of two."""
+    write_pairs(tmp_path / "data", 8)
+    for index in range(8):
+        truth = read_mask(tmp_path / "data/masks" / f"{index}.png")
+        if index > 5:
+            write_image(tmp_path / "data/masks" / f"{index}.png", np.zeros(truth.shape, np.uint8))
+        other = truth if index < 3 else np.roll(truth, 1, axis=1)
+        other = other & (index != 7)
+        write_image(tmp_path / "other" / f"{index}.tif", other.astype(np.uint8))
+    lines = [f"{index},p{index},glioma" for index in range(8)]
+    (tmp_path / "data/patients.csv").write_text("\n".join(["id,patient,tumor", *lines]))
+    return tmp_path
+
+
+def test_masks_are_scored_without_a_network(data):
+    done = run_script("evaluate", "--masks", "other", "--data", "data", cwd=data)
+    assert done.returncode == 0, done.stderr
+    output = data / "runs/masks-other/evaluation-data"
+    rows = read_table(output / "per_slice.csv")
+    # Six of seven columns of a shifted mask are right: 2 x 30 / (35 + 35).
+    assert [float(row["dice"]) for row in rows[:6]] == pytest.approx([1, 1, 1, 6 / 7, 6 / 7, 6 / 7])
+    assert not {"confidence", "tumor_probability", "review", "expected_dice"} & rows[0].keys()
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["scores"]["all"]["dice"]["mean"] == pytest.approx((3 + 18 / 7) / 6)
+    assert summary["detection"]["specificity"]["mean"] == 1 / 2 and summary["detection"]["auc"] is None
+    assert summary["masks"] == str(data / "other")
+    assert not {"network", "threshold", "presence_threshold", "expected_calibration_error", "dice_by_threshold"} & set(
+        summary
+    )
+    pictures = {"dice_distribution", "dice_by_type", "dice_by_size", "gallery"}
+    assert {path.stem for path in output.glob("*.png")} == pictures
+
+
+def test_masks_in_another_folder_of_the_same_name_are_not_mixed_up(data):
+    shutil.copytree(data / "other", data / "b/other")
+    assert run_script("evaluate", "--masks", "other", "--data", "data", cwd=data).returncode == 0
+    done = run_script("evaluate", "--masks", "b/other", "--data", "data", cwd=data)
+    assert done.returncode == 2 and "results for other masks" in done.stderr
+
+
+def test_two_folders_of_masks_are_compared(data):
+    done = run_script("evaluate", "--masks", "other", "data/masks", "--data", "data", cwd=data)
+    assert done.returncode == 0, done.stderr
+    comparison = json.loads((data / "runs/masks-other/compared-with-data-on-data/comparison.json").read_text())
+    group = comparison["groups"]["all"]
+    # B, the truth, is better by 1/7 in three of six slices.
+    assert (group["slices"], group["a_better"], group["b_better"]) == (6, 0, 3)
+    assert group["difference"] == pytest.approx(3 / 7 / 6) and group["interval"][0] >= 0
+    assert "for these two sets of outlines" in comparison["answer"]
+    assert comparison["false_alarms"]["a"] == 1 / 2 and comparison["false_alarms"]["b"] == 0
+    assert comparison["a"] == {"masks": str(data / "other")}
+
+
+def test_a_run_is_compared_with_masks_on_its_validation_slices(trained, phantoms, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    # As good as possible, and in the format of predict.py.
+    shutil.copytree(phantoms / "masks", tmp_path / "best")
+    done = run_script("evaluate", "run", "--masks", "best", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "A: run\nB: best\n" in done.stdout
+    rows = read_table(run / "compared-with-best-on-val/per_slice.csv")
+    assert [row["id"] for row in rows] == SavedRun.open(trained).slices.split["val"]
+    assert all(row["dice_b"] == "1.0" for row in rows if row["truth_pixels"] != "0")
+    comparison = json.loads((run / "compared-with-best-on-val/comparison.json").read_text())
+    assert comparison["a"]["network"] == SavedRun.open(trained).network_fingerprint()
+    assert comparison["groups"]["all"]["interval"][0] >= 0
+
+
+def test_a_missing_mask_is_named(data):
+    (data / "other/3.tif").unlink()
+    done = run_script("evaluate", "--masks", "other", "--data", "data", cwd=data)
+    assert done.returncode == 2
+    assert done.stderr == "No mask for 'data/images/3.png': expected 'other/3.png'.\n"
+    pairs, _ = find_pairs(data / "data")
+    shutil.copy(data / "other/4.tif", data / "other/4.png")
+    with pytest.raises(UserError, match=r"other/4.tif' and '.*other/4.png' are both named after '4': remove one"):
+        GivenMasks(data / "other", [pair for pair in pairs if pair.id != "3"])
+
+
+def test_a_mask_of_another_size_is_named(data):
+    write_image(data / "other/3.tif", np.zeros((9, 9), np.uint8))
+    done = run_script("evaluate", "--masks", "other", "--data", "data", cwd=data)
+    assert done.returncode == 2 and "other/3.tif' has 9 x 9 pixels but its image has 24 x 20" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--masks", "other"], "--masks needs to know the true masks: name their folder with --data"),
+        (["--masks", "nowhere", "--data", "data"], "Cannot read the folder 'nowhere'"),
+        (["pretrained", "pretrained", "--masks", "other"], "Name one run to score or two to compare, not 3"),
+    ],
+)
+def test_what_cannot_be_scored_is_reported_in_one_line(arguments, expected, data):
+    done = run_script("evaluate", *arguments, cwd=data)
+    assert done.returncode == 2 and expected in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_masks_of_scans_are_scored_in_3d(tmp_path):
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        grey = random.integers(0, 255, (30, 28, 6)).astype(np.int16)
+        for folder in ("data/images", "data/masks", "other"):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        path = tmp_path / "data/images" / f"{name}.nii.gz"
+        nibabel.save(nibabel.Nifti1Image(grey, np.diag([1, 1, 5, 1])), path)
+        truth = np.zeros(grey.shape, bool)
+        truth[5:15, 5:15, 2:4] = True
+        other = truth.copy()
+        other[:, :, 3] = False  # half of it
+        other[20:25, 20:25, 5] = name == "b"  # a false alarm
+        volume = read_volume(path)
+        (tmp_path / "data/masks" / path.name).write_bytes(encode_volume_mask(truth, volume))
+        (tmp_path / "other" / f"{name}_mask.nii.gz").write_bytes(
+            encode_volume_mask(other, volume)
+        )  # as predict.py does
+    done = run_script("evaluate", "--masks", "other", "--data", "data", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    one, two = read_table(tmp_path / "runs/masks-other/evaluation-data/per_scan.csv")
+    assert float(one["dice"]) == pytest.approx(2 * 100 / 300) and float(two["dice"]) == pytest.approx(2 * 100 / 325)
+    assert [row["false_regions"] for row in (one, two)] == ["0", "1"]
+    assert [row["found_regions"] for row in (one, two)] == ["1", "1"]

@@ -1,0 +1,106 @@
+"""What an evaluation scores: a run, an ensemble of runs, or masks that any program made."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from unet.data.pairs import MASKS, Pair, expected_suffixes, find_sources
+from unet.errors import UserError, raise_problems
+from unet.network.ensemble import open_runs
+from unet.network.outlining import OutlineRule
+from unet.network.predictor import Prediction, Predictor, in_order
+from unet.network.saved_run import PRETRAINED, SavedRun
+from unet.options import EvaluationOptions
+
+
+class GivenMasks(Predictor):
+    """Masks in a folder in the place of a network: the probabilities of pairs are 0 and 1, and there is no evidence.
+    UserError for pairs without a mask file, or with several."""
+
+    def __init__(self, folder: Path, pairs: list[Pair]):
+        self.rule, self.presence_rule, self.confidence_model, self.always_outline = OutlineRule(), None, None, False
+        images = {pair.name: pair.image_path for pair in pairs}
+        self.paths: dict[str, Path] = {}
+        problems = []
+        for path, name in find_sources(folder, images).items():
+            name = name if name in images else name.removesuffix("_mask")  # as predict.py names masks of scans
+            if name in images and self.paths.setdefault(name, path) != path:
+                problems.append(f"'{path}' and '{self.paths[name]}' are both named after '{name}': remove one.")
+        for name in sorted(images.keys() - self.paths.keys()):
+            expected = [f"'{folder / name}{suffix}'" for suffix in expected_suffixes(MASKS, images[name])]
+            problems.append(f"No mask for '{images[name]}': expected {' or '.join(expected)}.")
+        raise_problems(problems)
+
+    def with_mask(self, pair: Pair) -> Pair:
+        """The pair with the mask in this folder instead of the true one."""
+        return replace(pair, mask_path=self.paths[pair.name])
+
+    def stream(self, pairs: Iterable[Pair], read: Callable, use: Callable, prepare: object) -> Iterator:
+        """As in Predictor, except that an ImageError ends the stream."""
+
+        def outline(pair: Pair) -> object:
+            image = read(pair)
+            mask = self.with_mask(pair).read_mask(image)
+            return use(Prediction(pair, image, probability=mask.astype(np.float32)))
+
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            yield from in_order(threads, outline, pairs, ahead=24)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One thing to score: a run or ensemble, or without a run the masks in a folder."""
+
+    folder: Path
+    run: SavedRun | None
+
+    @property
+    def runs(self) -> list[SavedRun]:
+        return self.run.runs if self.run else []
+
+    @property
+    def name(self) -> str:
+        folder = self.folder.resolve()
+        return folder.parent.name if folder.name == MASKS else folder.name
+
+    @property
+    def home(self) -> Path:
+        """Where its results go by default."""
+        if not self.run:
+            return Path("runs", f"masks-{self.name}")
+        return Path("runs/pretrained") if self.folder == PRETRAINED else self.folder
+
+    def settings(self, options: EvaluationOptions) -> dict[str, object]:
+        """How it outlines, for the results."""
+        if not self.run:
+            return {"masks": str(self.folder.resolve())}
+        presence = self.run.config.presence_rule
+        return {
+            "run": ", ".join(str(run.folder) for run in self.runs),
+            "network": self.run.network_fingerprint(),
+            "threshold": self.run.config.outline_rule.threshold,
+            "peak": self.run.config.outline_rule.peak,
+            "presence_threshold": presence.threshold if presence else None,
+            "mirror": options.mirror,
+            "always_outline": options.always_outline,
+        }
+
+    def predictor(self, pairs: list[Pair], options: EvaluationOptions) -> Predictor:
+        """What outlines these pairs."""
+        if not self.run:
+            return GivenMasks(self.folder, pairs)
+        return Predictor(self.run, mirror=options.mirror, always_outline=options.always_outline)
+
+
+def find_contenders(options: EvaluationOptions) -> list[Contender]:
+    """What the options name, runs first, or the run that comes with the project. UserError for more than two."""
+    runs = [SavedRun.open(None if folder == Path("pretrained") else folder) for folder in options.runs]
+    runs += [open_runs(options.ensemble)] if options.ensemble else []
+    found = [Contender(run.folder, run) for run in runs] + [Contender(folder, None) for folder in options.masks]
+    if len(found) > 2:
+        raise UserError(f"Name one run to score or two to compare, not {len(found)}; --ensemble scores several as one.")
+    return found or [Contender(PRETRAINED, SavedRun.open())]
