@@ -8,20 +8,7 @@ Usage:
     python evaluate.py runs/A runs/B              is B better than A?
 """
 
-from unet.command_line import run
-from unet.options import EvaluationOptions
-
-
-def step(options: EvaluationOptions) -> None:
-    if len(options.runs) > 1:
-        from unet.evaluation.compare import compare
-
-        compare(options)
-    else:
-        from unet.evaluation.evaluate import evaluate
-
-        evaluate(options)
-
+from unet import scripts
 
 if __name__ == "__main__":
-    run(EvaluationOptions, __doc__, step)
+    scripts.evaluate(__doc__)

@@ -16,7 +16,7 @@ from unet.evaluation.scoring import check_unchanged, score_slices, warn_about_kn
 from unet.evaluation.selection import Selection, results_in, select
 from unet.evaluation.summary import all_and_by_tumor, footnote, unit_of_groups
 from unet.files import write_json, write_whole
-from unet.machine import installed_versions, machine_description
+from unet.machine import machine_facts, prepare
 from unet.network.predictor import Predictor
 from unet.network.saved_run import SavedRun
 from unet.options import EvaluationOptions
@@ -52,6 +52,7 @@ def compare(options: EvaluationOptions) -> Path:
         >>> (folder / "comparison.json").exists()
         True
     """
+    options = prepare(options)
     if len(options.runs) != 2:
         raise UserError(f"Name one run to score or two to compare, not {len(options.runs)}.")
     runs = [SavedRun.open(folder) for folder in options.runs]
@@ -92,8 +93,7 @@ def compare_and_write(
         **selection.identity,
         "mirror": options.mirror,
         "always_outline": options.always_outline,
-        "machine": machine_description(),
-        "versions": installed_versions(),
+        **machine_facts(),
     }
     write_json(output / "comparison.json", about | {"answer": answer, "groups": groups, "false_alarms": false_alarms})
     tables, plots = [], []

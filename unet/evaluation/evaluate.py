@@ -9,6 +9,7 @@ from unet.evaluation.scans import score_scans, summarize_scans
 from unet.evaluation.selection import Selection, results_in, select
 from unet.evaluation.summary import describe, sum_histograms, summarize
 from unet.files import write_json
+from unet.machine import prepare
 from unet.network.predictor import Predictor
 from unet.network.saved_run import SavedRun
 from unet.options import EvaluationOptions
@@ -36,6 +37,7 @@ def evaluate(options: EvaluationOptions) -> Path:
         >>> sorted(path.name for path in folder.glob("*.csv"))
         ['per_slice.csv']
     """
+    options = prepare(options)
     (folder,) = options.runs or (None,)
     run = SavedRun.open(folder)
     selection = select(run, options)

@@ -18,7 +18,7 @@ from unet.evaluation.metrics import SCORES
 from unet.evaluation.scans import scan_table
 from unet.evaluation.scoring import TOLERANCE, SliceScore
 from unet.evaluation.selection import Selection
-from unet.machine import installed_versions, machine_description
+from unet.machine import machine_facts
 from unet.network.outlining import THRESHOLDS
 from unet.network.saved_run import SavedRun
 from unet.pictures.table import Table
@@ -59,8 +59,7 @@ def summarize(run: SavedRun, selection: Selection, scores: list[SliceScore]) -> 
         "threshold": run.config.outline_rule.threshold,
         "peak": run.config.outline_rule.peak,
         "presence_threshold": presence.threshold if presence else None,
-        "machine": machine_description(),
-        "versions": installed_versions(),
+        **machine_facts(),
         "intervals": f"95%, expanded percentile bootstrap over {basis_of_intervals(rows)}",
         "caveat": VALIDATION_CAVEAT if selection.split == "val" else "",
         "warning": NOTHING_OUTLINED if with_tumor and not any_outline else "",

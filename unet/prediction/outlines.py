@@ -51,7 +51,8 @@ def outline_image(prediction: Prediction, predictor: Predictor) -> Outlined:
         overlay_name(input.name, is_volume=False): encode_jpeg(overlay),
     }
     sureness = confidence(prediction.probability, mask)
-    return Outlined(judge(row, predictor, prediction.square, prediction.evidence, sureness), files)
+    row = judge(row, predictor, prediction.square, prediction.evidence, sureness)
+    return Outlined(row, files, prediction.probability, mask)
 
 
 def measure(row: PredictionRow, mask: np.ndarray, probability: np.ndarray) -> PredictionRow:

@@ -6,10 +6,11 @@ both, since order and augmentation depend on (seed, epoch, slice) only.
 
 import tensorflow as tf
 
+from unet.command_line import command
 from unet.data.slices import Slices
 from unet.errors import UserError
 from unet.files import only_process_in
-from unet.machine import use_precision
+from unet.machine import prepare, use_precision
 from unet.network.saved_run import SavedRun
 from unet.options import TrainingOptions
 from unet.training.finish import finish
@@ -43,6 +44,7 @@ def train(options: TrainingOptions) -> SavedRun:
         >>> (run.folder / "model.keras").exists()
         True
     """
+    options = prepare(options)
     workers = Workers()
     try:
         with workers.runs_folder() as runs:
@@ -80,7 +82,7 @@ def fit_and_finish(run: SavedRun, slices: Slices, workers: Workers) -> None:
         train_presence(run, slices)
         finish(run, slices, history)
     except KeyboardInterrupt:
-        print(f"Continue with: python train.py --resume {run.folder}")
+        print(f"Continue with: {command('train')} --resume {run.folder}")
         raise
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise UserError(
