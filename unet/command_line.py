@@ -65,7 +65,7 @@ def parse(options_type: type, description: str, default: object):
     if os.environ.get("NO_COLOR") or not sys.stderr.isatty():
         # Tyro checks standard output only, but prints errors to standard error.
         tyro._experimental_options["ansi_codes"] = False
-    options = tyro.cli(options_type, description=description, default=default)
+    options = tyro.cli(options_type, prog=Path(sys.argv[0]).name, description=description, default=default)
     try:
         return validated(options)
     except UserError as error:
