@@ -33,7 +33,7 @@ run = unet.load()
 
 def show(paths, run):
     """Images with true outlines in green and predicted ones in orange."""
-    figure, axes = plt.subplots(1, len(paths), figsize=(3 * len(paths), 3.4), dpi=72, layout="constrained")
+    figure, axes = plt.subplots(1, len(paths), figsize=(3 * len(paths), 3.7), dpi=72, layout="constrained")
     for axis, path in zip(axes, paths, strict=True):
         result = run.predict(path)
         axis.imshow(read_image(path), cmap="gray")

@@ -135,6 +135,15 @@ def test_a_scan_gets_the_mask_and_the_regions_that_predict_writes(trained, tmp_p
         assert result.row.tumor_pixels == np.count_nonzero(result.mask)
 
 
+def test_plots_of_a_notebook_keep_their_style_and_no_other_figure_is_shown(trained, tmp_path):
+    import matplotlib.pyplot as plt
+
+    style, backend = dict(plt.rcParams), plt.get_backend()
+    folder = unet.evaluate(unet.EvaluationOptions(runs=(str(trained),), output=str(tmp_path / "scores")))
+    assert (folder / "dice_distribution.png").exists()
+    assert dict(plt.rcParams) == style and plt.get_backend() == backend and not plt.get_fignums()
+
+
 def test_load_takes_what_train_returns_and_names_what_is_wrong(trained, tmp_path):
     from unet.network.saved_run import SavedRun
 

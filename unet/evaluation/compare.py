@@ -22,7 +22,7 @@ from unet.network.saved_run import SavedRun
 from unet.options import EvaluationOptions
 from unet.pictures import evaluation_plots
 from unet.pictures.page import Report, Sort, Tile, render
-from unet.pictures.style import PREDICTION, TRAINING, TRUTH, draw_tiles
+from unet.pictures.style import PREDICTION, TRAINING, TRUTH, draw_tiles, in_our_style
 from unet.pictures.table import Table
 from unet.tables import write_table
 
@@ -33,6 +33,7 @@ CHANGES_SHOWN = 5
 FEWEST_PATIENTS = 6
 
 
+@in_our_style
 def compare(options: EvaluationOptions) -> Path:
     """Compare two runs on the slices of the first one.
 

@@ -14,10 +14,11 @@ from unet.network.predictor import Predictor
 from unet.network.saved_run import SavedRun
 from unet.options import EvaluationOptions
 from unet.pictures import evaluation_plots
-from unet.pictures.style import TRUTH_AND_PREDICTION, draw_tiles
+from unet.pictures.style import TRUTH_AND_PREDICTION, draw_tiles, in_our_style
 from unet.tables import write_table
 
 
+@in_our_style
 def evaluate(options: EvaluationOptions) -> Path:
     """Score a run, and draw its plots and report.
 

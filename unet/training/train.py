@@ -13,6 +13,7 @@ from unet.files import only_process_in
 from unet.machine import prepare, use_precision
 from unet.network.saved_run import SavedRun
 from unet.options import TrainingOptions
+from unet.pictures.style import in_our_style
 from unet.training.finish import finish
 from unet.training.learner import Learner
 from unet.training.loop import TrainingLoop
@@ -22,6 +23,7 @@ from unet.training.start import new_run, resumed_run
 from unet.training.workers import LOST, Workers
 
 
+@in_our_style
 def train(options: TrainingOptions) -> SavedRun:
     """Train a network, or resume a training.
 
