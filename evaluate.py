@@ -11,20 +11,7 @@ Usage:
     python evaluate.py runs/NAME --masks FOLDER              are these masks better than the run's?
 """
 
-from unet.command_line import run
-from unet.options import EvaluationOptions
-
-
-def step(options: EvaluationOptions) -> None:
-    if len(options.runs) + bool(options.ensemble) + len(options.masks) > 1:
-        from unet.evaluation.compare import compare
-
-        compare(options)
-    else:
-        from unet.evaluation.evaluate import evaluate
-
-        evaluate(options)
-
+from unet import scripts
 
 if __name__ == "__main__":
-    run(EvaluationOptions, __doc__, step)
+    scripts.evaluate(__doc__)

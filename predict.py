@@ -7,15 +7,7 @@ Usage:
     python predict.py IMAGES... --output FOLDER --run runs/fold*       the mean of several runs
 """
 
-from unet.command_line import run
-from unet.options import PredictionOptions
-
-
-def step(options: PredictionOptions) -> int:
-    from unet.prediction.predict import predict
-
-    return predict(options)
-
+from unet import scripts
 
 if __name__ == "__main__":
-    run(PredictionOptions, __doc__, step)
+    scripts.predict(__doc__)

@@ -7,18 +7,7 @@ Usage:
     python train.py --data DIR --quick      the recipe for half an hour
 """
 
-import sys
-
-from unet.command_line import check_resume_is_alone, run
-from unet.options import QUICK, TrainingOptions
-
-
-def step(options: TrainingOptions) -> None:
-    check_resume_is_alone(options)
-    from unet.training.train import train
-
-    train(options)
-
+from unet import scripts
 
 if __name__ == "__main__":
-    run(TrainingOptions, __doc__, step, default=QUICK if "--quick" in sys.argv else None)
+    scripts.train(__doc__)

@@ -17,6 +17,7 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 from unet.network.saved_run import SavedRun  # noqa: E402
+from unet.pictures.style import in_our_style  # noqa: E402
 from unet.pictures.table import Table  # noqa: E402
 
 PRETRAINED = ROOT / "unet" / "network" / "pretrained"
@@ -330,12 +331,12 @@ def name_of(curve: str) -> str:
     return f"**{curve}**" if curve.startswith("ours") else NAMES[curve]
 
 
+@in_our_style
 def draw_accuracy(curves: dict[str, list[tuple[float, float]]]) -> None:
     """docs/accuracy.png."""
-
     from unet.pictures import style
 
-    figure, axes = style.plt.subplots(figsize=(7.5, 4), layout="constrained")
+    figure, axes = style.subplots(figsize=(7.5, 4))
     others = iter(("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#666666", "#D55E00"))
     # Labels from bottom to top, each at least one line above the one before.
     heights, lowest = {}, 0.0
@@ -456,6 +457,7 @@ def growth() -> str:
     )
 
 
+@in_our_style
 def draw_growth(kept: dict) -> None:
     """docs/growth.png."""
 
@@ -465,7 +467,7 @@ def draw_growth(kept: dict) -> None:
     )
     from unet.pictures import style
 
-    figure, grid = style.plt.subplots(2, len(UNITS), figsize=(9, 5), layout="constrained", sharey="row")
+    figure, grid = style.subplots(2, len(UNITS), figsize=(9, 5), sharey="row")
     for axes, unit in zip(grid[1], UNITS.values(), strict=True):
         axes.set_xlabel(unit)
     for row, (measure, label, ticks) in zip(grid, measures, strict=True):

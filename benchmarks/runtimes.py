@@ -18,6 +18,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import tyro
 from timing import times_of
 
@@ -41,7 +42,7 @@ def measure() -> dict:
 
     image = phantom_slice(0, 0, 1, 3, 512).image
     compared = [
-        phantom_slice(0, patient, 1, 3, max(shape)).image[: shape[0], : shape[1]]
+        phantom_slice(0, patient, 1, 3, max(shape)).image[np.newaxis, : shape[0], : shape[1]]
         for patient, shape in enumerate(SHAPES)
     ]
     results = {
@@ -57,13 +58,12 @@ def measure() -> dict:
         step = partial(predictor, [image] * predictor.batch_size)
         speeds[f"predict.py, {precision}"] = speed_of(step, predictor.batch_size)
     predictor = Predictor(SavedRun.open(), precision="float32")
-    module = with_preprocessing(predictor)
     with tempfile.TemporaryDirectory() as folder:
-        source = save(module, Path(folder))
         for name, kind in FORMATS.items():
+            source = save(with_preprocessing(predictor, kind.batch), Path(folder) / name)
             run = kind.open(kind.convert(source, Path(folder) / f"model{kind.suffix}"))
             results["dice_with_keras"][name] = compare(predictor, run, compared)
-            speeds[name] = speed_of(partial(run, image), 1)
+            speeds[name] = speed_of(partial(run, image[np.newaxis]), 1)
             print(name, speeds[name], flush=True)
     return results
 

@@ -8,7 +8,7 @@ import pytest
 from ready import ROOT
 
 from unet import signals
-from unet.command_line import run
+from unet.command_line import command, run
 from unet.options import DescribeOptions
 
 
@@ -31,3 +31,11 @@ def test_help_ends_quietly_if_its_reader_closes_the_pipe(script):
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode in (0, 141)
+
+
+@pytest.mark.parametrize(
+    ("started", "next_one"), [("train.py", "python evaluate.py"), ("/usr/bin/unet-train", "unet-evaluate")]
+)
+def test_a_script_names_the_next_one_as_it_was_started_itself(started, next_one, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [started])
+    assert command("evaluate") == next_one

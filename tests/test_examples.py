@@ -18,6 +18,7 @@ MODULES = [
     "unet.evaluation.compare",
     "unet.training.train",
     "unet.prediction.predict",
+    "unet.prediction.api",
     "unet.prediction.export",
 ]
 

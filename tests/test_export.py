@@ -41,30 +41,72 @@ def test_an_exported_network_agrees_with_keras(format, tmp_path):
     predictor = Predictor(run, precision="float32")
     (expected,) = predictor([image])
     assert expected.probability.max() > 0.5
-    outputs = predict(image)
-    np.testing.assert_allclose(outputs["probability"], expected.probability, atol=0.005)
-    assert 0.1 < predictor.tumor_probability(expected.evidence) < 0.9 and outputs["tumor_probability"].shape == ()
+    outputs = predict(image[np.newaxis])
+    np.testing.assert_allclose(outputs["probability"], expected.probability[np.newaxis], atol=0.005)
+    assert 0.1 < predictor.tumor_probability(expected.evidence) < 0.9 and outputs["tumor_probability"].shape == (1,)
     assert outputs["tumor_probability"] == pytest.approx(predictor.tumor_probability(expected.evidence), abs=0.005)
+    if not export.FORMATS[format].batch:
+        check_batch(predict, predictor)
+    if format == "onnx":
+        check_metadata(tmp_path / "out.xml", run)
     again = run_module(*arguments, cwd=ROOT)
     assert again.returncode == 2 and "already exists" in again.stderr
+
+
+def check_batch(predict, predictor):
+    """Images of one batch have the answers that each of them has alone: in a tumor, and in the middle of none."""
+    images = [phantom_slice(5, patient, 1, 3, 200, has_tumor=patient != 2).image[:150] for patient in (1, 2, 3)]
+    outputs = predict(np.stack(images))
+    for place, expected in enumerate(predictor(images)):
+        np.testing.assert_allclose(outputs["probability"][place], expected.probability, atol=0.005)
+        presence = predictor.tumor_probability(expected.evidence)
+        assert outputs["tumor_probability"][place] == pytest.approx(presence, abs=0.005)
+    assert np.ptp(outputs["tumor_probability"]) > 0.1
+
+
+def check_metadata(path, run):
+    """ONNX Runtime reads the rules from the file."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    facts = session.get_modelmeta().custom_metadata_map
+    rule = run.config.outline_rule
+    assert float(facts["threshold"]) == rule.threshold and float(facts["peak"]) == rule.peak
+    assert float(facts["presence_threshold"]) == RULE.threshold and facts["rule"] == f"tumor is {rule}"
+    assert (facts["size"], facts["format_version"]) == ("256", str(run.config.format_version))
+    assert facts["network"] == run.network_fingerprint()
 
 
 def test_without_a_presence_rule_there_is_one_output():
     run = SavedRun.open()
     run.config = replace(run.config, presence_rule=None)
     module = export.with_preprocessing(Predictor(run, mirror=False, precision="float32"))
-    assert module.outputs(np.zeros((30, 20), np.uint8)).keys() == {"probability"}
+    assert module.outputs(np.zeros((2, 30, 20), np.uint8)).keys() == {"probability"}
 
 
 def test_a_network_that_differs_is_not_written(trained, tmp_path, monkeypatch):
     def invert(image):
-        return {"probability": 1 - image / 255, "tumor_probability": np.float32(0)}
+        return {"probability": 1 - image / 255, "tumor_probability": np.zeros(len(image), np.float32)}
 
     different = replace(export.FORMATS["saved_model"], open=lambda path: invert)
     monkeypatch.setitem(export.FORMATS, "saved_model", different)
     with pytest.raises(UserError, match="not kept"):
         export.export(ExportOptions(trained, "saved_model", tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_network_that_mixes_up_the_images_of_a_batch_is_not_kept():
+    predictor = Predictor(SavedRun.open(), mirror=False, precision="float32")
+    outputs = export.with_preprocessing(predictor).outputs
+    single, *_, three = export.simulate_batches(None)
+    assert len(single) == 1 and len(three) == 3 and export.simulate_batches(1)[-1].shape[0] == 1
+
+    def turned(images):
+        return {name: np.roll(values, 1, axis=0) for name, values in outputs(images).items()}
+
+    assert export.compare(predictor, turned, [single]) > 0.99  # of one image, which cannot be mixed up
+    with pytest.raises(UserError, match="not kept"):
+        export.compare(predictor, turned, [three])
 
 
 def test_probabilities_are_compared_even_if_nothing_is_outlined():
@@ -78,8 +120,11 @@ def test_probabilities_are_compared_even_if_nothing_is_outlined():
             return 0.3
 
     def compare(probability, tumor_probability):
-        outputs = {"probability": np.full((10, 20), probability), "tumor_probability": np.float32(tumor_probability)}
-        return export.compare(Faint(), lambda image: outputs, [np.zeros((10, 20), np.uint8)])
+        outputs = {
+            "probability": np.full((1, 10, 20), probability),
+            "tumor_probability": np.full(1, tumor_probability, np.float32),
+        }
+        return export.compare(Faint(), lambda images: outputs, [np.zeros((1, 10, 20), np.uint8)])
 
     assert compare(0.205, 0.305) == 1
     with pytest.raises(UserError, match="Dice 1.0000, same probability at 0.00% of"):

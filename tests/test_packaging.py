@@ -1,5 +1,6 @@
 """The package installs with its data files and declared dependencies, from a clean copy of the repository."""
 
+import configparser
 import shutil
 import subprocess
 import sys
@@ -41,6 +42,27 @@ def test_the_wheel_declares_the_requirements_and_extras(wheel):
         assert not package or f"Requires-Dist: {package}" in metadata
     for extra in ("dicom", "ray", "test"):
         assert f"Provides-Extra: {extra}" in metadata
+
+
+@pytest.mark.parametrize("script", ["train", "evaluate", "predict", "export"])
+def test_it_installs_a_command_for_each_script_whose_help_needs_no_tensorflow(script, wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    (path,) = (tmp_path / "site").glob("*.dist-info/entry_points.txt")
+    command = configparser.ConfigParser()
+    command.read_string(path.read_text())
+    module, function = command["console_scripts"][f"unet-{script}"].split(":")
+    # What pip writes into the command, with what it puts into sys.argv.
+    code = (
+        f"import sys; sys.path.insert(0, 'site'); sys.argv = ['bin/unet-{script}', '--help']\n"
+        f"from {module} import {function}\n"
+        f"try: {function}()\n"
+        "finally: print('tensorflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"usage: unet-{script}" in done.stdout and "--threads" in done.stdout and "--device" in done.stdout
+    assert f"python {script}.py" not in done.stdout and done.stdout.splitlines()[-1] == "False"
 
 
 def test_it_predicts_from_any_folder_without_the_repository(wheel, tmp_path):

@@ -14,6 +14,7 @@ from unet.images.reading import read_image
 from unet.options import ReadingOptions
 from unet.pictures import evaluation_plots, training_plots
 from unet.pictures.page import Card, Report, Sort, Tile, contour_path, embed_picture, outlined_tile, render
+from unet.pictures.style import in_our_style
 from unet.pictures.table import Table
 from unet.prediction.inputs import Input
 from unet.prediction.output import OutputFolder
@@ -166,7 +167,7 @@ def test_fits_a_phone(visit, tmp_path):
 def test_a_dollar_in_a_name_is_not_a_formula(tmp_path):
     square = np.zeros((1, 8, 8), np.float32)
     path = tmp_path / "samples.png"
-    training_plots.draw_samples((square, square > 0, square), 0.5, ["a$_$b"], "heading", path)
+    in_our_style(training_plots.draw_samples)((square, square > 0, square), 0.5, ["a$_$b"], "heading", path)
     assert path.stat().st_size > 500
 
 

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 import tyro
 
@@ -20,7 +21,7 @@ from unet.errors import UserError
 from unet.signals import SIGNALS, Stopped, stop_at_once
 
 Step = Callable[..., int | None]  # what a script does; may return an exit code
-UNGROUPED = ("data", "reading")  # groups whose options appear without the group's name
+UNGROUPED = ("data", "reading", "machine")  # groups whose options appear without the group's name
 
 
 def run(options_type: type, description: str, step: Step, default: object = None, uses_tensorflow: bool = True) -> None:
@@ -64,23 +65,36 @@ def parse(options_type: type, description: str, default: object):
     if os.environ.get("NO_COLOR") or not sys.stderr.isatty():
         # Tyro checks standard output only, but prints errors to standard error.
         tyro._experimental_options["ansi_codes"] = False
-    options = tyro.cli(options_type, description=description, default=default)
+    options = tyro.cli(options_type, prog=Path(sys.argv[0]).name, description=description, default=default)
+    try:
+        return validated(options)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+def validated(options):
+    """The options with values of the types of their fields, such as paths for text; UserError if one is invalid."""
     from pydantic import TypeAdapter, ValidationError  # not needed for --help
 
     try:
-        TypeAdapter(type(options)).validate_python(asdict(options))
+        return TypeAdapter(type(options)).validate_python(asdict(options))
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(part for part in first["loc"] if part not in UNGROUPED).replace("_", "-")
-        print(f"--{name} {first['input']}: {first['msg']}.", file=sys.stderr)
-        sys.exit(2)
-    return options
+        name = ".".join(str(part) for part in first["loc"] if part not in UNGROUPED).replace("_", "-")
+        raise UserError(f"--{name} {first['input']}: {first['msg']}.") from error
+
+
+def command(script: str) -> str:
+    """How to start another script: like this one, from a clone, or as a command that pip has installed."""
+    return f"unet-{script}" if Path(sys.argv[0]).name.startswith("unet-") else f"python {script}.py"
 
 
 def check_resume_is_alone(options: object) -> None:
-    """UserError if --resume is given with options that would have no effect: all but those that say where data are."""
+    """UserError if --resume is given with options that would have no effect: all but those that say where data are, or
+    what of the machine to use."""
     names = [word.partition("=")[0] for word in sys.argv[1:] if word.startswith("-")]
-    others = [name for name in names if name not in ("--resume", "--data", "--no-tumor")]
+    others = [name for name in names if name not in ("--resume", "--data", "--no-tumor", "--threads", "--device")]
     if options.resume and others:
         raise UserError(
             f"--resume takes all options except --data from the run: remove '{others[0]}', or start a new run with it."
@@ -107,6 +121,8 @@ def run_step(step: Step, uses_tensorflow: bool) -> int:
 
 def import_tensorflow_quietly() -> None:
     """Import TensorFlow and Keras without their start-up messages, and keep them out of garbage collection."""
+    # By default, TensorFlow takes all memory of the GPUs. So it takes more only when it needs more.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     # Looking for garbage among the imported objects again and again would take nearly a second.
     gc.disable()
     with start_up_messages_hidden():

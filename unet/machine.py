@@ -1,4 +1,4 @@
-"""This machine: its fastest number format, its free memory, and its description for reports."""
+"""This machine: what to use of it, its fastest number format, its free memory, and its description for reports."""
 
 import contextlib
 import os
@@ -14,9 +14,33 @@ import numpy as np
 import psutil
 import tensorflow as tf
 
+from unet.command_line import validated
+from unet.errors import UserError
+
 # Linux files with a container's memory limit (control groups, versions 2 and 1).
 MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 VECTORS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")  # CPU flags, the widest vectors first
+
+
+def prepare(options):
+    """The options of a script, validated, after TensorFlow was told which threads and device they name.
+    UserError if an option is invalid or there is no such device; RuntimeError if TensorFlow already uses others."""
+    options = validated(options)
+    threads, device = options.machine.threads, options.machine.device
+    devices = {"cpu": []} | {f"gpu:{index}": [gpu] for index, gpu in enumerate(tf.config.list_physical_devices("GPU"))}
+    if device not in (None, *devices):
+        raise UserError(f"--device {device} is not one of this machine's devices: {', '.join(devices)}.")
+    if device:
+        tf.config.set_visible_devices(devices[device], "GPU")
+    if threads:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    return options
+
+
+def thread_count() -> int:
+    """Threads that read and write images."""
+    return tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
 
 
 def choose_precision(wanted: str) -> str:
@@ -73,8 +97,20 @@ def machine_description() -> str:
     return f"{processor}, {os.cpu_count()} cores, {platform.system()}"
 
 
+def part_in_use() -> dict[str, str]:
+    """Threads and device that TensorFlow uses, in the words of MachineOptions."""
+    threads = tf.config.threading.get_intra_op_parallelism_threads()
+    gpus = [gpu.name.removeprefix("/physical_device:").lower() for gpu in tf.config.get_visible_devices("GPU")]
+    return {"threads": str(threads or "default"), "device": ", ".join(gpus) or "cpu"}
+
+
+def machine_facts() -> dict[str, object]:
+    """What results record about this machine."""
+    return {"machine": machine_description(), **part_in_use(), "versions": installed_versions()}
+
+
 def environment() -> dict[str, str]:
-    """Number of cores and the switches of TensorFlow's math. With others, sums are taken in another order."""
+    """Cores, threads, device and the switches of TensorFlow's math. With others, sums are taken in another order."""
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count())
     switches = ("TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-    return {"cores": str(len(cores))} | {name: os.environ.get(name, "default") for name in switches}
+    return {"cores": str(len(cores))} | part_in_use() | {name: os.environ.get(name, "default") for name in switches}

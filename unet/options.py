@@ -32,6 +32,16 @@ class ReadingOptions:
 
 
 @dataclass(frozen=True)
+class MachineOptions:
+    """What to use of this machine. Runs and results record it."""
+
+    threads: Annotated[int, Interval(ge=1, le=1024)] | None = None
+    """Threads for the network, and threads that read and write images. Default: one per core for each."""
+    device: str | None = None
+    """cpu, or one GPU: gpu:0, gpu:1 ... Default: all GPUs to train and the first one to predict, or else the CPU."""
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Shape of the U-Net."""
 
@@ -123,7 +133,7 @@ class TrainingOptions:
     """Name of the run's folder in runs/. Default: date, time and image size."""
     resume: Path | None = None
     """Continue this run where it stopped. All other options come from the run, except --data and --no-tumor,
-    which say where the data are now if they have moved."""
+    which say where the data are now if they have moved, and --threads and --device: give these again."""
     quick: bool = False
     """Use the quick recipe: half an hour on two cores. Other options override it."""
     seed: Annotated[int, Interval(ge=0, lt=2**31)] = 0
@@ -151,6 +161,7 @@ class TrainingOptions:
     mixed_float16, for GPUs without bfloat16, scales the loss."""
     model: ModelConfig = field(default_factory=ModelConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    machine: Annotated[MachineOptions, Ungrouped] = field(default_factory=MachineOptions)
 
 
 QUICK = TrainingOptions(quick=True, epochs=20, model=ModelConfig(width=16))
@@ -206,6 +217,7 @@ class EvaluationOptions:
     mirror: bool = True
     """Average the probabilities of each slice and its mirror image: slightly better, half as fast."""
     reading: Annotated[ReadingOptions, Ungrouped] = field(default_factory=ReadingOptions)
+    machine: Annotated[MachineOptions, Ungrouped] = field(default_factory=MachineOptions)
 
 
 @dataclass(frozen=True)
@@ -220,6 +232,7 @@ class ExportOptions:
     """File to write (a folder for saved_model). Default: the run's name in the current folder."""
     mirror: bool = True
     """Average the probabilities of each image and its mirror image inside the exported network."""
+    machine: Annotated[MachineOptions, Ungrouped] = field(default_factory=MachineOptions)
 
 
 @dataclass(frozen=True)
@@ -257,3 +270,4 @@ class PredictionOptions:
     overwrite: bool = False
     """Replace the results of an earlier prediction in the output folder."""
     reading: Annotated[ReadingOptions, Ungrouped] = field(default_factory=ReadingOptions)
+    machine: Annotated[MachineOptions, Ungrouped] = field(default_factory=MachineOptions)

@@ -5,7 +5,6 @@ slice, matched in grey level, and faded in. So that the seam does not give it aw
 grafted slices keep their tumor.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from unet.data.patients import thumbnails
 from unet.data.slices import Slices
 from unet.images.preprocessing import resize_into_square
+from unet.machine import thread_count
 
 # In pixels of an image with 256 pixels a side.
 RIM, FADE, RING, SMOOTH = 6, 3, 8, 12
@@ -87,7 +87,7 @@ def graft(slices: Slices, indices: np.ndarray, patients: np.ndarray, seed: int) 
 def alter(slices: Slices, indices: np.ndarray, change: Callable[[int], np.ndarray | None], title: str) -> AlteredSlices:
     """change(place in indices) of these slices, without those for which it is None. Of many, evenly spaced ones."""
     places = np.unique(np.linspace(0, len(indices) - 1, min(len(indices), MOST_TRIED)).astype(int))
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(thread_count()) as threads:
         changed = list(tqdm(threads.map(change, places), title, len(places), disable=None, leave=False))
     kept = [place for place, image in zip(places, changed, strict=True) if image is not None]
     images = [image for image in changed if image is not None]

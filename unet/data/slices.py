@@ -1,7 +1,6 @@
 """All slices of a data folder in memory: read, checked, and scaled to the size of the network's input."""
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from tqdm import tqdm
 from unet.data.pairs import Pair, find_all_pairs
 from unet.errors import ImageError, UserError, raise_problems
 from unet.images.preprocessing import to_training_mask
+from unet.machine import thread_count
 from unet.options import ReadingOptions
 
 
@@ -95,7 +95,7 @@ def load_slices(
         fingerprints[index] = fingerprint(image, mask)
         tumor_percent[index] = 100 * mask.mean()
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(thread_count()) as threads:
         loaded = threads.map(load, range(len(pairs)))
         list(tqdm(loaded, "Reading slices", len(pairs), disable=None, leave=False))
     # A set: every slice of an unreadable volume reports the same problem.

@@ -16,12 +16,12 @@ from unet.evaluation.scoring import check_unchanged, outline_again, score_slices
 from unet.evaluation.selection import Selection, check_untrained, results_in, select
 from unet.evaluation.summary import all_and_by_tumor, footnote, unit_of_groups
 from unet.files import write_json, write_whole
-from unet.machine import installed_versions, machine_description
+from unet.machine import machine_facts, prepare
 from unet.network.predictor import Predictor
 from unet.options import EvaluationOptions
 from unet.pictures import evaluation_plots
 from unet.pictures.page import Report, Sort, Tile, render
-from unet.pictures.style import PREDICTION, TRAINING, TRUTH, draw_tiles
+from unet.pictures.style import PREDICTION, TRAINING, TRUTH, draw_tiles, in_our_style
 from unet.pictures.table import Table
 from unet.tables import write_table
 
@@ -32,6 +32,7 @@ CHANGES_SHOWN = 5
 FEWEST_PATIENTS = 6
 
 
+@in_our_style
 def compare(options: EvaluationOptions) -> Path:
     """Compare two contenders on the slices of the first one, if it is a run, or on those in a folder.
 
@@ -50,6 +51,7 @@ def compare(options: EvaluationOptions) -> Path:
         >>> (folder / "comparison.json").exists()
         True
     """
+    options = prepare(options)
     contenders = a, b = find_contenders(options)
     selection = select(a.run, options)
     for run in [*a.runs[1:], *b.runs]:
@@ -89,8 +91,7 @@ def compare_and_write(
         "a": contenders[0].settings(options),
         "b": contenders[1].settings(options),
         **selection.identity,
-        "machine": machine_description(),
-        "versions": installed_versions(),
+        **machine_facts(),
     }
     write_json(output / "comparison.json", about | {"answer": answer, "groups": groups, "false_alarms": false_alarms})
     tables, plots = [], []

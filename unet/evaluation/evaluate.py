@@ -10,13 +10,15 @@ from unet.evaluation.scans import score_scans, summarize_scans
 from unet.evaluation.selection import Selection, check_untrained, results_in, select
 from unet.evaluation.summary import describe, sum_histograms, summarize
 from unet.files import write_json
+from unet.machine import prepare
 from unet.network.predictor import Predictor
 from unet.options import EvaluationOptions
 from unet.pictures import evaluation_plots
-from unet.pictures.style import TRUTH_AND_PREDICTION, draw_tiles
+from unet.pictures.style import TRUTH_AND_PREDICTION, draw_tiles, in_our_style
 from unet.tables import write_table
 
 
+@in_our_style
 def evaluate(options: EvaluationOptions) -> Path:
     """Score a run, an ensemble or given masks, and draw plots and a report.
 
@@ -36,6 +38,7 @@ def evaluate(options: EvaluationOptions) -> Path:
         >>> sorted(path.name for path in folder.glob("*.csv"))
         ['per_slice.csv']
     """
+    options = prepare(options)
     (contender,) = find_contenders(options)
     selection = select(contender.run, options)
     for run in contender.runs[1:] if selection.split and not options.split else []:

@@ -18,7 +18,7 @@ from unet.evaluation.metrics import SCORES
 from unet.evaluation.scans import scan_table
 from unet.evaluation.scoring import TOLERANCE, SliceScore
 from unet.evaluation.selection import Selection
-from unet.machine import installed_versions, machine_description
+from unet.machine import machine_facts
 from unet.network.outlining import THRESHOLDS
 from unet.pictures.table import Table
 
@@ -53,8 +53,7 @@ def summarize(settings: dict[str, object], selection: Selection, scores: list[Sl
     return {
         **settings,
         **selection.identity,
-        "machine": machine_description(),
-        "versions": installed_versions(),
+        **machine_facts(),
         "intervals": f"95%, expanded percentile bootstrap over {basis_of_intervals(rows)}",
         "caveat": VALIDATION_CAVEAT if selection.split == "val" else "",
         "warning": NOTHING_OUTLINED if with_tumor and not any_outline else "",

@@ -3,7 +3,6 @@
 predict.py, evaluate.py and everything else that runs a trained network use it.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import tensorflow as tf
 
 from unet.errors import ImageError
 from unet.images.preprocessing import to_native_size, to_network_input, to_training_image
+from unet.machine import thread_count
 from unet.network.saved_run import SavedRun
 
 # While one batch waits for a core that another thread uses, the others continue.
@@ -171,7 +171,7 @@ class Predictor:
             return use(replace(loaded, probability=probability, evidence=evidence))
 
         ahead = 3 * self.batch_size
-        with ThreadPoolExecutor(os.cpu_count()) as threads, ThreadPoolExecutor(BATCHES_IN_NETWORK) as network:
+        with ThreadPoolExecutor(thread_count()) as threads, ThreadPoolExecutor(BATCHES_IN_NETWORK) as network:
             loaded = in_batches(in_order(threads, load, sources, ahead), self.batch_size)
             predicted = in_order(network, self._predict_batch, loaded, BATCHES_IN_NETWORK)
             yield from in_order(threads, finish, chain.from_iterable(predicted), ahead)

@@ -4,32 +4,43 @@ import io
 from pathlib import Path
 
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from unet.files import write_whole
 
-matplotlib.use("Agg")
-plt.rc("figure", dpi=120)
-plt.rc("figure.constrained_layout", use=True)
-plt.rc("font", size=9)
-plt.rc("axes", grid=True, titleweight="bold", titlelocation="left")
-plt.rc("axes.spines", top=False, right=False)
-plt.rc("grid", alpha=0.25)
-plt.rc("legend", frameon=False)
-plt.rc("text", parse_math=False)  # file names may contain dollar signs
+STYLE = {
+    "figure.dpi": 120,
+    "figure.constrained_layout.use": True,
+    "font.size": 9,
+    "axes.grid": True,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "text.parse_math": False,  # file names may contain dollar signs
+}
+# Decorates what draws, so that the plots of a notebook keep their own style.
+in_our_style = matplotlib.rc_context(STYLE)
 # Okabe and Ito's palette: people with any kind of color blindness can distinguish its colors.
 TRUTH, PREDICTION, TRAINING, NEUTRAL = "#009E73", "#E69F00", "#0072B2", "#666666"
 TRUTH_AND_PREDICTION = {TRUTH: "truth", PREDICTION: "prediction"}
 
 
+def subplots(*grid: int, figsize: tuple[float, float], **options: object) -> tuple[Figure, object]:
+    """Like pyplot.subplots, but no notebook or window shows the figure."""
+    figure = Figure(figsize)
+    return figure, figure.subplots(*grid, **options)
+
+
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all, and close it."""
+    """Write a figure as PNG, whole or not at all."""
     content = io.BytesIO()
     figure.savefig(content, format="png", bbox_inches="tight", facecolor="white")
-    plt.close(figure)
     write_whole(path, content.getvalue())
 
 
@@ -57,7 +68,7 @@ def draw_contour(axes: Axes, mask: np.ndarray, color: str, level: float = 0.5) -
 
 def add_contour_legend(figure: Figure, colors: dict[str, str] = TRUTH_AND_PREDICTION) -> None:
     """Add a legend for contours, named by color."""
-    lines = [plt.Line2D([], [], color=color) for color in colors]
+    lines = [Line2D([], [], color=color) for color in colors]
     figure.legend(lines, list(colors.values()), loc="outside lower center", ncols=len(lines))
 
 
@@ -69,7 +80,7 @@ def draw_tiles(
     `outlines` are their names by color, and `levels` the probabilities at which they are drawn.
     """
     rows, columns = len(tiles), max(len(row) for row in tiles.values())
-    figure, grid = plt.subplots(rows, columns, figsize=(2.7 * columns, height * rows), squeeze=False)
+    figure, grid = subplots(rows, columns, figsize=(2.7 * columns, height * rows), squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for row, (name, group) in zip(grid, tiles.items(), strict=True):

@@ -23,7 +23,7 @@ import unet
 from unet.command_line import import_tensorflow_quietly, start_up_messages_hidden
 from unet.errors import UserError, warn_once
 from unet.network.saved_run import SavedRun
-from unet.options import PredictionOptions
+from unet.options import MachineOptions, PredictionOptions
 from unet.prediction.inputs import Input
 from unet.prediction.outlines import open_run, outline_inputs
 from unet.prediction.rows import Outlined
@@ -41,6 +41,8 @@ def outline_on_ray(run: SavedRun, options: PredictionOptions) -> Callable[[list[
     """A function that outlines inputs, in order, on the cluster at options.ray; UserError if it cannot connect."""
     if not importlib.util.find_spec("ray"):
         raise UserError('--ray needs Ray: pip install ".[ray]".')
+    if options.machine != MachineOptions():
+        raise UserError("--threads and --device do not apply to --ray, which gives each actor one core or one GPU.")
     address = "".join(options.ray)
     try:
         host = re.fullmatch(r"(?:ray://)?(.+):([0-9]+)", address)
@@ -139,5 +141,7 @@ class Actor:
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list]:
         """Outline a pickled list of inputs; returns a pickled list of their outlines, and the printed warnings."""
         with contextlib.redirect_stderr(io.StringIO()) as warnings:
-            outlined = list(outline_inputs(self.predictor, pickle.loads(batch["inputs"][0]), self.options))
+            outlined = outline_inputs(self.predictor, pickle.loads(batch["inputs"][0]), self.options)
+            # Without arrays, which would be slow to send.
+            outlined = [Outlined(one.row, one.files) for one in outlined]
         return {"outlined": [pickle.dumps(outlined)], "warnings": [warnings.getvalue()]}

@@ -1,12 +1,12 @@
 """Export a run's network, including its preprocessing, to another runtime, and check that it agrees with Keras.
 
-The exported network maps a grey 8-bit image (height, width) of any size to two outputs:
+The exported network maps grey 8-bit images (batch, height, width) of any size to two outputs:
 
-    probability          of tumor for each pixel, if the image contains one; float32 (height, width)
-    tumor_probability    that the image contains a tumor; one float32. Missing if the run has no threshold for it,
+    probability          of tumor for each pixel, if the image contains one; float32 (batch, height, width)
+    tumor_probability    that the image contains a tumor; float32 (batch,). Missing if the run has no threshold for it,
                          because it was trained without tumor-free images.
 
-The command prints the threshold of each.
+LiteRT takes one image at a time. The command prints the threshold of each output. ONNX files have them as metadata.
 
     python -m unet.prediction.export --format onnx             the network that comes with the project
     python -m unet.prediction.export runs/NAME --format openvino
@@ -19,7 +19,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -56,19 +56,23 @@ def export(options: ExportOptions) -> None:
         raise UserError(f"--format {options.format} needs: pip install {' '.join(missing)}")
 
     import_tensorflow_quietly()
+    from unet.machine import prepare
     from unet.network.predictor import Predictor
     from unet.network.saved_run import SavedRun
 
+    options = prepare(options)
     saved = SavedRun.open(options.run)
     output = options.output or Path(saved.folder.name + format.suffix)
     for path in (output, *([output.with_suffix(".bin")] if options.format == "openvino" else [])):
         if path.exists():
             raise UserError(f"'{path}' already exists: choose another --output.")
     predictor = Predictor(saved, mirror=options.mirror, precision="float32")
-    module = with_preprocessing(predictor)
+    module = with_preprocessing(predictor, format.batch)
     with tempfile.TemporaryDirectory() as folder:
         exported = format.convert(save(module, Path(folder)), Path(folder) / f"model{format.suffix}")
-        dice = compare(predictor, format.open(exported))
+        if options.format == "onnx":
+            add_metadata(exported, saved)
+        dice = compare(predictor, format.open(exported), simulate_batches(format.batch))
         keep(exported, output)
     presence = predictor.presence_rule
     use = f"If tumor_probability is {presence.threshold:.4g} or more, it" if presence else "It"
@@ -100,7 +104,20 @@ def keep(exported: Path, output: Path) -> None:
     write_whole(output, exported.read_bytes())
 
 
-def with_preprocessing(predictor):
+def add_metadata(path: Path, run) -> None:
+    """Write the size, the rules and the identity of a run's network into an ONNX file, as text."""
+    import onnx
+
+    rule, presence = run.config.outline_rule, run.config.presence_rule
+    facts = {"format_version": run.config.format_version, "network": run.network_fingerprint()}
+    facts |= {"size": run.config.options.size, **asdict(rule), "rule": f"tumor is {rule}"}
+    facts |= {"presence_threshold": presence.threshold} if presence else {}
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {name: str(value) for name, value in facts.items()})
+    onnx.save(model, path)
+
+
+def with_preprocessing(predictor, batch: int | None = None):
     """A tf.Module whose `outputs` computes what Predictor does, with operations that all formats support."""
     import tensorflow as tf
 
@@ -110,11 +127,11 @@ def with_preprocessing(predictor):
     size = float(predictor.size)
 
     def percentile(ascending: tf.Tensor, percent: float) -> tf.Tensor:
-        """Like numpy.percentile, with linear interpolation, of sorted float32 (n,)."""
-        position = percent / 100 * tf.cast(tf.shape(ascending)[0] - 1, tf.float32)
-        low = tf.gather(ascending, tf.cast(tf.floor(position), tf.int32))
-        high = tf.gather(ascending, tf.cast(tf.math.ceil(position), tf.int32))
-        return low + (high - low) * (position - tf.floor(position))
+        """Like numpy.percentile, with linear interpolation, of sorted float32 (batch, n), as (batch, 1, 1)."""
+        position = percent / 100 * tf.cast(tf.shape(ascending)[1] - 1, tf.float32)
+        low = tf.gather(ascending, tf.cast(tf.floor(position), tf.int32), axis=1)
+        high = tf.gather(ascending, tf.cast(tf.math.ceil(position), tf.int32), axis=1)
+        return tf.reshape(low + (high - low) * (position - tf.floor(position)), (-1, 1, 1))
 
     def linear_weights(pixel: tf.Tensor, scale: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
         """Weights (pixels, length) of bilinear interpolation that repeats the border."""
@@ -137,27 +154,28 @@ def with_preprocessing(predictor):
     def resize(image: tf.Tensor, row_weights: tf.Tensor, column_weights: tf.Tensor) -> tf.Tensor:
         return tf.matmul(tf.matmul(row_weights, image), column_weights, transpose_b=True)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None), tf.uint8, name="image")])
+    @tf.function(input_signature=[tf.TensorSpec((batch, None, None), tf.uint8, name="image")])
     def outputs(image: tf.Tensor) -> dict[str, tf.Tensor]:
         grey = tf.cast(image, tf.float32)
-        ascending = tf.sort(tf.reshape(grey, [-1]))
+        shape = tf.shape(image)
+        ascending = tf.sort(tf.reshape(grey, (-1, shape[1] * shape[2])))
         low, high = (percentile(ascending, percent) for percent in PERCENTILES)
         stretched = tf.round((grey - low) * 255 / tf.maximum(high - low, 1e-6))
         stretched = tf.clip_by_value(stretched, 0.0, 255.0) * tf.cast(high > low, tf.float32)
-        shape = tf.cast(tf.shape(image), tf.float32)
-        longest = tf.maximum(shape[0], shape[1])
-        rows, rows_there, rows_back = along_axis(shape[0], longest)
-        columns, columns_there, columns_back = along_axis(shape[1], longest)
+        height, width = tf.cast(shape[1], tf.float32), tf.cast(shape[2], tf.float32)
+        longest = tf.maximum(height, width)
+        rows, rows_there, rows_back = along_axis(height, longest)
+        columns, columns_there, columns_back = along_axis(width, longest)
         square = tf.round(resize(stretched, rows_there, columns_there))
         # A fixed shape: convolutions of unknown shapes are slow, or wrong, in some runtimes.
-        network_input = tf.reshape(square / 255, (1, predictor.size, predictor.size, 1))
+        network_input = tf.reshape(square / 255, (batch or -1, predictor.size, predictor.size, 1))
         answers = predictor.untraced_network(network_input)
-        outline = answers["outline"][0, ..., 0][rows, columns]
+        outline = answers["outline"][..., 0][:, rows, columns]
         probability = resize(outline, rows_back, columns_back)
         rule = predictor.presence_rule
         if not rule:
             return {"probability": probability}
-        evidence = tf.clip_by_value(answers["evidence"][0, 0], LEAST_EVIDENCE, 1 - LEAST_EVIDENCE)
+        evidence = tf.clip_by_value(answers["evidence"][:, 0], LEAST_EVIDENCE, 1 - LEAST_EVIDENCE)
         log_odds = tf.math.log(evidence / (1 - evidence))
         return {"probability": probability, "tumor_probability": tf.sigmoid(rule.slope * log_odds + rule.intercept)}
 
@@ -167,28 +185,35 @@ def with_preprocessing(predictor):
     return module
 
 
-def compare(predictor, run_exported: Callable, images: list[np.ndarray] | None = None) -> float:
+def compare(predictor, run_exported: Callable, batches: list[np.ndarray]) -> float:
     """Smallest Dice between masks of Keras and of the export (1 if both are empty); UserError if the results differ.
 
-    run_exported maps a grey uint8 image (height, width) to outputs by name. Without `images`, simulated heads are used.
+    Takes what maps grey uint8 images (batch, height, width) to outputs by name, and such images.
     """
     from unet.evaluation.metrics import score
 
-    images = images or [simulate_head(seed, *size) for seed, size in enumerate(SIZES)]
     dice, same, difference = [], [], [0.0]
-    for image in tqdm(images, "Comparing", disable=None):
-        (expected,), outputs = predictor([image]), run_exported(image)
-        result = outputs["probability"]
-        dice.append(score(predictor.rule.mask(expected.probability), predictor.rule.mask(result))["dice"])
-        same.append(np.mean(np.abs(result - expected.probability) <= MOST_DIFFERENCE))
-        if predictor.presence_rule:
-            difference.append(abs(outputs["tumor_probability"].item() - predictor.tumor_probability(expected.evidence)))
+    for batch in tqdm(batches, "Comparing", disable=None):
+        outputs = run_exported(batch)
+        for place, expected in enumerate(predictor(list(batch))):
+            result = outputs["probability"][place]
+            dice.append(score(predictor.rule.mask(expected.probability), predictor.rule.mask(result))["dice"])
+            same.append(np.mean(np.abs(result - expected.probability) <= MOST_DIFFERENCE))
+            if predictor.presence_rule:
+                probability = predictor.tumor_probability(expected.evidence)
+                difference.append(abs(outputs["tumor_probability"][place].item() - probability))
     if min(dice) < LEAST_DICE or min(same) < LEAST_SAME or max(difference) > MOST_DIFFERENCE:
         raise UserError(
             f"The exported network differs from Keras (Dice {min(dice):.4f}, same probability at {min(same):.2%} of "
             f"pixels, tumor probability within {max(difference):.4f}), so it was not kept: choose another --format."
         )
     return min(dice)
+
+
+def simulate_batches(batch: int | None) -> list[np.ndarray]:
+    """Simulated heads, uint8 (batch, height, width), of several sizes. If batches may have any size, one has three."""
+    batches = [simulate_head(seed, *size)[np.newaxis] for seed, size in enumerate(SIZES)]
+    return batches if batch else [*batches, np.stack([simulate_head(seed, *SIZES[-1]) for seed in range(3)])]
 
 
 def simulate_head(seed: int, height: int, width: int) -> np.ndarray:
@@ -288,17 +313,23 @@ class Format:
 
     suffix: str
     convert: Callable[[Path, Path], Path]  # convert(saved model, path) writes to the path, or returns another one
-    open: Callable[[Path], Callable[[np.ndarray], dict[str, np.ndarray]]]  # open(path) maps an image to its outputs
+    open: Callable[[Path], Callable[[np.ndarray], dict[str, np.ndarray]]]  # open(path) maps images to outputs
     packages: tuple[str, ...] = ()
+    batch: int | None = None  # images at a time; None for any number
 
 
 FORMATS = {
     "saved_model": Format("-saved-model", lambda source, path: source, run_saved_model),
-    "litert": Format(".tflite", to_litert, run_litert),
+    # Its convolutions are only fast if all sizes are known.
+    "litert": Format(".tflite", to_litert, run_litert, batch=1),
     "onnx": Format(".onnx", to_onnx, run_onnx, ("onnx", "tf2onnx", "onnxruntime")),
     "openvino": Format(".xml", to_openvino, run_openvino, ("onnx", "tf2onnx", "openvino")),
 }
 
 
-if __name__ == "__main__":
+def main() -> None:
     run(ExportOptions, __doc__, export, uses_tensorflow=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -67,7 +67,8 @@ def outline_image(prediction: Prediction, predictor: Predictor, options: Predict
         levels = np.rint(prediction.probability * 65535).astype(np.uint16)
         files[probability_name(input.name, is_volume=False)] = encode_png(levels)
     sureness = confidence(prediction.probability, mask)
-    return Outlined(judge(row, predictor, prediction.square, prediction.evidence, sureness), files)
+    row = judge(row, predictor, prediction.square, prediction.evidence, sureness)
+    return Outlined(row, files, prediction.probability, mask)
 
 
 def measure(row: PredictionRow, mask: np.ndarray, probability: np.ndarray) -> PredictionRow:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from unet.errors import UserError
 from unet.files import append_whole, write_json, write_whole
+from unet.machine import machine_facts
 from unet.network.regions import REGION_COLUMNS
 from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
@@ -124,7 +125,8 @@ class OutputFolder:
         for name in (MASKS, PROBABILITIES, OVERLAYS, SCANS):
             if (self.folder / name).exists():
                 shutil.rmtree(self.folder / name)
-        write_json(self.folder / SETTINGS, self.settings | {"images": hash_of_files(self.inputs)})
+        about = machine_facts() | {"images": hash_of_files(self.inputs)}
+        write_json(self.folder / SETTINGS, self.settings | about)
         for name in (MASKS, OVERLAYS):
             (self.folder / name).mkdir()
         if any(input.is_volume for input in self.inputs):

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from unet.errors import UserError
 from unet.files import only_process_in
+from unet.machine import prepare
 from unet.network.predictor import Predictor, in_batches
 from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
@@ -41,6 +42,7 @@ def predict(options: PredictionOptions) -> int:
         1 of 1 images read: ...
         0
     """
+    options = prepare(options)
     options, inputs = take_shard(options, find_inputs(options.images, options.output))
     run = open_run(options.run, options)
     output = OutputFolder(options.output, settings_of(run, options), inputs)

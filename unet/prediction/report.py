@@ -1,6 +1,5 @@
 """report.html and contact_sheet.jpg of a prediction: what a person should look at, most doubtful first."""
 
-import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from unet.errors import ImageError
 from unet.files import write_whole
 from unet.images.encoding import encode_jpeg
 from unet.images.reading import read_image, read_mask
-from unet.machine import installed_versions, machine_description
+from unet.machine import machine_facts, thread_count
 from unet.options import ReadingOptions
 from unet.pictures.overlays import montage
 from unet.pictures.page import Card, Report, Sort, Tile, contour_path, embed_picture, render
@@ -46,7 +45,7 @@ def write_report(output: OutputFolder, reading: ReadingOptions) -> None:
     rows = output.read_rows()
     done = [(input, row) for input, row in zip(output.inputs, rows, strict=True) if row.is_ok]
     shown = most_doubtful(done, MOST_TILES, output)
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(thread_count()) as threads:
         tiles = threads.map(lambda place, result: make_tile(place, result, output, reading), range(len(shown)), shown)
         tiles = [tile for tile in tiles if tile]
     if done:
@@ -68,7 +67,7 @@ def write_report(output: OutputFolder, reading: ReadingOptions) -> None:
         tiles=tiles,
         sorts=SORTS,
         outlines={"prediction": "prediction"},
-        about=output.settings | {"machine": machine_description(), "versions": installed_versions()},
+        about=output.settings | machine_facts(),
     )
     write_whole(output.folder / REPORT, render(content))
 

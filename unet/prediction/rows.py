@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 
 from unet.network.predictor import Predictor
+from unet.network.regions import Region
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,24 @@ class PredictionRow:
 COLUMNS = [column.name for column in fields(PredictionRow)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outlined:
-    """Everything that is written for one input."""
+    """What is found in one input, and written for it. Arrays have the grid of its file: (x, y, z) of a NIfTI file, and
+    (column, row, slice) of a DICOM series. None if the input cannot be read."""
 
     row: PredictionRow
-    files: dict[str, bytes] = field(default_factory=dict)  # by their paths in the output folder
+    files: dict[str, bytes] = field(default_factory=dict, repr=False)  # by their paths in the output folder
+    probability: np.ndarray | None = field(default=None, repr=False)  # of tumor if there is one, float32, in [0, 1]
+    mask: np.ndarray | None = field(default=None, repr=False)  # bool, True for tumor; empty if no tumor is found
+    regions: tuple[Region, ...] = ()  # that are outlined in a scan, from the largest to the smallest
+
+    @property
+    def tumor_probability(self) -> float | None:
+        return self.row.tumor_probability
+
+    @property
+    def expected_dice(self) -> float | None:
+        return self.row.expected_dice
 
 
 def judge(

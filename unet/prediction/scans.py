@@ -12,7 +12,7 @@ from unet.images.dicom_seg import encode_segmentation
 from unet.images.encoding import encode_png
 from unet.images.nifti import encode_volume_mask, encode_voxels, read_volume
 from unet.images.preprocessing import to_training_image
-from unet.images.volume import Volume, slices_of
+from unet.images.volume import Volume, slices_of, turn_back
 from unet.network.confidence import confidence
 from unet.network.predictor import Predictor
 from unet.network.regions import REGION_COLUMNS, Region, measure_region
@@ -51,7 +51,9 @@ def outline_scan_file(predictor: Predictor, input: Input, options: PredictionOpt
         files[names.probability_name(name, is_volume=True)] = encode_voxels(scan.probability, volume)
     if input.series and (segmentation := encode_segmentation(mask, volume, input.series)):
         files[names.segmentation_name(name)] = segmentation
-    return Outlined(measure_scan(predictor, input, volume, scan, outlines), files)
+    row = measure_scan(predictor, input, volume, scan, outlines)
+    probability, mask = (turn_back(voxels, volume.image.affine) for voxels in (scan.probability, mask))
+    return Outlined(row, files, probability, mask, tuple(regions))
 
 
 def read_scan(input: Input, reading: ReadingOptions) -> Volume:

@@ -76,8 +76,8 @@ def decisive_settings(run: SavedRun) -> dict[str, object]:
 
 
 def settings_of_all_workers(run: SavedRun) -> dict[str, object]:
-    """The decisive settings that must be the same for all workers. Their paths may differ."""
-    own = ("options.data.", "options.name", "options.resume")
+    """The decisive settings that must be the same for all workers. Their paths and machines may differ."""
+    own = ("options.data.", "options.machine.", "options.name", "options.resume")
     return {name: value for name, value in decisive_settings(run).items() if not name.startswith(own)}
 
 

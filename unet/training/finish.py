@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from unet.command_line import command
 from unet.data.pairs import Pair
 from unet.data.patients import interval_basis
 from unet.data.slices import Slices
@@ -115,8 +116,8 @@ def report_scores(
         f"on slices with tumor at epoch {best['epoch']}, with mirror averaging and the chosen thresholds.\n"
         f"{describe_presence(rule, evidence, free)}\n"
         f"Look at {run.folder}/curves.png, samples.png and film_strip.png, then run:\n"
-        f"  python evaluate.py {run.folder}\n"
-        f"  python predict.py IMAGES --run {run.folder} --output FOLDER"
+        f"  {command('evaluate')} {run.folder}\n"
+        f"  {command('predict')} IMAGES --run {run.folder} --output FOLDER"
     )
 
 

@@ -6,12 +6,14 @@ both, since order and augmentation depend on (seed, epoch, slice) only.
 
 import tensorflow as tf
 
+from unet.command_line import command
 from unet.data.slices import Slices
 from unet.errors import UserError
 from unet.files import only_process_in
-from unet.machine import use_precision
+from unet.machine import prepare, use_precision
 from unet.network.saved_run import SavedRun
 from unet.options import TrainingOptions
+from unet.pictures.style import in_our_style
 from unet.training.finish import finish
 from unet.training.learner import Learner
 from unet.training.loop import TrainingLoop
@@ -21,6 +23,7 @@ from unet.training.start import new_run, resumed_run
 from unet.training.workers import LOST, Workers
 
 
+@in_our_style
 def train(options: TrainingOptions) -> SavedRun:
     """Train a network, or resume a training.
 
@@ -43,6 +46,7 @@ def train(options: TrainingOptions) -> SavedRun:
         >>> (run.folder / "model.keras").exists()
         True
     """
+    options = prepare(options)
     workers = Workers()
     try:
         with workers.runs_folder() as runs:
@@ -80,7 +84,7 @@ def fit_and_finish(run: SavedRun, slices: Slices, workers: Workers) -> None:
         train_presence(run, slices)
         finish(run, slices, history)
     except KeyboardInterrupt:
-        print(f"Continue with: python train.py --resume {run.folder}")
+        print(f"Continue with: {command('train')} --resume {run.folder}")
         raise
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise UserError(

@@ -1,0 +1,28 @@
+"""What train.py, evaluate.py and predict.py run, and the commands unet-train, unet-evaluate and unet-predict."""
+
+import sys
+
+import unet
+from unet.command_line import check_resume_is_alone, run
+from unet.options import QUICK, EvaluationOptions, PredictionOptions, TrainingOptions
+
+
+def train(description: str = TrainingOptions.__doc__) -> None:
+    def step(options: TrainingOptions) -> None:
+        check_resume_is_alone(options)
+        unet.train(options)
+
+    run(TrainingOptions, description, step, default=QUICK if "--quick" in sys.argv else None)
+
+
+def evaluate(description: str = EvaluationOptions.__doc__) -> None:
+    def step(options: EvaluationOptions) -> None:
+        count = len(options.runs) + bool(options.ensemble) + len(options.masks)
+        score = unet.compare if count > 1 else unet.evaluate
+        score(options)
+
+    run(EvaluationOptions, description, step)
+
+
+def predict(description: str = PredictionOptions.__doc__) -> None:
+    run(PredictionOptions, description, lambda options: unet.predict(options))
