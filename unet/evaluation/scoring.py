@@ -126,16 +126,12 @@ def check_unchanged(run: SavedRun, selection: Selection, scores: list[SliceScore
 
 def warn_about_known_patients(run: SavedRun, selection: Selection, scores: list[SliceScore]) -> None:
     """Print a warning if patients in the selection were used to train or choose the network."""
+    patients = [selection.facts[pair.id]["patient"] for pair in selection.pairs]
+    fingerprints = [slice_score.fingerprint for slice_score in scores]
     for split, use in (("train", "to train the network"), ("val", "to choose the network")):
         if split == selection.split == "val":
             continue  # this is what validation is for
-        fingerprints = {run.slices.fingerprints[id] for id in run.slices.split[split]} - {""}
-        patients = run.slices.patients(split)
-        seen = sum(
-            slice_score.fingerprint in fingerprints or selection.facts[pair.id]["patient"] in patients
-            for pair, slice_score in zip(selection.pairs, scores, strict=True)
-        )
-        if seen:
+        if seen := run.slices.count_known(split, fingerprints, patients):
             print(
                 f"Warning: {seen} of these {len(scores)} slices, or others of the same patients, were used {use}: "
                 "expect lower scores on new patients."
