@@ -56,7 +56,7 @@ class FinetuneOptions:
     arms: tuple[str, ...] = ARMS
     """Trainings to run now; those that are finished are reported, too."""
     recipe: str = "--quick"
-    """Options of train.py for all trainings, in one string."""
+    """Options of train.py for all trainings, in one string: --recipe="--quick --size 128"."""
     output: Path = ROOT / "benchmarks" / "results" / "finetune.json"
     """File for the figures, written after each training."""
 

@@ -2,14 +2,20 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import write_pairs
-from ready import run_script
+from ready import ROOT, run_script
 
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from finetune import data_of, shuffled_patients, split_in_two
+
+from unet.data.pairs import find_pairs
+from unet.data.patients import read_patients
 from unet.machine import use_precision
 from unet.network.run_config import read_config
 from unet.network.saved_run import PRESENCE_CHECKPOINTS, SavedRun
@@ -175,3 +181,17 @@ def test_epochs_in_the_past_and_lost_checkpoints_are_refused(trained, tmp_path):
     assert (run / "metrics.json").read_text() == (trained / "metrics.json").read_text()
     done = run_script("train", "--resume", run, "--epochs", 3, "--seed", 1, cwd=tmp_path)
     assert done.returncode == 2 and "remove '--seed'" in done.stderr
+
+
+def test_the_benchmark_scores_patients_that_no_training_saw(phantoms, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pairs = {pair.id: pair for pair in find_pairs(phantoms)[0]}
+    facts = read_patients(phantoms / "patients.csv")
+    known, new = (set(shuffled_patients(ids, facts)) for ids in split_in_two(list(facts), facts))
+    assert not known & new and len(known | new) == 25 and len(new) == 10
+    order = shuffled_patients(split_in_two(list(facts), facts)[1], facts)
+    _, folder = data_of("5-patients", order[:5], order[7:], pairs, facts)
+    rows = read_table(folder / "patients.csv")
+    of_split = {split: {row["patient"] for row in rows if row["split"] == split} for split in ("train", "val", "test")}
+    assert of_split == {"train": {*order[:2], *order[3:5]}, "val": {order[2]}, "test": set(order[7:])}
+    assert sorted(pair.id for pair in find_pairs(folder)[0]) == sorted(row["id"] for row in rows)

@@ -31,7 +31,7 @@ NOT_NEEDED = [
     "evaluation-*",
     "tensorboard",
     "film.npz",
-    "presence.npz",
+    "presence-*",
 ]  # large files that a prediction does not use
 BATCHES_AT_ONCE = 8  # of images, at most, for an actor: if it is lost, all of them are repeated
 ENVIRONMENT = {
