@@ -2,9 +2,11 @@
 
 Usage:
 
-    python train.py --data phantom          simulated slices: a first look in minutes
-    python train.py --data DIR              DIR contains images/ and masks/
-    python train.py --data DIR --quick      the recipe for half an hour
+    python train.py --data phantom                 simulated slices: a first look in minutes
+    python train.py --data DIR                     DIR contains images/ and masks/
+    python train.py --data DIR --quick             the recipe for half an hour
+    python train.py --data DIR --init pretrained    start from the network that comes with the project
+    python train.py --data DIR --fold all          five networks: each patient is scored by one that never saw it
 """
 
 from unet import scripts

@@ -5,10 +5,10 @@ Usage:
     python benchmarks/folds.py FOLDER --no-tumor FOLDER
 
 The first folder contains the real data, the second one images without a tumor. There are six trainings of the quick
-recipe. Finished ones are kept, and interrupted ones continue. Five of them each validate on a different fifth of the
-patients. The sixth is split by slice: it validates on a random fifth of the slices, and trains on other slices of the
-same patients. Its scores minus those of the folds on the same slices are the optimism of a split by slice (the
-leakage), from one training each. Results are written to benchmarks/results/folds.json.
+recipe. Finished ones are kept, and interrupted ones continue. Five of them are train.py --fold all. The sixth is split
+by slice: it validates on a random fifth of the slices, and trains on other slices of the same patients. Its scores
+minus those of the folds on the same slices are the optimism of a split by slice (the leakage), from one training each.
+Results are written to benchmarks/results/folds.json.
 """
 
 import json
@@ -20,42 +20,37 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from running import ROOT, score, train_and_score
+from running import ROOT, run_script, score, train_and_score
 
 sys.path.insert(0, str(ROOT))
 from unet.files import write_json  # noqa: E402
 from unet.tables import read_table, write_table  # noqa: E402
 
-BY_SLICE = "by-slice"
+FOLDS, JOINT = [Path("runs") / f"quick-fold-{fold}" for fold in range(5)], Path("runs") / "quick-folds"
+BY_SLICE = Path("runs") / "quick-by-slice"
 
 
 @dataclass(frozen=True)
 class FoldsOptions:
-    """Which data, and which trainings."""
+    """Which data."""
 
     folder: tyro.conf.Positional[Path]
     """Folder with images/, masks/ and patients.csv."""
     no_tumor: tuple[Path, ...] = ()
     """Folders of images without a tumor, to train and validate with."""
-    only: tuple[str, ...] = ("0", "1", "2", "3", "4", BY_SLICE)
-    """Which trainings to run now."""
     output: Path = ROOT / "benchmarks" / "results" / "folds.json"
-    """File for the figures, written once all trainings are finished."""
+    """File for the figures."""
 
 
 def measure(options: FoldsOptions) -> None:
     """Run the trainings that are not finished, then gather the scores."""
-    for part in options.only:
-        chosen = ["--fold", part]
-        if part == BY_SLICE:
-            chosen = ["--patients", table_by_slice(options.folder)]
-        without_tumor = ["--no-tumor", *options.no_tumor] if options.no_tumor else []
-        run = Path("runs") / f"quick-{part}"
-        train_and_score(run, ["--quick", "--data", options.folder, *without_tumor, *chosen])
+    without_tumor = ["--no-tumor", *options.no_tumor] if options.no_tumor else []
+    data = ["--quick", "--data", options.folder, *without_tumor]
+    run_script("train.py", *data, "--fold", "all", "--name", "quick")
+    train_and_score(BY_SLICE, [*data, "--patients", table_by_slice(options.folder)])
+    for run in FOLDS:
         score(run, "evaluation-always", "--always-outline")
-    runs = [Path("runs") / f"quick-{part}" for part in FoldsOptions.only]
-    if all((run / "evaluation-val" / "summary.json").exists() for run in runs):
-        write_json(options.output, gather(runs[:-1], runs[-1]))
+    write_json(options.output, gather())
 
 
 def table_by_slice(folder: Path) -> Path:
@@ -76,27 +71,27 @@ def table_by_slice(folder: Path) -> Path:
     return path
 
 
-def with_tumor(run: Path, scores: str = "evaluation-val") -> list[dict]:
-    """Rows of the validation slices with tumor of a run, with their scores as numbers."""
+def with_tumor(scores: Path) -> list[dict]:
+    """Rows of the slices with tumor in a folder with scores, with these as numbers."""
     from unet.evaluation.summary import SUMMARIZED
 
-    rows = [row for row in read_table(run / scores / "per_slice.csv") if int(row["truth_pixels"])]
+    rows = [row for row in read_table(scores / "per_slice.csv") if float(row["truth_pixels"])]
     for row in rows:
         row |= {name: float(row[name]) for name in row.keys() & {*SUMMARIZED, "truth_pixels"}}
     return rows
 
 
-def gather(folds: list[Path], by_slice: Path) -> dict:
+def gather() -> dict:
     """Scores over all slices of the five folds, with intervals over patients, and those of the split by slice."""
     from unet.evaluation.intervals import interval_over_patients
     from unet.evaluation.summary import all_and_by_tumor, summarize_groups
 
-    rows = [row for run in folds for row in with_tumor(run)]
-    always = [row for run in folds for row in with_tumor(run, "evaluation-always")]
-    config = json.loads((folds[0] / "config.json").read_text())
-    summaries = [json.loads((run / "evaluation-val" / "summary.json").read_text()) for run in folds]
+    rows = with_tumor(JOINT)
+    always = [row for run in FOLDS for row in with_tumor(run / "evaluation-always")]
+    config = json.loads((FOLDS[0] / "config.json").read_text())
+    summaries = [json.loads((run / "evaluation-val" / "summary.json").read_text()) for run in FOLDS]
     by_id = {row["id"]: row for row in rows}
-    leaky = with_tumor(by_slice)
+    leaky = with_tumor(BY_SLICE / "evaluation-val")
     optimism = np.array([row["dice"] - by_id[row["id"]]["dice"] for row in leaky])
     patients = np.array([by_id[row["id"]]["patient"] for row in leaky])
     return {

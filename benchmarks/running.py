@@ -7,24 +7,29 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
-def train_and_score(run: Path, arguments: list) -> Path:
-    """Train runs/NAME with these arguments, or resume it, and score its validation slices.
+def run_script(script: str, *arguments: object) -> None:
+    """Run a script of this project with these arguments; an error ends the benchmark."""
+    subprocess.run([sys.executable, ROOT / script, *map(str, arguments)], check=True)
+
+
+def train_and_score(run: Path, arguments: list, split: str = "val") -> Path:
+    """Train runs/NAME with these arguments, or resume it, and score the slices of a split.
 
     Returns the folder with the scores.
     """
     if not (run / "metrics.json").exists():
         has_started = any(run.glob("checkpoint-*.npz"))
         options = ["--resume", run] if has_started else [*arguments, "--name", run.name]
-        subprocess.run([sys.executable, ROOT / "train.py", *map(str, options)], check=True)
-    return score(run, "evaluation-val")
+        run_script("train.py", *options)
+    return score(run, f"evaluation-{split}", "--split", split)
 
 
 def score(run: Path, name: str, *options: str) -> Path:
-    """Score the validation slices of a run with options of evaluate.py, if that is not done yet.
+    """Score a run, by default its validation slices, with options of evaluate.py, if that is not done yet.
 
     Returns the folder with the scores, which has this name.
     """
     scores = run / name
     if not (scores / "summary.json").exists():
-        subprocess.run([sys.executable, ROOT / "evaluate.py", run, "--output", scores, *options], check=True)
+        run_script("evaluate.py", run, "--output", scores, *options)
     return scores

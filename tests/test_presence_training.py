@@ -11,9 +11,9 @@ from ready import run_script
 
 from unet.data.slices import load_slices
 from unet.network.losses import presence_loss
-from unet.network.saved_run import SavedRun
+from unet.network.saved_run import PRESENCE_CHECKPOINTS, SavedRun
 from unet.training import presence
-from unet.training.presence import CHECKPOINT, train_presence
+from unet.training.presence import train_presence
 
 
 def test_presence_loss_by_hand():
@@ -59,7 +59,7 @@ def test_the_u_net_stays_as_it_is(without_head, trained):
     before, after = weights_of(without_head, is_head=False), weights_of(trained, is_head=False)
     assert before.keys() == after.keys() and is_same(before, after)
     assert not is_same(weights_of(without_head, is_head=True), weights_of(trained, is_head=True))
-    assert (trained / CHECKPOINT).exists()
+    assert len(list(trained.glob(PRESENCE_CHECKPOINTS))) == 1
 
 
 def copy_of(run, folder):
@@ -87,8 +87,10 @@ def test_an_interrupted_second_part_continues_with_the_same_result(
         train_presence(part, slices)
     train_presence(part, slices)
     assert is_same(*(weights_of(tmp_path / name, is_head=True) for name in ("whole", "part")))
-    (part.folder / CHECKPOINT).write_bytes(b"damaged")
-    capsys.readouterr()
-    train_presence(part, slices)
-    assert "presence.npz' is damaged" in capsys.readouterr().out
-    assert is_same(*(weights_of(tmp_path / name, is_head=True) for name in ("whole", "part")))
+    for damaged in (sorted(part.folder.glob(PRESENCE_CHECKPOINTS))[1:], part.folder.glob(PRESENCE_CHECKPOINTS)):
+        for path in damaged:
+            path.write_bytes(b"damaged")
+        capsys.readouterr()
+        train_presence(part, slices)
+        assert "presence-000000002.npz' is damaged" in capsys.readouterr().out
+        assert is_same(*(weights_of(tmp_path / name, is_head=True) for name in ("whole", "part")))

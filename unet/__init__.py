@@ -14,6 +14,8 @@ PUBLIC = {
     "unet.prediction.api": "load",
     "unet.prediction.export": "export",
     "unet.prediction.predict": "predict",
+    "unet.training.folds": "train_folds",
+    "unet.training.recipes": "recipe",
     "unet.training.train": "train",
 }
 HOMES = {name: module for module, names in PUBLIC.items() for name in names.split()}
@@ -22,7 +24,7 @@ HOMES = {name: module for module, names in PUBLIC.items() for name in names.spli
 def __getattr__(name: str) -> object:
     if name not in HOMES:
         raise AttributeError(f"module 'unet' has no attribute '{name}'")
-    if name.islower():  # a function, which uses TensorFlow
+    if name.islower() and name != "recipe":  # a function that uses TensorFlow
         importlib.import_module("unet.command_line").import_tensorflow_quietly()
     return getattr(importlib.import_module(HOMES[name]), name)
 

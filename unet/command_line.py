@@ -21,15 +21,16 @@ from unet.errors import UserError
 from unet.signals import SIGNALS, Stopped, stop_at_once
 
 Step = Callable[..., int | None]  # what a script does; may return an exit code
+Recipe = Callable[..., object] | None  # the defaults, given the options of the command line
 UNGROUPED = ("data", "reading", "machine")  # groups whose options appear without the group's name
 
 
-def run(options_type: type, description: str, step: Step, default: object = None, uses_tensorflow: bool = True) -> None:
+def run(options_type: type, description: str, step: Step, recipe: Recipe = None, uses_tensorflow: bool = True) -> None:
     """Run a script: parse its options, import TensorFlow if it is used, do the step, and end the process with an exit
     code. `description` is the text for --help."""
     try:
         try:
-            options = parse(options_type, description, default)
+            options = parse(options_type, description, recipe)
             sys.exit(run_step(lambda: step(options), uses_tensorflow))
         finally:
             # Here, and not when Python exits: then it would print the error.
@@ -60,13 +61,16 @@ def is_reader_gone(descriptor: int) -> bool:
     return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
 
 
-def parse(options_type: type, description: str, default: object):
+def parse(options_type: type, description: str, recipe: Recipe):
     """The options on the command line. --help and invalid options end the process, without importing TensorFlow."""
     if os.environ.get("NO_COLOR") or not sys.stderr.isatty():
         # Tyro checks standard output only, but prints errors to standard error.
         tyro._experimental_options["ansi_codes"] = False
-    options = tyro.cli(options_type, prog=Path(sys.argv[0]).name, description=description, default=default)
+    script = Path(sys.argv[0]).name
+    options = tyro.cli(options_type, prog=script, description=description)
     try:
+        if recipe:
+            options = tyro.cli(options_type, prog=script, description=description, default=recipe(options))
         return validated(options)
     except UserError as error:
         print(error, file=sys.stderr)
@@ -91,14 +95,19 @@ def command(script: str) -> str:
 
 
 def check_resume_is_alone(options: object) -> None:
-    """UserError if --resume is given with options that would have no effect: all but those that say where data are, or
-    what of the machine to use."""
-    names = [word.partition("=")[0] for word in sys.argv[1:] if word.startswith("-")]
-    others = [name for name in names if name not in ("--resume", "--data", "--no-tumor", "--threads", "--device")]
+    """UserError if --resume is given with options that would have no effect: all but those that say where data are,
+    how long to train, or what of the machine to use."""
+    allowed = ("--resume", "--data", "--no-tumor", "--epochs", "--threads", "--device")
+    others = [name for name in given_options() if name not in allowed]
     if options.resume and others:
         raise UserError(
-            f"--resume takes all options except --data from the run: remove '{others[0]}', or start a new run with it."
+            f"--resume takes all options but --data and --epochs from the run: remove '{others[0]}' or start a new run."
         )
+
+
+def given_options() -> list[str]:
+    """Names of the options on the command line."""
+    return [word.partition("=")[0] for word in sys.argv[1:] if word.startswith("-")]
 
 
 def run_step(step: Step, uses_tensorflow: bool) -> int:

@@ -117,8 +117,9 @@ class DataOptions:
     patients: Path | None = None
     """CSV with columns id, patient and optionally tumor and split. Default: patients.csv in the data
     folder, or the published table if it describes these slices."""
-    fold: Literal[0, 1, 2, 3, 4] | None = None
-    """Validate on this one of five folds over the training and validation patients."""
+    fold: Literal[0, 1, 2, 3, 4, "all"] | None = None
+    """Validate on this one of five folds over the training and validation patients. all: train five networks, one
+    after the other, and score each patient with the network that did not train on it."""
     memory_gib: Positive = 4.0
     """Keep slices in memory up to this size, and on disk beyond it."""
     reading: Annotated[ReadingOptions, Ungrouped] = field(default_factory=ReadingOptions)
@@ -133,7 +134,11 @@ class TrainingOptions:
     """Name of the run's folder in runs/. Default: date, time and image size."""
     resume: Path | None = None
     """Continue this run where it stopped. All other options come from the run, except --data and --no-tumor,
-    which say where the data are now if they have moved, and --threads and --device: give these again."""
+    which say where the data are now if they have moved, --epochs, which trains it for longer, and --threads and
+    --device: give these again."""
+    init: str | None = None
+    """Start from the weights of this run, or of the network that comes with the project: pretrained. Then the defaults
+    are the size and shape of its network, a third of the epochs, and a quarter of the learning rate."""
     quick: bool = False
     """Use the quick recipe: half an hour on two cores. Other options override it."""
     seed: Annotated[int, Interval(ge=0, lt=2**31)] = 0

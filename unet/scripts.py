@@ -1,18 +1,19 @@
 """What train.py, evaluate.py and predict.py run, and the commands unet-train, unet-evaluate and unet-predict."""
 
-import sys
-
 import unet
-from unet.command_line import check_resume_is_alone, run
-from unet.options import QUICK, EvaluationOptions, PredictionOptions, TrainingOptions
+from unet.command_line import check_resume_is_alone, given_options, run
+from unet.options import EvaluationOptions, PredictionOptions, TrainingOptions
 
 
 def train(description: str = TrainingOptions.__doc__) -> None:
     def step(options: TrainingOptions) -> None:
         check_resume_is_alone(options)
-        unet.train(options)
+        if options.data.fold == "all":
+            unet.train_folds(options)
+        else:
+            unet.train(options, epochs=options.epochs if "--epochs" in given_options() else None)
 
-    run(TrainingOptions, description, step, default=QUICK if "--quick" in sys.argv else None)
+    run(TrainingOptions, description, step, lambda options: unet.recipe(options))
 
 
 def evaluate(description: str = EvaluationOptions.__doc__) -> None:

@@ -133,17 +133,13 @@ def check_unchanged(run: SavedRun | None, selection: Selection, scores: list[Sli
 
 def warn_about_known_patients(runs: list[SavedRun], selection: Selection, scores: list[SliceScore]) -> None:
     """Print a warning if patients in the selection were used to train or choose a network, or one of an ensemble."""
+    patients = [selection.facts[pair.id]["patient"] for pair in selection.pairs]
+    fingerprints = [slice_score.fingerprint for slice_score in scores]
     for split, use in (("train", "to train the network"), ("val", "to choose the network")):
         if split == selection.split == "val":
             continue  # this is what validation is for
-        tables = [run.slices for run in runs]
-        fingerprints = {table.fingerprints[id] for table in tables for id in table.split[split]} - {""}
-        patients = set().union(*(table.patients(split) for table in tables))
-        seen = sum(
-            slice_score.fingerprint in fingerprints or selection.facts[pair.id]["patient"] in patients
-            for pair, slice_score in zip(selection.pairs, scores, strict=True)
-        )
-        if seen:
+        are_known = [run.slices.are_known(split, fingerprints, patients) for run in runs]
+        if seen := sum(map(any, zip(*are_known, strict=True))):
             print(
                 f"Warning: {seen} of these {len(scores)} slices, or others of the same patients, were used {use}: "
                 "expect lower scores on new patients."

@@ -1,5 +1,6 @@
 """Content of a run folder's config.json and slices.csv."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from unet.options import TrainingOptions
 from unet.tables import Facts, read_table
 
 FORMAT_VERSION = 4
+# The run that comes with the project. Its README.md is the model card.
+PRETRAINED = Path(__file__).parent / "pretrained"
 # Columns of slices.csv that are not facts from the patients table.
 ID, USED_FOR, FINGERPRINT = "id", "used_for", "fingerprint"
 
@@ -42,6 +45,7 @@ class RunConfig:
     versions: dict[str, str]  # of Python and the numeric packages
     machine: str
     environment: dict[str, str]  # other settings that may change the last digits
+    initial_network: str | None = None  # fingerprint of the network that --init names
 
 
 CONFIG = TypeAdapter(RunConfig)
@@ -58,6 +62,12 @@ class SliceTable:
     def patients(self, split: str) -> set[str]:
         """The patients in a split."""
         return {self.facts[id]["patient"] for id in self.split[split]}
+
+    def are_known(self, split: str, fingerprints: Iterable[str], patients: Iterable[str]) -> list[bool]:
+        """Whether each slice, given its fingerprint and patient, is in a split, or shows a patient who is."""
+        known, known_patients = {self.fingerprints[id] for id in self.split[split]} - {""}, self.patients(split)
+        pairs = zip(fingerprints, patients, strict=True)
+        return [fingerprint in known or patient in known_patients for fingerprint, patient in pairs]
 
     def rows(self) -> list[dict[str, str]]:
         """One row per slice, as in slices.csv; UserError if a fact has the name of one of our columns."""
@@ -88,6 +98,11 @@ class SliceTable:
         if len(facts) < len(rows) or len({bool(fingerprint) for fingerprint in fingerprints.values()}) > 1:
             raise ValueError("ids are repeated, or some fingerprints are missing")
         return cls(split, fingerprints, facts)
+
+
+def run_folder(name: str | Path) -> Path:
+    """The folder of the run that --init names."""
+    return PRETRAINED if name == "pretrained" else Path(name)
 
 
 def read_config(folder: Path) -> RunConfig:

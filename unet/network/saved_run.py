@@ -7,9 +7,10 @@ confidence.json     how to estimate the quality of an outline, and what training
 history.csv         scores with one row per epoch; timing.csv next to it
 metrics.json        the final scores
 film.npz            how a few slices were outlined after some of the epochs
-checkpoint-N.npz    the whole state after N steps, for --resume
+checkpoint-N.npz    the whole state after N steps, for --resume; presence-N.npz after N epochs of the second part
 """
 
+import contextlib
 import hashlib
 import tempfile
 from dataclasses import replace
@@ -24,13 +25,11 @@ from unet.machine import choose_precision, environment, installed_versions, mach
 from unet.network.confidence import ConfidenceModel
 from unet.network.model import build_unet
 from unet.network.normalization import count_with_normalization, fold_normalization
-from unet.network.run_config import CONFIG, RunConfig, SliceTable, read_config, read_slice_table
+from unet.network.run_config import CONFIG, PRETRAINED, RunConfig, SliceTable, read_config, read_slice_table, run_folder
 from unet.network.weights import damage_reported, load_weights, read_weights
 from unet.tables import write_table
 
-# The run that comes with the project. Its README.md is the model card.
-PRETRAINED = Path(__file__).parent / "pretrained"
-CHECKPOINTS = "checkpoint-*.npz"
+CHECKPOINTS, PRESENCE_CHECKPOINTS = "checkpoint-*.npz", "presence-*.npz"
 CONFIDENCE = TypeAdapter(ConfidenceModel)
 
 
@@ -58,6 +57,12 @@ class SavedRun:
         folder = Path(folder or PRETRAINED)
         config = read_config(folder)
         return cls(folder, config, read_slice_table(folder, config.slice_count))
+
+    def origin(self) -> "SavedRun | None":
+        """The run whose weights this one started from; None if there is none, or it is gone or has changed."""
+        with contextlib.suppress(UserError):
+            origin = SavedRun.open(run_folder(self.config.options.init)) if self.config.options.init else None
+            return origin if origin and origin.network_fingerprint() == self.config.initial_network else None
 
     def create(self) -> None:
         """Write config.json and slices.csv of a new run; UserError if the folder already contains one."""

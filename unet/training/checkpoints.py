@@ -15,23 +15,27 @@ from unet.network.run_config import CONFIG
 from unet.network.saved_run import CHECKPOINTS, SavedRun
 
 KEPT = 2
+EPOCHS = "options.epochs"  # the only setting that may change: see change_epochs
 
 
-def save_checkpoint(run: SavedRun, steps: int, arrays: list[np.ndarray], progress: dict) -> None:
-    """Save the state after `steps` steps: variables in order, and the progress as JSON."""
+def save_checkpoint(
+    run: SavedRun, number: int, arrays: list[np.ndarray], progress: dict, pattern: str = CHECKPOINTS
+) -> None:
+    """Save a state in the file with this number: variables in order, and the progress as JSON. `pattern` is that of the
+    files of one part of a training."""
     content = io.BytesIO()
     state = {"settings": decisive_settings(run), "progress": progress}
     variables = {f"variable_{index}": array for index, array in enumerate(arrays)}
     np.savez(content, state=json.dumps(state), **variables)
-    write_whole(run.folder / CHECKPOINTS.replace("*", f"{steps:09d}"), content.getvalue())
-    for path in checkpoints(run)[:-KEPT]:
+    write_whole(run.folder / pattern.replace("*", f"{number:09d}"), content.getvalue())
+    for path in checkpoints(run, pattern)[:-KEPT]:
         path.unlink()
 
 
-def load_checkpoint(run: SavedRun) -> tuple[list[np.ndarray], dict] | None:
+def load_checkpoint(run: SavedRun, pattern: str = CHECKPOINTS) -> tuple[list[np.ndarray], dict] | None:
     """Variables and progress of the newest readable checkpoint; None if there are none. Damaged ones are renamed.
-    UserError if all checkpoints are damaged, one cannot be read, or the run's settings have changed."""
-    for path in reversed(checkpoints(run)):
+    UserError if all of the first part are damaged, one cannot be read, or the run's settings have changed."""
+    for path in reversed(checkpoints(run, pattern)):
         try:
             with np.load(path, allow_pickle=False) as content:
                 arrays = [content[f"variable_{index}"] for index in range(len(content.files) - 1)]
@@ -46,22 +50,22 @@ def load_checkpoint(run: SavedRun) -> tuple[list[np.ndarray], dict] | None:
             continue
         settings = decisive_settings(run)
         for name, value in state["settings"].items():
-            if settings.get(name) != value:
+            if name != EPOCHS and settings.get(name) != value:
                 raise UserError(
                     f"'{run.folder}' differs in {name} from '{path.name}': restore its "
                     "config.json and slices.csv, or start a new run."
                 )
         return arrays, state["progress"]
-    if any(run.folder.glob(f"{CHECKPOINTS}.damaged")):
+    if pattern == CHECKPOINTS and any(run.folder.glob(f"{CHECKPOINTS}.damaged")):
         raise UserError(
             f"'{run.folder}' has no readable checkpoint: start a new run. The best network so far is still there."
         )
     return None
 
 
-def checkpoints(run: SavedRun) -> list[Path]:
+def checkpoints(run: SavedRun, pattern: str = CHECKPOINTS) -> list[Path]:
     """Checkpoint files from the oldest to the newest."""
-    return sorted(run.folder.glob(CHECKPOINTS))
+    return sorted(run.folder.glob(pattern))
 
 
 def decisive_settings(run: SavedRun) -> dict[str, object]:
@@ -70,6 +74,7 @@ def decisive_settings(run: SavedRun) -> dict[str, object]:
     slices = json.dumps(run.slices.rows()).encode()
     return {
         "precision": run.config.precision,
+        "initial_network": run.config.initial_network,
         "slices": hashlib.sha256(slices).hexdigest()[:16],
         **flatten(options, "options"),
     }
@@ -77,7 +82,7 @@ def decisive_settings(run: SavedRun) -> dict[str, object]:
 
 def settings_of_all_workers(run: SavedRun) -> dict[str, object]:
     """The decisive settings that must be the same for all workers. Their paths and machines may differ."""
-    own = ("options.data.", "options.machine.", "options.name", "options.resume")
+    own = ("options.data.", "options.machine.", "options.name", "options.resume", "options.init")
     return {name: value for name, value in decisive_settings(run).items() if not name.startswith(own)}
 
 

@@ -20,6 +20,7 @@ from unet.training.checkpoints import check_disk, load_checkpoint, save_checkpoi
 from unet.training.learner import Learner
 from unet.training.material import indices_of
 from unet.training.samples import Samples, film_epochs
+from unet.training.start import use_initial_weights
 from unet.training.tensorboard import Board
 from unet.training.workers import Workers
 
@@ -182,7 +183,11 @@ class TrainingLoop:
             self.learner.restore(arrays)
             self.progress = Progress(**progress)
             part = f" and {self.progress.step} steps" if self.progress.step else ""
-            print(f"Resuming after epoch {self.progress.epoch} of {self.options.epochs}{part}.")
+            rate = float(self.learner.learning_rate(self.steps_done()))
+            schedule = f"The learning rate goes on at {rate:.1e}, on the schedule of {self.options.epochs} epochs."
+            print(f"Resuming after epoch {self.progress.epoch} of {self.options.epochs}{part}. {schedule}")
+        elif self.options.init:
+            use_initial_weights(self.run, self.learner)
 
 
 def check_memory(learner: Learner, size: int) -> None:

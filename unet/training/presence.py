@@ -3,7 +3,6 @@
 It looks at the features of the U-Net, which stays as it is. So the outlines stay the same, and an epoch is short.
 """
 
-import io
 import time
 
 import keras
@@ -13,16 +12,15 @@ from tqdm import tqdm
 
 from unet.data.batches import BatchPlan, training_batches
 from unet.data.slices import Slices
-from unet.files import write_whole
 from unet.network.losses import presence_loss
 from unet.network.normalization import FusedBatchNormalization
 from unet.network.presence_head import presence_head
-from unet.network.saved_run import SavedRun
+from unet.network.saved_run import PRESENCE_CHECKPOINTS, SavedRun
 from unet.signals import Stopped, StopRequest
+from unet.training.checkpoints import load_checkpoint, save_checkpoint
 from unet.training.learner import averaging_rate, learning_rate_schedule, make_optimizer
 from unet.training.material import indices_of, training_material
 
-CHECKPOINT = "presence.npz"
 LEARNING_RATE, WEIGHT_DECAY = 2e-3, 2e-2
 AVERAGING_STEPS = 30.0  # that the average of the weights spans
 
@@ -38,6 +36,10 @@ class PresenceLearner:
         self.unet = keras.Model(unet.input, features)
         inputs = [keras.Input((None, None, feature.shape[-1])) for feature in features]
         self.head = keras.Model(inputs, presence_head(inputs, options.model, FusedBatchNormalization))
+        if options.init:
+            trained = run.load_trainable_network()
+            for layer in self.head.layers:
+                layer.set_weights(trained.get_layer(layer.name).get_weights() if layer.weights else [])
         self.averaged = [tf.Variable(variable) for variable in self.head.variables]
         schedule = learning_rate_schedule(LEARNING_RATE, steps)
         self.optimizer = make_optimizer(schedule, WEIGHT_DECAY, run.config.precision)
@@ -62,6 +64,10 @@ class PresenceLearner:
         """Everything that training changes."""
         return [*self.head.variables, *self.averaged, *self.optimizer.variables]
 
+    def state(self) -> list[np.ndarray]:
+        """Values of all variables, in order."""
+        return [variable.numpy() for variable in self.variables]
+
     def save_to(self, run: SavedRun) -> None:
         """Save the run's network with the averaged head."""
         network = run.load_trainable_network()
@@ -83,7 +89,10 @@ def train_presence(run: SavedRun, slices: Slices) -> None:
     batch_size = min(run.config.options.batch_size, len(material.with_tumor))
     steps = len(material.with_tumor) // batch_size
     learner = PresenceLearner(run, steps * epochs)
-    first = load_checkpoint(run, learner)
+    arrays, progress = load_checkpoint(run, PRESENCE_CHECKPOINTS) or (learner.state(), {"epochs": 0})
+    for variable, array in zip(learner.variables, arrays, strict=True):
+        variable.assign(array)
+    first = progress["epochs"]
     stop = StopRequest()
     with stop, tqdm(total=steps * epochs, initial=steps * first, unit="step", disable=None) as bar:
         for epoch in range(first, epochs):
@@ -101,32 +110,7 @@ def train_presence(run: SavedRun, slices: Slices) -> None:
                 bar.update()
                 if stop.number:
                     raise Stopped(stop.number)
-            save_checkpoint(run, learner, epoch + 1)
+            save_checkpoint(run, epoch + 1, learner.state(), {"epochs": epoch + 1}, PRESENCE_CHECKPOINTS)
             seconds = time.monotonic() - start
             bar.write(f"Is there a tumor? epoch {epoch + 1:3d}  loss {np.mean(losses):.4f}  ({seconds:.0f} s)")
     learner.save_to(run)
-
-
-def save_checkpoint(run: SavedRun, learner: PresenceLearner, epochs: int) -> None:
-    """Save the state after some epochs."""
-    content = io.BytesIO()
-    variables = {f"variable_{index}": variable.numpy() for index, variable in enumerate(learner.variables)}
-    np.savez(content, epochs=epochs, **variables)
-    write_whole(run.folder / CHECKPOINT, content.getvalue())
-
-
-def load_checkpoint(run: SavedRun, learner: PresenceLearner) -> int:
-    """Restore the saved state; returns how many epochs are done. 0 if there is no checkpoint, or an unreadable one."""
-    path = run.folder / CHECKPOINT
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            epochs = int(content["epochs"])
-            arrays = [content[f"variable_{index}"] for index in range(len(learner.variables))]
-    except FileNotFoundError:
-        return 0
-    except Exception as error:  # zipfile, zlib and numpy raise many types for damaged files
-        print(f"'{path}' is damaged ({error}): this part of the training starts again.")
-        return 0
-    for variable, array in zip(learner.variables, arrays, strict=True):
-        variable.assign(array)
-    return epochs

@@ -1,19 +1,23 @@
 """The start of a training: a new run or a saved one, and its data."""
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from unet.data.folder import data_folder, no_tumor_folders
 from unet.data.slices import Slices, load_slices
-from unet.data.split import split_slices
+from unet.data.split import Split, split_slices
 from unet.errors import UserError
 from unet.images.preprocessing import PERCENTILES
 from unet.machine import choose_precision, environment, installed_versions, machine_description
 from unet.network.model import check_size
 from unet.network.outlining import OutlineRule
-from unet.network.run_config import FORMAT_VERSION, RunConfig, SliceTable
-from unet.network.saved_run import SavedRun
+from unet.network.run_config import FORMAT_VERSION, RunConfig, SliceTable, run_folder
+from unet.network.saved_run import PRESENCE_CHECKPOINTS, SavedRun
+from unet.network.weights import weights_of
 from unet.options import TrainingOptions
+from unet.training.checkpoints import load_checkpoint
+from unet.training.learner import Learner
 from unet.training.tensorboard import Board
 from unet.training.workers import Workers
 
@@ -33,6 +37,8 @@ def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[Sav
     for part in ("train", "val"):
         if not slices.has_tumor[slices.indices(split.ids[part])].any():
             raise UserError(f"No mask of the {part} slices contains a tumor: choose another split.")
+    initial = SavedRun.open(run_folder(options.init)) if options.init else None
+    warn_about_known_patients(initial, slices, split)
     precision = choose_precision(options.precision)
     if workers.any(precision == "float32"):
         precision = "float32"  # all workers use the format that is fastest for the slowest one
@@ -50,6 +56,7 @@ def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[Sav
         versions=installed_versions(),
         machine=machine_description(),
         environment=environment(),
+        initial_network=initial.network_fingerprint() if initial else None,
     )
     return SavedRun(runs / name, config, SliceTable(split.ids, slices.fingerprint_by_id, split.facts)), slices
 
@@ -73,6 +80,49 @@ def resumed_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple
     run.update_config(data_folder=str(folder.resolve()), no_tumor_folders=[str(other.resolve()) for other in no_tumor])
     run.print_changes()
     return run, slices
+
+
+def warn_about_known_patients(run: SavedRun | None, slices: Slices, split: Split) -> None:
+    """Print a warning if the run of --init, or a run that it started from itself, was trained on patients to score."""
+    ids = split.ids["val"] + split.ids["test"]
+    fingerprints = [slices.fingerprint_by_id[id] for id in ids]
+    patients = [split.facts[id]["patient"] for id in ids]
+    while run:
+        if seen := sum(run.slices.are_known("train", fingerprints, patients)):
+            print(
+                f"Warning: {seen} of the {len(ids)} validation and test slices, or others of the same patients, were "
+                f"used to train '{run.folder}': expect lower scores on new patients."
+            )
+        run = run.origin()
+
+
+def use_initial_weights(run: SavedRun, learner: Learner) -> None:
+    """Give a learner the weights of --init, and print which ones fit; UserError if none do, or they are gone."""
+    name, initial = run.config.options.init, run.origin()
+    if not initial:
+        raise UserError(f"'{name}' is gone or has changed since '{run.folder}' was started: start a new run.")
+    taken, missing = learner.start_from(weights_of(initial.load_trainable_network()))
+    if not taken:
+        raise UserError(f"No weights of '{name}' fit: leave out the --model options, which then come from that run.")
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    rest = f", except {', '.join(missing[:3])}{more}, which do not fit and start at random" if missing else ""
+    print(f"Starting with the weights of '{name}'{rest}.")
+
+
+def change_epochs(run: SavedRun, epochs: int) -> None:
+    """Let a run continue to another epoch, after its newest checkpoint, and undo what followed the last epoch.
+    The learning rate will be that of a training of so many epochs. UserError if this epoch is in the past."""
+    old = run.config.options
+    if epochs == old.epochs:
+        return
+    checkpoint = load_checkpoint(run)
+    if not checkpoint or epochs < checkpoint[1]["epoch"]:
+        done = f"has already done {checkpoint[1]['epoch']} epochs" if checkpoint else "has no checkpoint"
+        raise UserError(f"'{run.folder}' {done}: give more to --epochs, or start a new run with --init {run.folder}.")
+    for pattern in (PRESENCE_CHECKPOINTS, "metrics.json", "confidence.json"):
+        for path in run.folder.glob(pattern):
+            path.unlink()
+    run.update_config(options=replace(old, epochs=epochs), outline_rule=OutlineRule(), presence_rule=None)
 
 
 def check_same_data(run: SavedRun, slices: Slices, folder: Path) -> None:

@@ -19,16 +19,17 @@ from unet.training.learner import Learner
 from unet.training.loop import TrainingLoop
 from unet.training.material import indices_of
 from unet.training.presence import train_presence
-from unet.training.start import new_run, resumed_run
+from unet.training.start import change_epochs, new_run, resumed_run
 from unet.training.workers import LOST, Workers
 
 
 @in_our_style
-def train(options: TrainingOptions) -> SavedRun:
+def train(options: TrainingOptions, epochs: int | None = None) -> SavedRun:
     """Train a network, or resume a training.
 
     Args:
         options: All choices. With options.resume, the other options come from that run.
+        epochs: With options.resume: train until this epoch. By default, the number of epochs comes from the run too.
 
     Returns:
         The finished run. Its folder contains all results.
@@ -55,6 +56,8 @@ def train(options: TrainingOptions) -> SavedRun:
             with only_process_in(run.folder):
                 if not options.resume:
                     run.create()
+                elif epochs:
+                    change_epochs(run, epochs)
                 print(run.config.split_source)
                 fit_and_finish(run, slices, workers)
     except LOST as error:

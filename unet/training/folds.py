@@ -1,0 +1,75 @@
+"""train.py --fold all: five networks, and the joint scores of all patients, each by the network that never saw it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from unet.errors import UserError
+from unet.evaluation import summary as summaries
+from unet.evaluation.detection import basis_of_intervals, summarize_detection
+from unet.evaluation.evaluate import evaluate
+from unet.files import write_json
+from unet.network.run_config import read_config
+from unet.options import EvaluationOptions, TrainingOptions
+from unet.tables import read_table, write_table
+from unet.training.train import train
+from unet.training.workers import place
+
+FOLDS = range(5)
+NUMBERS = {*summaries.SUMMARIZED, "pixels", "truth_pixels", "predicted_pixels", "tumor_percent", "tumor_probability"}
+
+
+def train_folds(options: TrainingOptions) -> Path:
+    """Train and score a network for each fold, and write their joint scores; returns the folder with these.
+
+    The runs are named after --name, or else after the data folder. What is done is kept, so that an interrupted command
+    can be repeated. UserError as for train, or if a run has other options.
+    """
+    if place()[1] > 1:
+        raise UserError("--fold all needs a single worker: train --fold 0 to --fold 4 one after the other.")
+    name = options.name or Path(options.data.data).resolve().name
+    runs = [train_fold(replace(options, name=f"{name}-fold-{fold}"), fold) for fold in FOLDS]
+    output = Path("runs") / f"{name}-folds"
+    print(f"{summaries.describe(join(runs, output))}\nThe scores of each slice are in {output}/per_slice.csv.")
+    return output
+
+
+def train_fold(options: TrainingOptions, fold: int) -> Path:
+    """Train and score the network of one fold, as far as that is not done yet; returns its run folder."""
+    options = replace(options, data=replace(options.data, fold=fold))
+    run = Path("runs") / options.name
+    print(f"Fold {fold} of {len(FOLDS)}: {run}", flush=True)
+    if (run / "config.json").exists():
+        if read_config(run).options != options:
+            raise UserError(f"'{run}' has other options (see its config.json): repeat them, or choose another --name.")
+        options = TrainingOptions(resume=run)
+    if not (run / "metrics.json").exists():
+        train(options)
+    if not (run / "evaluation-val" / "summary.json").exists():
+        evaluate(EvaluationOptions(runs=(run,), reading=options.data.reading))
+    return run
+
+
+def join(runs: list[Path], output: Path) -> dict[str, object]:
+    """Write per_slice.csv and summary.json over the validation slices of all folds; returns the summary."""
+    tables = [read_table(run / "evaluation-val" / "per_slice.csv") for run in runs]
+    # Without a presence rule, a fold has no tumor probability.
+    columns = [name for name in tables[0][0] if all(name in table[0] for table in tables)]
+    rows = [
+        {"fold": fold} | {name: float(row[name]) if name in NUMBERS and row[name] else row[name] for name in columns}
+        for fold, table in zip(FOLDS, tables, strict=True)
+        for row in table
+    ]
+    with_tumor = [row for row in rows if row["truth_pixels"]]
+    of_fold = {f"fold {fold}": [row for row in with_tumor if row["fold"] == fold] for fold in FOLDS}
+    summary = {
+        "runs": list(map(str, runs)),
+        "intervals": f"95%, expanded percentile bootstrap over {basis_of_intervals(rows)}",
+        "caveat": summaries.VALIDATION_CAVEAT,
+        "warning": "",
+        "empty_masks": summaries.EMPTY_MASKS,
+        "detection": summarize_detection(rows),
+        "scores": summaries.summarize_groups(summaries.all_and_by_tumor(with_tumor) | of_fold),
+    }
+    write_table(output / "per_slice.csv", rows)
+    write_json(output / "summary.json", summary)
+    return summary
