@@ -32,6 +32,31 @@ class ReadingOptions:
 
 
 @dataclass(frozen=True)
+class PairingOptions(ReadingOptions):
+    """How the files of a data folder are paired and read."""
+
+    layout: (
+        Literal[
+            "masks",
+            "labels",
+            "annotations",
+            "split/masks",
+            "split/labels",
+            "split/annotations",
+            "nnunet",
+            "cases",
+            "beside",
+        ]
+        | None
+    ) = None
+    """Where masks are: next to images/, in train/, val/ and test/, in labelsTr/, in BraTS-like case folders, or beside
+    each image. Default: whichever of these the data folder has."""
+    mask_suffix: str | None = None
+    """What the names of masks have at their end: with _mask, masks/NAME_mask.png belongs to images/NAME.png. Default:
+    nothing, or _mask for masks beside images."""
+
+
+@dataclass(frozen=True)
 class MachineOptions:
     """What to use of this machine. Runs and results record it."""
 
@@ -110,7 +135,8 @@ class DataOptions:
     """Where the slices come from and how they are split."""
 
     data: str = "data/brain-tumor-segmentation"
-    """Folder with images/ and masks/ (files of the same name), or 'phantom' for simulated slices."""
+    """Folder with images/ and masks/ (files of the same name) or in another layout (docs/your-data.md), or 'phantom'
+    for simulated slices."""
     no_tumor: tuple[Path, ...] = ()
     """Folders of images without a tumor, which need no masks. Each may have a patients.csv. data/no-tumor is
     downloaded."""
@@ -121,7 +147,7 @@ class DataOptions:
     """Validate on this one of five folds over the training and validation patients."""
     memory_gib: Positive = 4.0
     """Keep slices in memory up to this size, and on disk beyond it."""
-    reading: Annotated[ReadingOptions, Ungrouped] = field(default_factory=ReadingOptions)
+    reading: Annotated[PairingOptions, Ungrouped] = field(default_factory=PairingOptions)
 
 
 @dataclass(frozen=True)
@@ -216,7 +242,7 @@ class EvaluationOptions:
     """Outline every image, whether or not the network finds a tumor."""
     mirror: bool = True
     """Average the probabilities of each slice and its mirror image: slightly better, half as fast."""
-    reading: Annotated[ReadingOptions, Ungrouped] = field(default_factory=ReadingOptions)
+    reading: Annotated[PairingOptions, Ungrouped] = field(default_factory=PairingOptions)
     machine: Annotated[MachineOptions, Ungrouped] = field(default_factory=MachineOptions)
 
 
