@@ -103,7 +103,7 @@ def test_nnunet_folders_are_paired_and_other_channels_are_named(tmp_path, capsys
     assert capsys.readouterr().out == "imagesTr with labelsTr: 2 pairs.\n"
     write_scans(tmp_path / "imagesTr/BRATS_001_0001.nii.gz")
     [problem] = problems_in(tmp_path)
-    assert problem.startswith("'imagesTr/BRATS_001_0001.nii.gz' is not named NAME_0000: one channel is used")
+    assert problem.startswith("'imagesTr/BRATS_001_0001.nii.gz' is not named NAME_0000: rename it, or move")
 
 
 @pytest.mark.parametrize(("image", "mask"), [("_t1ce", "_seg"), ("-t1c", "-seg")])
@@ -161,8 +161,8 @@ def test_a_folder_without_a_layout_reports_what_it_contains(tmp_path):
 def test_masks_with_a_suffix_are_paired_and_the_option_is_named(tmp_path):
     write_small(tmp_path / "images/1.png", tmp_path / "masks/1_mask.png")
     assert problems_in(tmp_path) == [
-        "No mask for 'images/1.png': expected 'masks/1.png'; found 'masks/1_mask.png': use --mask-suffix _mask?",
-        "No image for 'masks/1_mask.png': expected 'images/1_mask.png'; found 'images/1.png': use --mask-suffix _mask?",
+        "No mask for 'images/1.png': expected 'masks/1.png'; found 'masks/1_mask.png': use --mask-suffix=_mask?",
+        "No image for 'masks/1_mask.png': expected 'images/1_mask.png'; found 'images/1.png': use --mask-suffix=_mask?",
     ]
     [pair] = pairs_in(tmp_path, mask_suffix="_mask")
     assert pair.id == "1" and pair.mask_path == tmp_path / "masks/1_mask.png"
@@ -204,7 +204,7 @@ def test_ids_of_the_table_may_have_a_suffix(tmp_path):
     slices = load_slices(tmp_path, 16)
     assert split_slices(slices, tmp_path, DataOptions()).facts["3"]["patient"] == "p3"
     (tmp_path / "patients.csv").write_text("\n".join(["id,patient", *lines, "3,p9"]))
-    with pytest.raises(UserError, match="several rows for id '3', with and without a suffix"):
+    with pytest.raises(UserError, match="several rows for id '3': keep one"):
         split_slices(slices, tmp_path, DataOptions())
 
 
@@ -213,7 +213,7 @@ def test_the_advice_for_one_patient_works(tmp_path):
     table = tmp_path / "patients.csv"
     table.write_text("id,patient\n" + "".join(f"{index},p\n" for index in range(4)))
     slices = load_slices(tmp_path, 16)
-    with pytest.raises(UserError, match="All slices are of 'p'.*patients.csv with the columns id, patient and split"):
+    with pytest.raises(UserError, match="too few for 7 folds: add patients, .*with train and val. One patient cannot"):
         split_slices(slices, tmp_path, DataOptions())
     table.write_text("id,patient,split\n0,a,train\n1,a,train\n2,b,val\n3,b,val\n")
     assert split_slices(slices, tmp_path, DataOptions()).ids["val"] == ["2", "3"]
@@ -224,9 +224,9 @@ def test_the_advice_for_too_few_patients_works(tmp_path):
     table = tmp_path / "patients.csv"
     table.write_text("id,patient\n0,a\n1,a\n2,b\n3,c\n")
     slices = load_slices(tmp_path, 16)
-    with pytest.raises(UserError, match="3 patients are too few for 7 folds: .* list the split of each slice"):
+    with pytest.raises(UserError, match="3 patients are too few for 7 folds: .* columns id, patient and split"):
         split_slices(slices, tmp_path, DataOptions())
     table.write_text("id,patient,split\n0,a,train\n1,a,train\n2,b,train\n3,c,val\n")
     assert split_slices(slices, tmp_path, DataOptions()).ids["val"] == ["3"]
-    with pytest.raises(UserError, match="3 patients are too few for 5 folds: .* without --fold"):
+    with pytest.raises(UserError, match="3 patients are too few for --fold: add patients or leave it out"):
         split_slices(slices, tmp_path, DataOptions(fold=0))

@@ -15,6 +15,9 @@ Positive = Annotated[float, Gt(0)]
 Count = Annotated[int, Ge(1)]
 Side = Annotated[int, Interval(ge=1, le=8192)]
 Channels = Annotated[int, Interval(ge=1, le=1024)]
+LayoutName = Literal[
+    "masks", "labels", "annotations", "split/masks", "split/labels", "split/annotations", "nnunet", "cases", "beside"
+]
 # The options of a group appear on the command line without the group's name.
 Ungrouped = tyro.conf.arg(name="")
 
@@ -35,20 +38,7 @@ class ReadingOptions:
 class PairingOptions(ReadingOptions):
     """How the files of a data folder are paired and read."""
 
-    layout: (
-        Literal[
-            "masks",
-            "labels",
-            "annotations",
-            "split/masks",
-            "split/labels",
-            "split/annotations",
-            "nnunet",
-            "cases",
-            "beside",
-        ]
-        | None
-    ) = None
+    layout: LayoutName | None = None
     """Where masks are: next to images/, in train/, val/ and test/, in labelsTr/, in BraTS-like case folders, or beside
     each image. Default: whichever of these the data folder has."""
     mask_suffix: str | None = None

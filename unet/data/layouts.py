@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from unet.errors import UserError
 from unet.images.dicom import is_dicom
 from unet.images.folders import find_files, without_suffix
 from unet.images.nifti import VOLUME_SUFFIXES, is_volume
 from unet.images.reading import IMAGE_SUFFIXES
-from unet.options import PairingOptions
+from unet.options import LayoutName, PairingOptions
 
 IMAGES, MASKS = "images", "masks"
 KINDS = {IMAGES: MASKS, MASKS: IMAGES}  # and the other one
@@ -47,18 +48,17 @@ class Part:
         return (folder / name.format(id=id.removeprefix(self.prefix), case=os.path.basename(id))).as_posix()
 
     def sources(self) -> dict[str, dict[Path, str]]:
-        """The images and the masks, each with its id; "" if an image is not named like one."""
-        patterns = {kind: as_pattern(self.place(kind)[1]) for kind in KINDS}
-        if self.images == self.masks:
-            files = {path: without_suffix(path.relative_to(self.images).as_posix()) for path in known(self.images)}
-            masks = {path: found["id"] for path, stem in files.items() if (found := patterns[MASKS].fullmatch(stem))}
-            rest = {path: patterns[IMAGES].fullmatch(stem) for path, stem in files.items() if path not in masks}
-            return {IMAGES: {path: found["id"] for path, found in rest.items() if found}, MASKS: masks}
-        images = {path: patterns[IMAGES].fullmatch(stem) for path, stem in find_sources(self.images).items()}
-        images = {path: found["id"] if found else "" for path, found in images.items()}
-        masks = find_sources(self.masks, set(images.values()))
-        found = {path: patterns[MASKS].fullmatch(stem) for path, stem in masks.items()}
-        return {IMAGES: images, MASKS: {path: found[path]["id"] if found[path] else masks[path] for path in masks}}
+        """The images and the masks, each with its id; "" if a file is not named like one."""
+        found: dict[str, dict[Path, str]] = {}
+        for kind in KINDS:
+            folder, name = self.place(kind)
+            pattern, images = as_pattern(name), set(found.get(IMAGES, {}).values())
+            matches = {path: pattern.fullmatch(stem) for path, stem in find_sources(folder, images).items()}
+            found[kind] = {path: match["id"] if match else "" for path, match in matches.items()}
+        if self.images == self.masks:  # contains other files as well
+            found[MASKS] = {path: id for path, id in found[MASKS].items() if id}
+            found[IMAGES] = {path: id for path, id in found[IMAGES].items() if id and path not in found[MASKS]}
+        return found
 
 
 @dataclass
@@ -79,20 +79,15 @@ class Layout:
                 same = {id.casefold(): id for id in self.files}
                 for path, name in sources.items():
                     id = part.prefix + name
-                    self.add(path, kind, id if id in self.files else same.get(id.casefold(), id), part, bool(name))
-
-    def add(self, path: Path, kind: str, id: str, part: Part, is_named: bool) -> None:
-        """Add a file, or what is wrong with it."""
-        problem = name_problem(path, id) or (kind == IMAGES and place_problem(path))
-        if not is_named:
-            problem = f"'{path}' is not named NAME_0000: one channel is used, so move the others to another folder."
-        if problem:
-            self.problems.append(problem)
-            return
-        other = self.files.setdefault(id, {}).setdefault(kind, path)
-        if other != path:
-            self.problems.append(f"'{path}' and '{other}' have the same name: rename one of them.")
-        self.part_of.setdefault(id, part)
+                    id = id if id in self.files else same.get(id.casefold(), id)
+                    problem = name_problem(path, id) or (kind == IMAGES and place_problem(path))
+                    if not name:
+                        called = part.place(kind)[1].format(id="NAME")
+                        problem = f"'{path}' is not named {called}: rename it, or move it to another folder."
+                    elif not problem and self.files.setdefault(id, {}).setdefault(kind, path) != path:
+                        problem = f"'{path}' and '{self.files[id][kind]}' have the same name: rename one of them."
+                    self.problems += [problem] if problem else []
+                    self.part_of.setdefault(id, part)
 
     @property
     def complete(self) -> list[str]:
@@ -145,23 +140,19 @@ class Layout:
         return problems
 
     def nearest(self, id: str, missing: str, others: list[str]) -> str:
-        """The file that may be the missing partner of an id, and the option that pairs them, at the end of a sentence."""
+        """The end of a sentence: the file that may be the missing partner of an id, and the option that pairs them."""
         for other in others:
             image, mask = (id, other) if missing == MASKS else (other, id)
             if re.fullmatch(re.escape(image) + "[^0-9A-Za-z/].*", mask, re.IGNORECASE):
-                return f"; found '{self.files[other][missing]}': use --mask-suffix {mask[len(image) :]}?"
+                return f"; found '{self.files[other][missing]}': use --mask-suffix={mask[len(image) :]}?"
         close = difflib.get_close_matches(id, others, n=1, cutoff=0.75)
         return f"; found '{self.files[close[0]][missing]}': rename it?" if close else "."
 
 
 def find_layout(folder: Path, options: PairingOptions) -> Layout:
     """The layout that fits a data folder, or that --layout names; UserError if none does, or several do."""
-    end = options.mask_suffix
-    if options.layout:
-        names = [options.layout]
-    else:
-        names = [*MASK_FOLDERS, *(f"split/{masks}" for masks in MASK_FOLDERS), "nnunet", "cases", "beside"]
-    parts = {name: find_parts(name, folder, end) for name in names}
+    names = [options.layout] if options.layout else get_args(LayoutName)
+    parts = {name: find_parts(name, folder, options.mask_suffix) for name in names}
     layouts = [Layout(name, folder, found) for name, found in parts.items() if found]
     # Folders without a pair have a layout only if nothing else has. Images alone are not "beside" masks.
     fitting = [layout for layout in layouts if layout.complete] or [one for one in layouts if one.name != "beside"]
@@ -189,8 +180,9 @@ def find_parts(name: str, folder: Path, mask_suffix: str | None) -> list[Part]:
         return [Part(folder, folder, "{id}", "{id}" + (mask_suffix or "_mask"))]
     if name == "cases":
         ends = [("{id}/{case}" + mark + end, "{id}/{case}" + mark + "seg") for mark in "_-" for end in ("t1ce", "t1c")]
-        parts = [Part(folder, folder, image, mask) for image, mask in ends]
-        return [part for part in parts if all(part.sources().values())]
+        stems = set(find_sources(folder).values())
+        fits = [all(any(map(as_pattern(name).fullmatch, stems)) for name in names) for names in ends]
+        return [Part(folder, folder, *names) for names, is_fit in zip(ends, fits, strict=True) if is_fit]
     mask_name = "{id}" + (mask_suffix or "")
     inside = subfolders(folder)
     if name == "nnunet":
@@ -209,7 +201,7 @@ def find_parts(name: str, folder: Path, mask_suffix: str | None) -> list[Part]:
 
 def subfolders(folder: Path) -> dict[str, Path]:
     """The folders in a folder, by their names in lower case."""
-    return {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
+    return {path.name.lower(): path for path in sorted(folder.glob("*")) if path.is_dir()}
 
 
 def as_pattern(name: str) -> re.Pattern:
@@ -217,11 +209,6 @@ def as_pattern(name: str) -> re.Pattern:
     case = r"(?P<id>(?:.*/)?(?P<case>[^/]+))/(?P=case)"
     pattern = re.escape(name).replace(r"\{id\}/\{case\}", case).replace(r"\{id\}", "(?P<id>.+)")
     return re.compile(pattern, re.IGNORECASE | re.DOTALL)
-
-
-def known(folder: Path) -> list[Path]:
-    """Images and NIfTI volumes below a folder."""
-    return find_files(folder, SUFFIXES)
 
 
 def is_unknown(path: Path) -> bool:
@@ -246,6 +233,11 @@ def find_sources(folder: Path, images: Container[str] = ()) -> dict[Path, str]:
             path, id = path.parent, path.parent.relative_to(folder).as_posix()
         sources[path] = id
     return sources
+
+
+def plain_id(name: str) -> str:
+    """An id without the suffix of an image or volume."""
+    return without_suffix(name) if name.lower().endswith(SUFFIXES) else name
 
 
 def is_scan(path: Path) -> bool:

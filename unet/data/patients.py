@@ -10,10 +10,9 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 from sklearn.neighbors import NearestNeighbors
 
-from unet.data.layouts import SUFFIXES
+from unet.data.layouts import plain_id
 from unet.data.slices import Slices
 from unet.errors import UserError, raise_problems
-from unet.images.folders import without_suffix
 from unet.images.preprocessing import resize_into_square
 from unet.tables import Facts, read_table
 
@@ -39,7 +38,8 @@ def patient_facts(slices: Slices, folder: Path, table_path: Path | None = None) 
     how = "no patients.csv there" if is_tumor_free else "no patients.csv there, no --patients"
     unknown = f"The patients in '{folder}' are unknown ({how}): "
     if table_path or path.exists():
-        table = named_like(names.values(), read_patients(path), path)
+        table = read_patients(path)
+        names = {id: plain_id(name) for id, name in names.items()}
         missing = [name for name in dict.fromkeys(names.values()) if name not in table]
         raise_problems([f"'{path}' has no row for the image '{name}': add one." for name in missing])
         return {
@@ -71,17 +71,6 @@ def patient_facts(slices: Slices, folder: Path, table_path: Path | None = None) 
     return facts, f"{by_folder}{len(patients)} groups of similar slices"
 
 
-def named_like(names: Iterable[str], table: Facts, path: Path) -> Facts:
-    """A patients table by the names of images; its ids may have the suffix of a file. UserError if two are the same."""
-    wanted, by_name, problems = set(names), {}, []
-    for id, row in table.items():
-        name = id if id in wanted or not id.lower().endswith(SUFFIXES) else without_suffix(id)
-        if by_name.setdefault(name, row) is not row:
-            problems.append(f"'{path}' has several rows for id '{name}', with and without a suffix: keep one.")
-    raise_problems(problems)
-    return by_name
-
-
 def merge_facts(of_folders: list[Facts]) -> Facts:
     """Facts of the slices of several folders, all with the same columns: "" where a table has no such column."""
     facts = {id: row for one in of_folders for id, row in one.items()}
@@ -102,7 +91,7 @@ def interval_basis(patients: Iterable[str]) -> str:
 
 
 def read_patients(path: Path) -> Facts:
-    """Rows of a patients table by id; UserError if it cannot be read, is ragged, or has no id or patient."""
+    """Rows of a patients table by id, without suffix; UserError if it is unreadable, ragged or has no id or patient."""
     try:
         rows = read_table(path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -117,6 +106,8 @@ def read_patients(path: Path) -> Facts:
     # csv collects extra cells under None, and fills missing ones with None.
     ragged = [row["id"] for row in rows if None in row or None in row.values()]
     raise_problems([f"'{path}' has more or fewer cells than columns at id '{id}': fix it." for id in ragged])
+    for row in rows:
+        row["id"] = plain_id(row["id"])
     repeated = [id for id, count in Counter(row["id"] for row in rows).items() if count > 1]
     raise_problems([f"'{path}' has several rows for id '{id}': keep one." for id in repeated])
     return {row.pop("id"): row for row in rows}

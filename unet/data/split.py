@@ -98,17 +98,13 @@ def stratified_folds(ids: list[str], facts: Facts, folds: int) -> list[list[str]
 
 def too_few_patients(patients: set[str], folds: int) -> str:
     """What to do about patients that are too few for folds."""
-    if len(patients) == 1:
-        [patient] = patients
-        what = "look alike, so they count as one patient" if unit_of(patients) == "groups" else f"are of '{patient}'"
-        return (
-            f"All slices {what}, and a patient cannot both train and validate: add slices of other patients. If these "
-            "are of several, list them in a patients.csv with the columns id, patient and split (train or val)."
-        )
-    count = f"{len(patients)} {unit_of(patients)} are too few for {folds} folds: add patients, or "
-    if folds == 5:
-        return f"{count}validate on the split of the table without --fold."
-    return f"{count}list the split of each slice (train or val) in a patients.csv with the columns id, patient, split."
+    if len(patients) > 1 and folds == 5:
+        return f"{len(patients)} patients are too few for --fold: add patients or leave it out."
+    known = "unknown patients that look alike" if unit_of(patients) == "groups" else "patients"
+    return (
+        f"{len(patients)} {known} are too few for {folds} folds: add patients, or list them in a patients.csv with the "
+        "columns id, patient and split, with train and val. One patient cannot be in both."
+    )
 
 
 def check_one_split_per_patient(split_of: dict[str, str], facts: Facts, origin: str) -> None:
