@@ -61,7 +61,7 @@ def test_problems_after_the_tenth_are_only_counted(tmp_path):
 
 
 def test_missing_folders_empty_folders_and_copies_are_refused(tmp_path):
-    assert "has no folder images/" in problems(tmp_path)
+    assert "has no images/ with masks/: it contains no files" in problems(tmp_path)
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
     assert "contains no image files" in problems(tmp_path)

@@ -1,8 +1,7 @@
-"""The example in docs/your-data.md turns another public data set into a data folder that trains."""
+"""The example in docs/your-data.md trains on another public data set, and runs know how their data are named."""
 
 import re
-import subprocess
-import sys
+import shutil
 
 import cv2
 import numpy as np
@@ -13,7 +12,7 @@ from unet.images.reading import read_image, read_mask
 from unet.tables import read_table
 
 
-def test_the_example_arranges_the_lgg_layout(phantoms, tmp_path):
+def test_the_example_trains_on_the_lgg_layout_in_one_command(phantoms, tmp_path):
     for row in read_table(phantoms / "patients.csv"):
         grey = read_image(phantoms / "images" / f"{row['id']}.png")
         mask = read_mask(phantoms / "masks" / f"{row['id']}.png")
@@ -23,10 +22,20 @@ def test_the_example_arranges_the_lgg_layout(phantoms, tmp_path):
         assert cv2.imwrite(str(folder / f"{row['id']}.tif"), np.dstack([grey // 2, grey, grey]))
         assert cv2.imwrite(str(folder / f"{row['id']}_mask.tif"), mask.astype(np.uint8) * 255)
     text = (ROOT / "docs" / "your-data.md").read_text()
-    example = re.search(r"<!-- arrange -->\n```python\n(.*?)```", text, re.DOTALL)[1]
-    subprocess.run([sys.executable, "-c", example], cwd=tmp_path, check=True)
-    done = run_script("train", "--data", "data/lgg", "--name", "lgg", *TINY, cwd=tmp_path)
+    train, evaluate = re.search(r"## Example: the LGG.*?```bash\n(.*?)```", text, re.DOTALL)[1].splitlines()
+    done = run_script("train", *train.split()[2:], *TINY, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "Split by patient ('data/lgg/patients.csv') into seven folds" in done.stdout
-    done = run_script("evaluate", "runs/lgg", cwd=tmp_path)
+    assert "NAME with NAME_mask: 50 pairs of 25 patients, by their folders." in done.stdout
+    assert "Split by patient (the patients' folders) into seven folds" in done.stdout
+    done = run_script("evaluate", *evaluate.split()[2:], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_run_knows_how_its_masks_are_named(phantoms, tmp_path):
+    shutil.copytree(phantoms, tmp_path / "data")
+    for path in (tmp_path / "data/masks").iterdir():
+        path.rename(path.with_stem(f"{path.stem}-roi"))
+    done = run_script("train", "--data", "data", "--mask-suffix=-roi", "--name", "roi", *TINY, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = run_script("evaluate", "runs/roi", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

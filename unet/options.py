@@ -15,6 +15,9 @@ Positive = Annotated[float, Gt(0)]
 Count = Annotated[int, Ge(1)]
 Side = Annotated[int, Interval(ge=1, le=8192)]
 Channels = Annotated[int, Interval(ge=1, le=1024)]
+LayoutName = Literal[
+    "masks", "labels", "annotations", "split/masks", "split/labels", "split/annotations", "nnunet", "cases", "beside"
+]
 # The options of a group appear on the command line without the group's name.
 Ungrouped = tyro.conf.arg(name="")
 
@@ -29,6 +32,18 @@ class ReadingOptions:
     """Plane in which scans are sliced. Default: that of thick slices; all three if the voxels are nearly cubes."""
     volume: Count | None = None
     """Number of the volume to use in 4-D NIfTI files, counted from 1. Default: the first, with a warning."""
+
+
+@dataclass(frozen=True)
+class PairingOptions(ReadingOptions):
+    """How the files of a data folder are paired and read."""
+
+    layout: LayoutName | None = None
+    """Where masks are: next to images/, in train/, val/ and test/, in labelsTr/, in BraTS-like case folders, or beside
+    each image. Default: whichever of these the data folder has."""
+    mask_suffix: str | None = None
+    """What the names of masks have at their end: with _mask, masks/NAME_mask.png belongs to images/NAME.png. Default:
+    nothing, or _mask for masks beside images."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +125,8 @@ class DataOptions:
     """Where the slices come from and how they are split."""
 
     data: str = "data/brain-tumor-segmentation"
-    """Folder with images/ and masks/ (files of the same name), or 'phantom' for simulated slices."""
+    """Folder with images/ and masks/ (files of the same name) or in another layout (docs/your-data.md), or 'phantom'
+    for simulated slices."""
     no_tumor: tuple[Path, ...] = ()
     """Folders of images without a tumor, which need no masks. Each may have a patients.csv. data/no-tumor is
     downloaded."""
@@ -122,7 +138,7 @@ class DataOptions:
     after the other, and score each patient with the network that did not train on it."""
     memory_gib: Positive = 4.0
     """Keep slices in memory up to this size, and on disk beyond it."""
-    reading: Annotated[ReadingOptions, Ungrouped] = field(default_factory=ReadingOptions)
+    reading: Annotated[PairingOptions, Ungrouped] = field(default_factory=PairingOptions)
 
 
 @dataclass(frozen=True)
@@ -221,7 +237,7 @@ class EvaluationOptions:
     """Outline every image, whether or not the network finds a tumor."""
     mirror: bool = True
     """Average the probabilities of each slice and its mirror image: slightly better, half as fast."""
-    reading: Annotated[ReadingOptions, Ungrouped] = field(default_factory=ReadingOptions)
+    reading: Annotated[PairingOptions, Ungrouped] = field(default_factory=PairingOptions)
     machine: Annotated[MachineOptions, Ungrouped] = field(default_factory=MachineOptions)
 
 

@@ -1,30 +1,28 @@
 """Pairs of an image and its mask: what a data folder contains, and how a pair is read.
 
-images/ and masks/ contain images or scans of the same name. A scan is a NIfTI volume, or a folder with the files of one
-DICOM series. Each of its slices is a pair. Images in a folder without tumors have no mask files: their masks are empty.
+unet/data/layouts.py finds the files. A scan is a NIfTI volume, or a folder with the files of one DICOM series. Each of
+its slices is a pair. Images in a folder without tumors have no mask files: their masks are empty.
 """
 
 import functools
 import os
 import threading
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from unet.data.layouts import IMAGES, MASKS, find_layout, find_sources, is_scan, name_problem, place_problem
 from unet.errors import ImageError, UserError
 from unet.images.dicom import is_dicom, read_series, slices_in_series
 from unet.images.dicom_seg import read_segmentation
-from unet.images.folders import find_files, without_suffix
-from unet.images.nifti import VOLUME_SUFFIXES, is_volume, read_volume, read_volume_mask, slices_in
+from unet.images.nifti import read_volume, read_volume_mask, slices_in
 from unet.images.preprocessing import resize_into_square, to_training_image
-from unet.images.reading import IMAGE_SUFFIXES, read_image, read_mask
+from unet.images.reading import read_image, read_mask
 from unet.images.volume import Volume, slices_of
-from unet.options import ReadingOptions
-
-IMAGES, MASKS = "images", "masks"
+from unet.options import PairingOptions, ReadingOptions
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,8 @@ class Pair:
     reading: ReadingOptions = ReadingOptions()
     plane: str = ""  # of a slice of a scan, which has this index in this plane
     slice_index: int | None = None
+    patient: str = ""  # if the layout of the data folder says so
+    split: str = ""
 
     @property
     def name(self) -> str:
@@ -102,23 +102,6 @@ def dicom_files(path: Path) -> list[Path]:
     return sorted(filter(is_dicom, path.iterdir() if path.is_dir() else [path]))
 
 
-def is_scan(path: Path) -> bool:
-    """Whether the path of an image or mask is that of a scan: a NIfTI volume, a DICOM file or a folder of them."""
-    return path.is_dir() or is_volume(path) or is_dicom(path)
-
-
-def find_sources(folder: Path, images: Container[str] = ()) -> dict[Path, str]:
-    """Images or masks below a folder, and the id of each, sorted. DICOM files are represented by their folder, except
-    masks that are named after one of these images."""
-    sources = {}
-    for path in find_files(folder, IMAGE_SUFFIXES + VOLUME_SUFFIXES, also=is_dicom):
-        id = without_suffix(path.relative_to(folder).as_posix())
-        if is_dicom(path) and path.parent != folder and id not in images:
-            path, id = path.parent, path.parent.relative_to(folder).as_posix()
-        sources[path] = id
-    return sources
-
-
 def find_all_pairs(
     folder: Path | None, no_tumor: tuple[Path, ...] = (), reading: ReadingOptions = ReadingOptions()
 ) -> tuple[list[Pair], list[str]]:
@@ -156,29 +139,15 @@ def find_tumor_free(folder: Path, reading: ReadingOptions = ReadingOptions()) ->
 
 def find_pairs(folder: Path, reading: ReadingOptions = ReadingOptions()) -> tuple[list[Pair], list[str]]:
     """All pairs in a data folder, sorted by id, and one message per file that has a problem."""
-    paths: dict[str, dict[str, Path]] = {}
-    problems = []
-    for kind in (IMAGES, MASKS):
-        if not (folder / kind).is_dir():
-            raise UserError(f"'{folder}' has no folder {kind}/: it must contain images/ and masks/.")
-        for path, id in find_sources(folder / kind, images=paths).items():
-            if problem := name_problem(path, id) or (kind == IMAGES and place_problem(path)):
-                problems.append(problem)
-                continue
-            if kind in paths.setdefault(id, {}):
-                problems.append(f"'{path}' and '{paths[id][kind]}' have the same name: rename one of them.")
-            paths[id][kind] = path
-    for id, found in paths.items():
-        for kind, missing in ((IMAGES, MASKS), (MASKS, IMAGES)):
-            if missing not in found:
-                names = " or ".join(f"'{missing}/{id}{suffix}'" for suffix in expected_suffixes(missing, found[kind]))
-                problems.append(f"No {missing[:-1]} for '{found[kind]}': expected {names}.")
-    if not paths:
-        problems.append(f"'{folder / IMAGES}' contains no image files.")
-    # In numeric order: 9 before 10.
-    complete = (id for id, found in paths.items() if len(found) == 2)
-    ids = sorted(complete, key=lambda id: (int(id) if id.isdecimal() else -1, id))
-    pairs = [Pair(id, paths[id][IMAGES], paths[id][MASKS], reading) for id in ids]
+    layout = find_layout(folder, reading if isinstance(reading, PairingOptions) else PairingOptions())
+    problems = layout.problems + layout.unpaired()
+    if not layout.files and not problems:
+        problems.append(f"'{layout.parts[0].images}' contains no image files.")
+    patients, splits = layout.patients(), layout.splits()
+    pairs = [
+        Pair(id, layout.files[id][IMAGES], layout.files[id][MASKS], reading, patient=patients[id], split=splits[id])
+        for id in layout.complete
+    ]
     scans = [is_scan(path) for pair in pairs for path in (pair.image_path, pair.mask_path)]
     if any(scans) and not all(scans):
         problems.append(f"'{folder}' contains both images and volumes: use a separate folder for each.")
@@ -186,28 +155,6 @@ def find_pairs(folder: Path, reading: ReadingOptions = ReadingOptions()) -> tupl
         pairs, unreadable = slice_pairs(pairs)
         problems += unreadable
     return pairs, problems
-
-
-def name_problem(path: Path, id: str) -> str:
-    """What is wrong with the name of a file that has this id; "" if nothing is."""
-    is_utf8 = id.encode(errors="ignore").decode() == id  # Linux allows any bytes in a name
-    return "" if is_utf8 else f"The file name {os.fsencode(path)!r} is not UTF-8: rename it."
-
-
-def place_problem(path: Path) -> str:
-    """What is wrong with the place of an image; "" if nothing is."""
-    if path.is_dir() or not is_dicom(path):
-        return ""
-    return f"'{path}' is not in the folder of a DICOM series: move each series to a folder of its own."
-
-
-def expected_suffixes(missing: str, found: Path) -> tuple[str, ...]:
-    """Suffixes that the missing image or mask (IMAGES or MASKS) of what was found may have; "/" is a folder."""
-    if is_volume(found):
-        return (".nii.gz",) if missing == MASKS else (".nii.gz", "/")
-    if is_scan(found):
-        return (".nii.gz", ".dcm") if missing == MASKS else ("/",)
-    return (".png",)
 
 
 def slice_pairs(scans: list[Pair]) -> tuple[list[Pair], list[str]]:

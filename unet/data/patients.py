@@ -10,6 +10,7 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 from sklearn.neighbors import NearestNeighbors
 
+from unet.data.layouts import plain_id
 from unet.data.slices import Slices
 from unet.errors import UserError, raise_problems
 from unet.images.preprocessing import resize_into_square
@@ -26,9 +27,9 @@ NEAR_COPY = 0.94
 def patient_facts(slices: Slices, folder: Path, table_path: Path | None = None) -> tuple[Facts, str]:
     """What is known about each slice of one folder, at least its patient, and where that comes from.
 
-    Facts come from the table at table_path, else patients.csv in the folder, else the published table if it describes
-    these slices, else each volume or group of similar slices is a patient. A table has one row for all slices of a
-    volume. In a folder without tumors, patients get the name of the folder in front of theirs.
+    Facts come from the table at table_path, else patients.csv in the folder, else the layout of the folder, else the
+    published table if it describes these slices, else each volume or group of similar slices is a patient. A table has
+    one row for all slices of a volume. In a folder without tumors, patients get the folder's name in front of theirs.
     """
     is_tumor_free = not any(pair.mask_path for pair in slices.pairs)
     prefix = f"{folder.resolve().name}/" if is_tumor_free else ""
@@ -38,27 +39,36 @@ def patient_facts(slices: Slices, folder: Path, table_path: Path | None = None) 
     unknown = f"The patients in '{folder}' are unknown ({how}): "
     if table_path or path.exists():
         table = read_patients(path)
+        names = {id: plain_id(name) for id, name in names.items()}
         missing = [name for name in dict.fromkeys(names.values()) if name not in table]
         raise_problems([f"'{path}' has no row for the image '{name}': add one." for name in missing])
         return {
             id: table[name] | {"patient": prefix + table[name]["patient"]} for id, name in names.items()
         }, f"'{path}'"
+    splits = {pair.id: {"split": pair.split} if pair.split else {} for pair in slices.pairs}
+    by_folder = "the folders of the splits, " if any(splits.values()) else ""
+    if all(pair.patient for pair in slices.pairs):
+        return {pair.id: {"patient": pair.patient} | splits[pair.id] for pair in slices.pairs}, "the patients' folders"
     if slices.pairs[0].slice_index is not None:
         print(f"{unknown}each volume counts as one patient.")
-        return {id: {"patient": prefix + name} for id, name in names.items()}, "one patient per volume"
+        facts = {id: {"patient": prefix + name} | splits[id] for id, name in names.items()}
+        return facts, f"{by_folder}one patient per volume"
     table = published_facts()
-    if describes(table, slices):
+    if not by_folder and describes(table, slices):
         return {id: table[id] for id in slices.ids}, "the published table"
     groups = near_copy_groups(slices.images)
     # Named after their pixels, so that groups from two folders never have the same name.
     names = [f"{GROUP_PREFIX}{fingerprint}" for fingerprint in slices.fingerprints]
-    patients = dict(zip(groups, names, strict=True))
-    facts = {id: {"patient": patients[group]} for id, group in zip(slices.ids, groups, strict=True)}
+    keys = [(group, pair.split) for group, pair in zip(groups, slices.pairs, strict=True)]
+    patients = dict(zip(keys, names, strict=True))
+    facts = {id: {"patient": patients[key]} | splits[id] for id, key in zip(slices.ids, keys, strict=True)}
+    torn = len(patients) - len(set(groups))
+    more = f", {torn} of them also in another split" if torn else ""
     print(
-        f"{unknown}the slices are split as {len(patients)} groups that look alike. Slices of one patient that "
+        f"{unknown}the slices are split as {len(patients)} groups that look alike{more}. Slices of one patient that "
         "look different may be on both sides of the split, so the scores will be too high for new patients."
     )
-    return facts, f"{len(patients)} groups of similar slices"
+    return facts, f"{by_folder}{len(patients)} groups of similar slices"
 
 
 def merge_facts(of_folders: list[Facts]) -> Facts:
@@ -81,7 +91,7 @@ def interval_basis(patients: Iterable[str]) -> str:
 
 
 def read_patients(path: Path) -> Facts:
-    """Rows of a patients table by id; UserError if it cannot be read, is ragged, or has no id or patient."""
+    """Rows of a patients table by id, without suffix; UserError if it is unreadable, ragged or has no id or patient."""
     try:
         rows = read_table(path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -96,6 +106,8 @@ def read_patients(path: Path) -> Facts:
     # csv collects extra cells under None, and fills missing ones with None.
     ragged = [row["id"] for row in rows if None in row or None in row.values()]
     raise_problems([f"'{path}' has more or fewer cells than columns at id '{id}': fix it." for id in ragged])
+    for row in rows:
+        row["id"] = plain_id(row["id"])
     repeated = [id for id, count in Counter(row["id"] for row in rows).items() if count > 1]
     raise_problems([f"'{path}' has several rows for id '{id}': keep one." for id in repeated])
     return {row.pop("id"): row for row in rows}

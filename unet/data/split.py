@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from unet.data.patients import merge_facts, patient_facts
+from unet.data.patients import merge_facts, patient_facts, unit_of
 from unet.data.slices import Slices
 from unet.errors import UserError, raise_problems
 from unet.options import DataOptions
@@ -76,7 +76,8 @@ def split_folder(slices: Slices, folder: Path, options: DataOptions, is_tumor_fr
     for name, purpose in (("train", "train on"), ("val", "validate on")):
         if not ids[name] and not is_tumor_free:
             raise UserError(
-                f"There are no slices to {purpose}. {source}: add patients or give another table with --patients."
+                f"There are no slices to {purpose}. {source}: use --fold 0, which needs five patients outside of test, "
+                "or another split in the table of --patients."
             )
     patients = {name: {facts[id]["patient"] for id in ids[name]} for name in SPLITS}
     counts = ", ".join(f"{name} {len(patients[name])} patients / {len(ids[name])} slices" for name in SPLITS)
@@ -88,14 +89,22 @@ def stratified_folds(ids: list[str], facts: Facts, folds: int) -> list[list[str]
     patients = [facts[id]["patient"] for id in ids]
     tumors = [facts[id].get("tumor", "") for id in ids]
     if len(set(patients)) < folds:
-        raise UserError(
-            f"{len(set(patients))} patients are too few for {folds} folds: add patients, or give the split of "
-            "each one in the column split of --patients."
-        )
+        raise UserError(too_few_patients(set(patients), folds))
     if max(Counter(tumors).values()) < folds:
         tumors = [""] * len(ids)  # scikit-learn refuses types rarer than the number of folds
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
     return [[ids[index] for index in held_out] for _, held_out in splitter.split(np.zeros(len(ids)), tumors, patients)]
+
+
+def too_few_patients(patients: set[str], folds: int) -> str:
+    """What to do about patients that are too few for folds."""
+    if len(patients) > 1 and folds == 5:
+        return f"{len(patients)} patients are too few for --fold: add patients or leave it out."
+    known = "unknown patients that look alike" if unit_of(patients) == "groups" else "patients"
+    return (
+        f"{len(patients)} {known} are too few for {folds} folds: add patients, or list them in a patients.csv with the "
+        "columns id, patient and split, with train and val. One patient cannot be in both."
+    )
 
 
 def check_one_split_per_patient(split_of: dict[str, str], facts: Facts, origin: str) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from unet.data.pairs import MASKS, Pair, expected_suffixes, find_sources
+from unet.data.layouts import MASKS, expected_suffixes, find_sources
+from unet.data.pairs import Pair
 from unet.errors import UserError, raise_problems
 from unet.network.ensemble import open_runs
 from unet.network.outlining import OutlineRule

@@ -12,17 +12,23 @@ def find_files(
     folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES, also: Callable[[Path], bool] = lambda path: False
 ) -> list[Path]:
     """Files in a folder and its subfolders that have one of the suffixes, or for which `also` is true, sorted.
-    Links to folders are not followed. UserError if a folder cannot be read."""
+    Links to folders are followed, but no folder is read twice. UserError if a folder cannot be read."""
 
     def refuse(error: OSError) -> None:
         raise UserError(f"Cannot read the folder '{error.filename}': {error.strerror}.") from error
 
-    return sorted(
-        Path(parent) / name
-        for parent, _, names in os.walk(folder, onerror=refuse)
-        for name in names
-        if name.lower().endswith(suffixes) or also(Path(parent) / name)
-    )
+    found, seen, top = [], set(), os.path.realpath(folder)
+    roots = [os.fspath(folder)]  # the folder, then links: a folder is found in its own place first
+    while roots:
+        for parent, folders, names in os.walk(roots.pop(0), onerror=refuse):
+            place = os.path.realpath(parent)
+            if place in seen or (place != top and top.startswith(os.path.join(place, ""))):
+                folders.clear()  # read already, or it contains this folder
+                continue
+            seen.add(place)
+            roots += sorted(path for name in folders if os.path.islink(path := os.path.join(parent, name)))
+            found += [Path(parent) / name for name in names]
+    return sorted(path for path in found if path.name.lower().endswith(suffixes) or also(path))
 
 
 def without_suffix(name: str) -> str:

@@ -1,0 +1,232 @@
+"""Data folders in the layouts that people have: which files belong together, and what cannot be paired."""
+
+import nibabel
+import numpy as np
+import pytest
+from conftest import write_image, write_pairs
+
+from unet.data.pairs import find_pairs
+from unet.data.slices import load_slices
+from unet.data.split import split_slices
+from unet.errors import UserError
+from unet.images.folders import find_files
+from unet.options import DataOptions, PairingOptions
+
+
+def write_small(*paths):
+    for path in paths:
+        write_image(path, np.eye(4, dtype=np.uint8) * 255)
+
+
+def write_scans(*paths):
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nibabel.save(
+            nibabel.Nifti1Image(np.eye(8, dtype=np.uint8)[..., None].repeat(3, 2), np.diag([1, 1, 5, 1])), path
+        )
+
+
+def pairs_in(folder, **options):
+    pairs, problems = find_pairs(folder, PairingOptions(**options))
+    assert not problems
+    return pairs
+
+
+def problems_in(folder, **options):
+    return [problem.replace(f"{folder}/", "") for problem in find_pairs(folder, PairingOptions(**options))[1]]
+
+
+@pytest.mark.parametrize("masks", ["labels", "annotations"])
+def test_masks_may_be_in_labels_or_annotations(masks, tmp_path, capsys):
+    write_small(tmp_path / "images/sub/a.png", tmp_path / masks / "sub/a.png")
+    [pair] = pairs_in(tmp_path)
+    assert pair.id == "sub/a" and pair.mask_path == tmp_path / masks / "sub/a.png"
+    assert capsys.readouterr().out == f"images with {masks}: 1 pairs.\n"
+
+
+def test_images_with_masks_need_no_line(tmp_path, capsys):
+    write_pairs(tmp_path, 2)
+    assert len(pairs_in(tmp_path)) == 2 and not capsys.readouterr().out
+
+
+def test_folders_of_splits_decide_the_split(tmp_path, capsys):
+    for folder, count in (("train", 3), ("Valid", 2), ("test", 1)):
+        write_pairs(tmp_path / folder, count)
+        (tmp_path / folder / "masks").rename(tmp_path / folder / "labels")
+        write_image(
+            tmp_path / folder / "images/0.png", np.random.default_rng(count).integers(0, 255, (20, 24), np.uint8)
+        )
+    write_image(tmp_path / "train/images/1.png", 255 - np.arange(480, dtype=np.uint8).reshape(20, 24))
+    write_image(tmp_path / "train/images/2.png", np.arange(480, dtype=np.uint8).reshape(20, 24))
+    slices = load_slices(tmp_path, 16)
+    split = split_slices(slices, tmp_path, DataOptions())
+    assert split.ids["train"] == ["train/0", "train/1", "train/2"]
+    assert split.ids["val"] == ["Valid/0", "Valid/1"] and split.ids["test"] == ["test/0"]
+    printed = capsys.readouterr().out
+    line = "train/images with train/labels: 3 pairs, Valid/images with Valid/labels: 2 pairs, "
+    assert line + "test/images with test/labels: 1 pairs.\n" in printed
+    # Now a table decides.
+    rows = [f"{id},p{index},{('train', 'val')[index % 2]}" for index, id in enumerate(slices.ids)]
+    (tmp_path / "patients.csv").write_text("\n".join(["id,patient,split", *rows]))
+    assert len(split_slices(slices, tmp_path, DataOptions()).ids["val"]) == 3
+
+
+def test_similar_slices_in_two_splits_are_reported(tmp_path, capsys):
+    write_pairs(tmp_path / "train", 3)
+    write_pairs(tmp_path / "val", 4)
+    for index in range(3):  # the same images with other masks
+        write_image(tmp_path / f"val/masks/{index}.png", np.eye(20, 24, dtype=np.uint8) * 255)
+    split = split_slices(load_slices(tmp_path, 16), tmp_path, DataOptions())
+    assert "7 groups that look alike, 3 of them also in another split." in capsys.readouterr().out
+    assert len(split.ids["val"]) == 4
+
+
+def test_without_a_validation_folder_folds_are_the_advice_that_works(tmp_path):
+    for folder, seeds in (("train", range(12)), ("test", range(12, 14))):
+        for seed in seeds:
+            image = np.random.default_rng(seed).integers(0, 255, (20, 24)).astype(np.uint8)
+            write_image(tmp_path / folder / f"images/{seed}.png", image)
+            write_image(tmp_path / folder / f"masks/{seed}.png", np.eye(20, 24, dtype=np.uint8) * 255)
+    slices = load_slices(tmp_path, 16)
+    with pytest.raises(UserError, match="no slices to validate on.*use --fold 0"):
+        split_slices(slices, tmp_path, DataOptions())
+    split = split_slices(slices, tmp_path, DataOptions(fold=0))
+    assert split.ids["val"] and split.ids["test"] == ["test/12", "test/13"]
+
+
+def test_nnunet_folders_are_paired_and_other_channels_are_named(tmp_path, capsys):
+    for name in ("BRATS_001", "BRATS_002"):
+        write_scans(tmp_path / f"imagesTr/{name}_0000.nii.gz", tmp_path / f"labelsTr/{name}.nii.gz")
+    (tmp_path / "dataset.json").write_text("{}")
+    pairs = pairs_in(tmp_path)
+    assert {pair.name for pair in pairs} == {"BRATS_001", "BRATS_002"} and len(pairs) == 6
+    assert capsys.readouterr().out == "imagesTr with labelsTr: 2 pairs.\n"
+    write_scans(tmp_path / "imagesTr/BRATS_001_0001.nii.gz")
+    [problem] = problems_in(tmp_path)
+    assert problem.startswith("'imagesTr/BRATS_001_0001.nii.gz' is not named NAME_0000: rename it, or move")
+
+
+@pytest.mark.parametrize(("image", "mask"), [("_t1ce", "_seg"), ("-t1c", "-seg")])
+def test_case_folders_as_in_brats_are_patients(image, mask, tmp_path, capsys):
+    for case in ("BraTS-GLI-00005-000", "BraTS-GLI-00005-001", "BraTS-GLI-00007-000"):
+        for end in (image, mask, "_flair"):
+            write_scans(tmp_path / case / f"{case}{end}.nii.gz")
+    pairs = pairs_in(tmp_path)
+    assert {pair.patient for pair in pairs} == {"BraTS-GLI-00005", "BraTS-GLI-00007"}
+    assert {pair.name for pair in pairs} == {path.name for path in tmp_path.iterdir()}
+    expected = f"NAME/NAME{image} with NAME/NAME{mask}: 3 pairs of 2 patients, by their folders.\n"
+    assert capsys.readouterr().out == expected
+
+
+def test_masks_beside_images_in_folders_of_patients(tmp_path, capsys):
+    for place in ("p1/a", "p1/b", "p2/a"):
+        write_small(tmp_path / f"{place}.tif", tmp_path / f"{place}_mask.tif")
+    (tmp_path / "data.csv").write_text("x")
+    (tmp_path / "README.md").write_text("x")
+    assert {pair.id: pair.patient for pair in pairs_in(tmp_path)} == {"p1/a": "p1", "p1/b": "p1", "p2/a": "p2"}
+    out = capsys.readouterr().out
+    assert out.startswith("NAME with NAME_mask: 3 pairs of 2 patients, by their folders.\n")
+    assert f"Ignored files of other types in '{tmp_path}': 1 .csv, 1 .md." in out or "1 .md, 1 .csv" in out
+    # In one folder, patients are unknown.
+    assert {pair.patient for pair in pairs_in(tmp_path / "p1")} == {""}
+    (tmp_path / "p2/a_mask.tif").unlink()
+    assert problems_in(tmp_path) == ["No mask for 'p2/a.tif': expected 'p2/a_mask.png'."]
+
+
+def test_masks_beside_images_in_folders_of_splits(tmp_path):
+    for place in ("train/p1/a", "val/p2/a"):
+        write_small(tmp_path / f"{place}.png", tmp_path / f"{place}-seg.png")
+    pairs = pairs_in(tmp_path, mask_suffix="-seg")
+    assert [(pair.patient, pair.split) for pair in pairs] == [("p1", "train"), ("p2", "val")]
+
+
+def test_if_two_layouts_fit_the_option_decides(tmp_path, capsys):
+    write_small(*(tmp_path / kind / "a.png" for kind in ("images", "masks", "labels")))
+    with pytest.raises(UserError) as caught:
+        find_pairs(tmp_path)
+    assert "--layout masks (images with masks: 1 pairs) and --layout labels (images with labels" in str(caught.value)
+    [pair] = pairs_in(tmp_path, layout="labels")
+    assert pair.mask_path == tmp_path / "labels/a.png"
+    with pytest.raises(UserError, match="is not in the layout nnunet: it contains 3 .png"):
+        find_pairs(tmp_path, PairingOptions(layout="nnunet"))
+
+
+def test_a_folder_without_a_layout_reports_what_it_contains(tmp_path):
+    write_small(tmp_path / "a.png", tmp_path / "b.png")
+    (tmp_path / "c.npy").write_bytes(b"x")
+    with pytest.raises(UserError, match="has no images/ with masks/: it contains 2 .png, 1 .npy. docs/your-data.md"):
+        find_pairs(tmp_path)
+
+
+def test_masks_with_a_suffix_are_paired_and_the_option_is_named(tmp_path):
+    write_small(tmp_path / "images/1.png", tmp_path / "masks/1_mask.png")
+    assert problems_in(tmp_path) == [
+        "No mask for 'images/1.png': expected 'masks/1.png'; found 'masks/1_mask.png': use --mask-suffix=_mask?",
+        "No image for 'masks/1_mask.png': expected 'images/1_mask.png'; found 'images/1.png': use --mask-suffix=_mask?",
+    ]
+    [pair] = pairs_in(tmp_path, mask_suffix="_mask")
+    assert pair.id == "1" and pair.mask_path == tmp_path / "masks/1_mask.png"
+
+
+def test_the_nearest_name_is_a_candidate(tmp_path):
+    write_small(tmp_path / "images/patient_07.png", tmp_path / "masks/patient07.png")
+    assert "found 'masks/patient07.png': rename it?" in problems_in(tmp_path)[0]
+
+
+def test_names_that_differ_only_in_case_are_paired(tmp_path):
+    write_small(tmp_path / "images/Scan.PNG", tmp_path / "masks/scan.png")
+    assert [pair.id for pair in pairs_in(tmp_path)] == ["Scan"]
+    write_small(tmp_path / "images/scan.png", tmp_path / "masks/Scan.png")
+    pairs = pairs_in(tmp_path)
+    assert [(pair.id, pair.mask_path.name) for pair in pairs] == [("Scan", "Scan.png"), ("scan", "scan.png")]
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    write_small(tmp_path / "elsewhere/a.png", tmp_path / "data/images/real/b.png")
+    images = tmp_path / "data/images"
+    (images / "link").symlink_to(tmp_path / "elsewhere")
+    (images / "again").symlink_to(images / "real")
+    (images / "loop").symlink_to(images)
+    (images / "up").symlink_to("..")
+    (tmp_path / "elsewhere/back").symlink_to(images)
+    assert find_files(images) == [images / "link/a.png", images / "real/b.png"]
+    (tmp_path / "top").symlink_to(images)
+    assert len(find_files(tmp_path / "top")) == 2
+
+
+# ---------------------------------------------------------------------------- patients
+
+
+def test_ids_of_the_table_may_have_a_suffix(tmp_path):
+    write_pairs(tmp_path, 8)
+    lines = [f"{index}.png,p{index}" for index in range(7)] + ["7,p7"]
+    (tmp_path / "patients.csv").write_text("\n".join(["id,patient", *lines]))
+    slices = load_slices(tmp_path, 16)
+    assert split_slices(slices, tmp_path, DataOptions()).facts["3"]["patient"] == "p3"
+    (tmp_path / "patients.csv").write_text("\n".join(["id,patient", *lines, "3,p9"]))
+    with pytest.raises(UserError, match="several rows for id '3': keep one"):
+        split_slices(slices, tmp_path, DataOptions())
+
+
+def test_the_advice_for_one_patient_works(tmp_path):
+    write_pairs(tmp_path, 4)
+    table = tmp_path / "patients.csv"
+    table.write_text("id,patient\n" + "".join(f"{index},p\n" for index in range(4)))
+    slices = load_slices(tmp_path, 16)
+    with pytest.raises(UserError, match="too few for 7 folds: add patients, .*with train and val. One patient cannot"):
+        split_slices(slices, tmp_path, DataOptions())
+    table.write_text("id,patient,split\n0,a,train\n1,a,train\n2,b,val\n3,b,val\n")
+    assert split_slices(slices, tmp_path, DataOptions()).ids["val"] == ["2", "3"]
+
+
+def test_the_advice_for_too_few_patients_works(tmp_path):
+    write_pairs(tmp_path, 4)
+    table = tmp_path / "patients.csv"
+    table.write_text("id,patient\n0,a\n1,a\n2,b\n3,c\n")
+    slices = load_slices(tmp_path, 16)
+    with pytest.raises(UserError, match="3 patients are too few for 7 folds: .* columns id, patient and split"):
+        split_slices(slices, tmp_path, DataOptions())
+    table.write_text("id,patient,split\n0,a,train\n1,a,train\n2,b,train\n3,c,val\n")
+    assert split_slices(slices, tmp_path, DataOptions()).ids["val"] == ["3"]
+    with pytest.raises(UserError, match="3 patients are too few for --fold: add patients or leave it out"):
+        split_slices(slices, tmp_path, DataOptions(fold=0))
