@@ -336,7 +336,7 @@ def draw_accuracy(curves: dict[str, list[tuple[float, float]]]) -> None:
     """docs/accuracy.png."""
     from unet.pictures import style
 
-    figure, axes = style.subplots(figsize=(7.5, 4))
+    figure, axes = style.canvas(figsize=(7.5, 4))
     others = iter(("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#666666", "#D55E00"))
     # Labels from bottom to top, each at least one line above the one before.
     heights, lowest = {}, 0.0
@@ -467,7 +467,7 @@ def draw_growth(kept: dict) -> None:
     )
     from unet.pictures import style
 
-    figure, grid = style.subplots(2, len(UNITS), figsize=(9, 5), sharey="row")
+    figure, grid = style.canvas(2, len(UNITS), figsize=(9, 5), sharey="row")
     for axes, unit in zip(grid[1], UNITS.values(), strict=True):
         axes.set_xlabel(unit)
     for row, (measure, label, ticks) in zip(grid, measures, strict=True):

@@ -8,7 +8,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from unet.pictures.style import NEUTRAL, PREDICTION, TRAINING, TRUTH, save_with_svg, subplots
+from unet.pictures.style import NEUTRAL, PREDICTION, TRAINING, TRUTH, canvas, save_with_svg
 
 # In inches: on a page, the second takes the width of two of the first.
 ONE_PANEL, TWO_PANELS = (6, 3.6), (12, 4.2)
@@ -27,7 +27,7 @@ def by_tumor(rows: list[dict]) -> dict[str, tuple[list[dict], str]]:
 
 def draw_dice_histogram(rows: list[dict], path: Path) -> str:
     """Histogram of Dice over slices, stacked by tumor type, with mean and median."""
-    figure, axes = subplots(figsize=ONE_PANEL)
+    figure, axes = canvas(figsize=ONE_PANEL)
     groups = by_tumor(rows)
     values = [[row["dice"] for row in group] for group, _ in groups.values()]
     style = {"color": [color for _, color in groups.values()], "edgecolor": "white", "linewidth": 0.5}
@@ -42,7 +42,7 @@ def draw_dice_histogram(rows: list[dict], path: Path) -> str:
 
 def draw_dice_by_type(rows: list[dict], scores: dict[str, dict], path: Path) -> str:
     """One column per tumor type: each slice as a dot, and the mean with its interval over patients."""
-    figure, axes = subplots(figsize=ONE_PANEL)
+    figure, axes = canvas(figsize=ONE_PANEL)
     jitter = np.random.default_rng(0)
     groups = by_tumor(rows)
     for position, (name, (group, color)) in enumerate(groups.items()):
@@ -64,7 +64,7 @@ def draw_dice_by_type(rows: list[dict], scores: dict[str, dict], path: Path) -> 
 
 def draw_dice_by_size(rows: list[dict], path: Path) -> str:
     """Dice over tumor size, one dot per slice."""
-    figure, axes = subplots(figsize=ONE_PANEL)
+    figure, axes = canvas(figsize=ONE_PANEL)
     for name, (group, color) in by_tumor(rows).items():
         points = [(row["tumor_percent"], row["dice"]) for row in group]
         axes.plot(*np.reshape(points, (-1, 2)).T, ".", color=color, alpha=0.6, label=name)
@@ -79,7 +79,7 @@ def draw_dice_by_size(rows: list[dict], path: Path) -> str:
 
 def draw_expected_dice(rows: list[dict], summary: dict, path: Path) -> str:
     """True Dice over the Dice expected without the truth, one dot per outlined slice."""
-    figure, axes = subplots(figsize=ONE_PANEL)
+    figure, axes = canvas(figsize=ONE_PANEL)
     axes.plot((0, 1), (0, 1), color=NEUTRAL, linewidth=0.8)
     for name, (group, color) in by_tumor(rows).items():
         points = [(row["expected_dice"], row["dice"]) for row in group if row["expected_dice"] != ""]
@@ -94,7 +94,7 @@ def draw_expected_dice(rows: list[dict], summary: dict, path: Path) -> str:
 
 def draw_dice_by_threshold(dice_by_threshold: dict[str, float], chosen: float, path: Path) -> str:
     """Mean Dice over the probability at which a pixel counts as tumor."""
-    figure, axes = subplots(figsize=ONE_PANEL)
+    figure, axes = canvas(figsize=ONE_PANEL)
     thresholds = [float(text) for text in dice_by_threshold]
     axes.plot(thresholds, list(dice_by_threshold.values()), "o-", color=TRAINING, markersize=3)
     axes.axvline(chosen, color=NEUTRAL, linestyle=":", label=f"used: {chosen:g}")
@@ -177,7 +177,7 @@ def draw_detection(
 
 def draw_comparison(rows: list[dict], groups: dict[str, dict], names: tuple[str, str], path: Path) -> str:
     """Dice of run B over Dice of run A, one dot per slice, and the mean differences with intervals."""
-    figure, (slices, means) = subplots(1, 2, figsize=TWO_PANELS, width_ratios=(1, 1.2))
+    figure, (slices, means) = canvas(1, 2, figsize=TWO_PANELS, width_ratios=(1, 1.2))
     for name, (group, color) in by_tumor(rows).items():
         points = [(row["dice_a"], row["dice_b"]) for row in group]
         slices.plot(*np.transpose(points), ".", color=color, alpha=0.6, label=name)

@@ -31,7 +31,7 @@ TRUTH, PREDICTION, TRAINING, NEUTRAL = "#009E73", "#E69F00", "#0072B2", "#666666
 TRUTH_AND_PREDICTION = {TRUTH: "truth", PREDICTION: "prediction"}
 
 
-def subplots(*grid: int, figsize: tuple[float, float], **options: object) -> tuple[Figure, object]:
+def canvas(*grid: int, figsize: tuple[float, float], **options: object) -> tuple[Figure, object]:
     """Like pyplot.subplots, but no notebook or window shows the figure."""
     figure = Figure(figsize)
     return figure, figure.subplots(*grid, **options)
@@ -66,7 +66,7 @@ def draw_contour(axes: Axes, mask: np.ndarray, color: str, level: float = 0.5) -
         axes.contour(values, levels=[level], colors=[color], linewidths=1.2)
 
 
-def add_contour_legend(figure: Figure, colors: dict[str, str] = TRUTH_AND_PREDICTION) -> None:
+def add_legend(figure: Figure, colors: dict[str, str] = TRUTH_AND_PREDICTION) -> None:
     """Add a legend for contours, named by color."""
     lines = [Line2D([], [], color=color) for color in colors]
     figure.legend(lines, list(colors.values()), loc="outside lower center", ncols=len(lines))
@@ -80,7 +80,7 @@ def draw_tiles(
     `outlines` are their names by color, and `levels` the probabilities at which they are drawn.
     """
     rows, columns = len(tiles), max(len(row) for row in tiles.values())
-    figure, grid = subplots(rows, columns, figsize=(2.7 * columns, height * rows), squeeze=False)
+    figure, grid = canvas(rows, columns, figsize=(2.7 * columns, height * rows), squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for row, (name, group) in zip(grid, tiles.items(), strict=True):
@@ -88,5 +88,5 @@ def draw_tiles(
             show_image(axes, image, f"{name}: {caption}")
             for mask, color, level in zip(masks, outlines, levels, strict=True):
                 draw_contour(axes, mask, color, level)
-    add_contour_legend(figure, outlines)
+    add_legend(figure, outlines)
     save(figure, path)

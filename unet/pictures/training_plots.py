@@ -5,24 +5,14 @@ from pathlib import Path
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from unet.pictures.style import (
-    NEUTRAL,
-    PREDICTION,
-    TRAINING,
-    TRUTH,
-    add_contour_legend,
-    draw_contour,
-    save,
-    show_image,
-    subplots,
-)
+from unet.pictures.style import NEUTRAL, PREDICTION, TRAINING, TRUTH, add_legend, canvas, draw_contour, save, show_image
 
 
 def draw_curves(history: list[dict[str, float]], path: Path) -> None:
     """Loss, Dice and learning rate over the epochs, with the best epoch marked. `history`: rows of history.csv."""
     epochs = [row["epoch"] for row in history]
     best = max(history, key=lambda row: row["val_dice"])
-    figure, (loss, dice, rate) = subplots(1, 3, figsize=(12, 3.4))
+    figure, (loss, dice, rate) = canvas(1, 3, figsize=(12, 3.4))
     for axes, name, title in ((loss, "loss", "Loss"), (dice, "dice", "Dice")):
         axes.plot(epochs, [row[name] for row in history], color=TRAINING, label="training")
         averaged = [row[f"val_{name}"] for row in history]
@@ -48,7 +38,7 @@ def draw_samples(
 ) -> None:
     """One column per slice: image, true outline, predicted outline. `tiles`: the three, each (slices, size, size)."""
     images, truths, probabilities = tiles
-    figure, grid = subplots(3, len(images), figsize=(2.1 * len(images), 6.8), squeeze=False)
+    figure, grid = canvas(3, len(images), figsize=(2.1 * len(images), 6.8), squeeze=False)
     figure.suptitle(heading, fontweight="bold")
     for column, image, truth, probability, title in zip(grid.T, images, truths, probabilities, titles, strict=True):
         show_image(column[0], image, title)
@@ -56,7 +46,7 @@ def draw_samples(
         draw_contour(column[1], truth, TRUTH)
         show_image(column[2], image)
         draw_contour(column[2], probability, PREDICTION, threshold)
-    add_contour_legend(figure)
+    add_legend(figure)
     save(figure, path)
 
 
@@ -68,12 +58,12 @@ def draw_film_strip(
     `images` and `truths` are (slices, size, size); `frames` are the probabilities of the same slices by epoch.
     """
     rows, columns = len(images), len(frames)
-    figure, grid = subplots(rows, columns, figsize=(1.7 * columns, 1.75 * rows), squeeze=False)
+    figure, grid = canvas(rows, columns, figsize=(1.7 * columns, 1.75 * rows), squeeze=False)
     for column, (epoch, probabilities) in zip(grid.T, frames.items(), strict=True):
         titles = [f"epoch {epoch}"] + [""] * (rows - 1)
         for axes, title, image, truth, probability in zip(column, titles, images, truths, probabilities, strict=True):
             show_image(axes, image, title)
             draw_contour(axes, truth, TRUTH)
             draw_contour(axes, probability, PREDICTION, threshold)
-    add_contour_legend(figure)
+    add_legend(figure)
     save(figure, path)
