@@ -369,10 +369,10 @@ def wrong_commands():
     bad_size = ["train", "--data", "pairs", "--size", "100"], "use --size 128"
     no_image = ["predict", "none", "--run", "RUN", "--output", "out"], "No images found at 'none'"
     nothing = ["predict", "--run", "RUN", "--output", "out"], "No images given"
-    with_epochs = ["train", "--resume", "RUN", "--epochs", "9"], "remove '--epochs'"
+    few_epochs = ["train", "--resume", "RUN", "--epochs", "1"], "has already done 2 epochs: give more to --epochs"
     # Refused even if it is the default: the run may have another seed.
     with_seed = ["train", "--resume", "RUN", "--seed=0"], "remove '--seed'"
-    return [no_run, no_data, bad_size, no_image, nothing, with_epochs, with_seed]
+    return [no_run, no_data, bad_size, no_image, nothing, few_epochs, with_seed]
 
 
 @pytest.mark.parametrize(("arguments", "expected"), wrong_commands())
