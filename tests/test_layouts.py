@@ -213,7 +213,9 @@ def test_the_advice_for_one_patient_works(tmp_path):
     table = tmp_path / "patients.csv"
     table.write_text("id,patient\n" + "".join(f"{index},p\n" for index in range(4)))
     slices = load_slices(tmp_path, 16)
-    with pytest.raises(UserError, match="too few for 7 folds: add patients, .*with train and val. One patient cannot"):
+    with pytest.raises(
+        UserError, match="7 folds need 7 patients, not 1: add patients, .*with train and val. One patient cannot"
+    ):
         split_slices(slices, tmp_path, DataOptions())
     table.write_text("id,patient,split\n0,a,train\n1,a,train\n2,b,val\n3,b,val\n")
     assert split_slices(slices, tmp_path, DataOptions()).ids["val"] == ["2", "3"]
@@ -224,9 +226,9 @@ def test_the_advice_for_too_few_patients_works(tmp_path):
     table = tmp_path / "patients.csv"
     table.write_text("id,patient\n0,a\n1,a\n2,b\n3,c\n")
     slices = load_slices(tmp_path, 16)
-    with pytest.raises(UserError, match="3 patients are too few for 7 folds: .* columns id, patient and split"):
+    with pytest.raises(UserError, match="7 folds need 7 patients, not 3: .* columns id, patient and split"):
         split_slices(slices, tmp_path, DataOptions())
     table.write_text("id,patient,split\n0,a,train\n1,a,train\n2,b,train\n3,c,val\n")
     assert split_slices(slices, tmp_path, DataOptions()).ids["val"] == ["3"]
-    with pytest.raises(UserError, match="3 patients are too few for --fold: add patients or leave it out"):
+    with pytest.raises(UserError, match="5 folds need 5 patients, not 3: add patients, or leave out --fold"):
         split_slices(slices, tmp_path, DataOptions(fold=0))

@@ -64,8 +64,9 @@ def patient_facts(slices: Slices, folder: Path, table_path: Path | None = None) 
     facts = {id: {"patient": patients[key]} | splits[id] for id, key in zip(slices.ids, keys, strict=True)}
     torn = len(patients) - len(set(groups))
     more = f", {torn} of them also in another split" if torn else ""
+    how = "by folder, into" if by_folder else "as"
     print(
-        f"{unknown}the slices are split as {len(patients)} groups that look alike{more}. Slices of one patient that "
+        f"{unknown}the slices are split {how} {len(patients)} groups that look alike{more}. Slices of one patient that "
         "look different may be on both sides of the split, so the scores will be too high for new patients."
     )
     return facts, f"{by_folder}{len(patients)} groups of similar slices"

@@ -98,12 +98,13 @@ def stratified_folds(ids: list[str], facts: Facts, folds: int) -> list[list[str]
 
 def too_few_patients(patients: set[str], folds: int) -> str:
     """What to do about patients that are too few for folds."""
+    unit = "groups of similar slices" if unit_of(patients) == "groups" else "patients"
+    start = f"{folds} folds need {folds} {unit}, not {len(patients)}: add patients, or "
     if len(patients) > 1 and folds == 5:
-        return f"{len(patients)} patients are too few for --fold: add patients or leave it out."
-    known = "unknown patients that look alike" if unit_of(patients) == "groups" else "patients"
+        return f"{start}leave out --fold."
     return (
-        f"{len(patients)} {known} are too few for {folds} folds: add patients, or list them in a patients.csv with the "
-        "columns id, patient and split, with train and val. One patient cannot be in both."
+        f"{start}list them in a patients.csv with the columns id, patient and split, with train and val. One patient "
+        "cannot be in both."
     )
 
 
