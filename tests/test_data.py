@@ -48,7 +48,8 @@ def test_all_problems_are_listed_at_once(tmp_path):
         "No image for 'masks/1.png': expected 'images/1.png'.",
         "'images/4.png' is not a readable image: it is empty, damaged or not an image.",
         "'masks/2.png' has 6 x 5 pixels but its image has 24 x 20: they must have the same size.",
-        "'masks/3.png' has 256 grey values: a mask has only 0 and one other. Save it as PNG.",
+        "'masks/3.png' has 255 values besides 0: a mask has only one. Save it as PNG, or give the smallest value that "
+        "means tumor, such as --mask-threshold 128.",
     ]
 
 

@@ -27,11 +27,11 @@ from unet.images.reading import read_image
 from unet.network.model import build_unet
 from unet.network.saved_run import SavedRun
 from unet.network.weights import load_weights
-from unet.options import ModelConfig, ReadingOptions
+from unet.options import ModelConfig, PairingOptions
 
 SECONDS = 10
 MORE_MIB = 300
-READING = ReadingOptions(max_pixels=1_000_000)
+READING = PairingOptions(max_pixels=1_000_000)
 GREY = np.random.default_rng(0).integers(0, 256, (40, 56)).astype(np.uint8)
 
 

@@ -12,8 +12,8 @@ from ready import run_script
 from unet.data.pairs import find_pairs
 from unet.errors import UserError
 from unet.evaluation.contenders import GivenMasks
+from unet.images.masks import read_mask
 from unet.images.nifti import encode_volume_mask, read_volume
-from unet.images.reading import read_mask
 from unet.network.saved_run import SavedRun
 from unet.tables import read_table
 

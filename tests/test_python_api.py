@@ -16,7 +16,8 @@ from ready import ROOT, run_script
 from test_dicom import write_series
 
 import unet
-from unet.images.reading import read_image, read_mask
+from unet.images.masks import read_mask
+from unet.images.reading import read_image
 from unet.prediction.output import rows_as_csv
 from unet.tables import read_table
 

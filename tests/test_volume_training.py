@@ -129,7 +129,7 @@ def test_invalid_masks_and_volumes_are_refused(tmp_path):
     write_volume(tmp_path / "masks/a.nii.gz", mask, np.diag([1, 1, 6, 1]))
     assert problems_of(tmp_path).count("not on its image's grid") == 1
     write_volume(tmp_path / "masks/a.nii.gz", mask * np.arange(1, 5, dtype=np.uint8))
-    assert "has 5 labels: a mask has only 0 and one other" in problems_of(tmp_path)
+    assert "besides 0: say which mean tumor, with --labels" in problems_of(tmp_path)
     write_volume(tmp_path / "masks/a.nii.gz", mask)
     write_volume(tmp_path / "images/b.nii", voxels)
     write_volume(tmp_path / "masks/b.nii", mask)

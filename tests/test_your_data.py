@@ -8,7 +8,8 @@ import numpy as np
 from conftest import TINY
 from ready import ROOT, run_script
 
-from unet.images.reading import read_image, read_mask
+from unet.images.masks import read_mask
+from unet.images.reading import read_image
 from unet.tables import read_table
 
 

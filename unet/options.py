@@ -30,6 +30,8 @@ class ReadingOptions:
     """Refuse images (and volumes) with more pixels than this, before decoding them."""
     plane: Literal["axial", "coronal", "sagittal"] | None = None
     """Plane in which scans are sliced. Default: that of thick slices; all three if the voxels are nearly cubes."""
+    channel: Literal["red", "green", "blue", "grey"] | None = None
+    """What to take of color images. Default: what the run was trained with, or else the luminance (grey)."""
     volume: Count | None = None
     """Number of the volume to use in 4-D NIfTI files, counted from 1. Default: the first, with a warning."""
 
@@ -44,6 +46,11 @@ class PairingOptions(ReadingOptions):
     mask_suffix: str | None = None
     """What the names of masks have at their end: with _mask, masks/NAME_mask.png belongs to images/NAME.png. Default:
     nothing, or _mask for masks beside images."""
+    labels: str | None = None
+    """What means tumor in masks: values such as 1 or 1,2,4, colors such as ff0000, or any. Default: anything but 0, if
+    there is only one other value."""
+    mask_threshold: Annotated[int, Interval(ge=1, le=255)] | None = None
+    """Smallest value that means tumor, for masks with soft borders or in JPEG, such as 128."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from conftest import TINY, write_image, write_pairs
 from PIL import Image
 from ready import run_script
 
-from unet.images.reading import read_mask
+from unet.images.masks import read_mask
 from unet.tables import read_table, write_table
 
 

@@ -18,11 +18,12 @@ from unet.data.layouts import IMAGES, MASKS, find_layout, find_sources, is_scan,
 from unet.errors import ImageError, UserError
 from unet.images.dicom import is_dicom, read_series, slices_in_series
 from unet.images.dicom_seg import read_segmentation
+from unet.images.masks import read_mask
 from unet.images.nifti import read_volume, read_volume_mask, slices_in
 from unet.images.preprocessing import resize_into_square, to_training_image
-from unet.images.reading import read_image, read_mask
+from unet.images.reading import read_image
 from unet.images.volume import Volume, slices_of
-from unet.options import PairingOptions, ReadingOptions
+from unet.options import PairingOptions
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Pair:
     id: str  # path below images/ without suffix; "name@axial-07" for a slice of a scan; "folder/..." without a mask
     image_path: Path  # a folder if it is a DICOM series
     mask_path: Path | None  # a folder if it contains DICOM-SEG files; None: the image has no tumor
-    reading: ReadingOptions = ReadingOptions()
+    reading: PairingOptions = PairingOptions()
     plane: str = ""  # of a slice of a scan, which has this index in this plane
     slice_index: int | None = None
     patient: str = ""  # if the layout of the data folder says so
@@ -82,9 +83,9 @@ class Pair:
 _VOLUME_LOCKS = [threading.Lock() for _ in range(64)]
 
 
-@functools.lru_cache(maxsize=max(4, os.cpu_count() or 1))
+@functools.lru_cache(maxsize=max(8, 2 * (os.cpu_count() or 1)))
 def _read_volume_and_mask(
-    image_path: Path, mask_path: Path | None, reading: ReadingOptions
+    image_path: Path, mask_path: Path | None, reading: PairingOptions
 ) -> tuple[Volume, np.ndarray]:
     series = dicom_files(image_path)
     volume = read_series(series, reading) if series else read_volume(image_path, reading)
@@ -103,7 +104,7 @@ def dicom_files(path: Path) -> list[Path]:
 
 
 def find_all_pairs(
-    folder: Path | None, no_tumor: tuple[Path, ...] = (), reading: ReadingOptions = ReadingOptions()
+    folder: Path | None, no_tumor: tuple[Path, ...] = (), reading: PairingOptions = PairingOptions()
 ) -> tuple[list[Pair], list[str]]:
     """Pairs in a data folder, if there is one, then those in folders without tumors, and one message per problem."""
     pairs, problems = find_pairs(folder, reading) if folder else ([], [])
@@ -118,7 +119,7 @@ def find_all_pairs(
     return pairs, problems
 
 
-def find_tumor_free(folder: Path, reading: ReadingOptions = ReadingOptions()) -> tuple[list[Pair], list[str]]:
+def find_tumor_free(folder: Path, reading: PairingOptions = PairingOptions()) -> tuple[list[Pair], list[str]]:
     """All images and slices of scans in a folder without tumors, or in its images/, sorted by id, and one message per
     file that has a problem."""
     if (folder / MASKS).is_dir():
@@ -137,9 +138,9 @@ def find_tumor_free(folder: Path, reading: ReadingOptions = ReadingOptions()) ->
     return pairs, problems
 
 
-def find_pairs(folder: Path, reading: ReadingOptions = ReadingOptions()) -> tuple[list[Pair], list[str]]:
+def find_pairs(folder: Path, reading: PairingOptions = PairingOptions()) -> tuple[list[Pair], list[str]]:
     """All pairs in a data folder, sorted by id, and one message per file that has a problem."""
-    layout = find_layout(folder, reading if isinstance(reading, PairingOptions) else PairingOptions())
+    layout = find_layout(folder, reading)
     problems = layout.problems + layout.unpaired()
     if not layout.files and not problems:
         problems.append(f"'{layout.parts[0].images}' contains no image files.")

@@ -15,7 +15,7 @@ from unet.data.pairs import Pair, find_all_pairs
 from unet.errors import ImageError, UserError, raise_problems
 from unet.images.preprocessing import to_training_mask
 from unet.machine import thread_count
-from unet.options import ReadingOptions
+from unet.options import PairingOptions
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def load_slices(
     folder: Path | None,
     size: int,
     memory_gib: float = 4.0,
-    reading: ReadingOptions = ReadingOptions(),
+    reading: PairingOptions = PairingOptions(),
     no_tumor: tuple[Path, ...] = (),
 ) -> Slices:
     """Read, check and scale every pair in a data folder, if there is one, and in folders without tumors.

@@ -11,9 +11,10 @@ from nibabel.orientations import io_orientation
 
 from unet.errors import ImageError, warn_once
 from unet.images.grid import grid_difference
-from unet.images.reading import regular_file_size
+from unet.images.masks import select_tumor
+from unet.images.reading import regular_file_size, without_nan
 from unet.images.volume import Volume, slices_by_plane, to_volume, turn, turn_back
-from unet.options import ReadingOptions
+from unet.options import PairingOptions, ReadingOptions
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
 GZIP = b"\x1f\x8b"
@@ -29,11 +30,7 @@ def read_volume(path: Path, reading: ReadingOptions = ReadingOptions()) -> Volum
     """A NIfTI file as a volume; of a 4-D file, the volume that the options name. NaN counts as background.
     ImageError if it is unreadable."""
     image = read_nifti(path, reading, reading.volume)
-    voxels = np.array(image.dataobj, np.float32).reshape(image.shape[:3])
-    is_nan = np.isnan(voxels)
-    if is_nan.all() or np.isinf(voxels).any():
-        raise ImageError(f"'{path}' has voxels that are infinite, or only NaN: replace them with numbers.")
-    voxels[is_nan] = voxels[~is_nan].min()
+    voxels = without_nan(path, np.array(image.dataobj, np.float32).reshape(image.shape[:3]))
     return to_volume(path, image, voxels, reading.plane)
 
 
@@ -114,16 +111,13 @@ def slices_in(path: Path, reading: ReadingOptions = ReadingOptions()) -> dict[st
         raise ImageError(f"'{path}' is not a readable NIfTI file: {error}.") from error
 
 
-def read_volume_mask(path: Path, volume: Volume, reading: ReadingOptions = ReadingOptions()) -> np.ndarray:
-    """The mask of a volume, bool (x, y, z); ImageError if it is on another grid or has several labels."""
+def read_volume_mask(path: Path, volume: Volume, reading: PairingOptions = PairingOptions()) -> np.ndarray:
+    """The mask of a volume, bool (x, y, z); ImageError if it is on another grid or its labels are unclear."""
     image = read_nifti(path, reading, number=1)
     if difference := grid_difference(image, volume.image):
         raise ImageError(f"'{path}' is not on its image's grid: {difference}.")
     voxels = np.asarray(image.dataobj).reshape(image.shape[:3])
-    values = np.unique(voxels)
-    if not np.isfinite(values).all() or np.count_nonzero(values) > 1:
-        raise ImageError(f"'{path}' has {len(values)} labels: a mask has only 0 and one other. Merge them.")
-    return turn(voxels != 0, volume.image.affine)
+    return turn(select_tumor(path, voxels, None, reading), volume.image.affine)
 
 
 def check_nifti_header(path: Path, header: nibabel.Nifti1Header, reading: ReadingOptions) -> int:

@@ -1,20 +1,23 @@
-"""Read an image file as grey pixels, and a mask file as booleans."""
+"""Read an image file as grey pixels."""
 
 import io
 import os
 import stat
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from kornia_rs.io import decode_image_png_u8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from unet.errors import ImageError
+from unet.errors import ImageError, UserError
+from unet.images.preprocessing import to_8_bits
 from unet.options import ReadingOptions
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # in Pillow's words
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".npy")
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP")  # in Pillow's words; arrays (.npy) are read with numpy
+DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")  # Pillow's words for more than 8 bits
 LONGEST_SIDE = 65_500  # of a JPEG, which overlays are
 ORIENTATION_CHUNKS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # of a PNG that may contain an orientation
 Image.MAX_IMAGE_PIXELS = None  # Pillow's limit only warns; check_image_header's is strict
@@ -25,24 +28,44 @@ warnings.filterwarnings("ignore", module="PIL")
 def read_image(path: Path, reading: ReadingOptions = ReadingOptions()) -> np.ndarray:
     """Pixels of an image file, grey uint8 (height, width), rotated to its EXIF orientation.
 
-    Color becomes luminance, transparency is dropped, and 1-bit and 16-bit grey are scaled to a maximum of 255.
-    ImageError if the file is not a readable image of one page, or its header declares too many pixels.
+    Color becomes luminance or one channel, transparency is dropped, 1-bit grey becomes 0 and 255, and grey values of
+    more than 8 bits are scaled by percentiles, like volumes. ImageError if the file is not a readable image of one
+    page, or its header declares too many pixels.
     """
+    return decode(path, reading, lambda image: to_grey(path, image, reading.channel))
+
+
+def decode(path: Path, reading: ReadingOptions, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+    """convert(image) for the image in a file, rotated to its EXIF orientation; ImageError as for read_image."""
     content = read_regular_file(path, 8 * reading.max_pixels)
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with open_array(path, content) or Image.open(io.BytesIO(content), formats=FORMATS) as image:
             check_image_header(path, image, reading)
             if (pixels := decode_grey_png(content, image)) is not None:
-                return pixels
+                return convert(Image.fromarray(pixels))
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
-            return to_grey(path, image)
-    except ImageError:
+            return convert(image)
+    except UserError:
         raise
     except UnidentifiedImageError as error:
         raise ImageError(f"'{path}' is not a readable image: it is empty, damaged or not an image.") from error
     except Exception as error:  # Pillow raises many kinds of errors for damaged files
         raise ImageError(f"'{path}' is not a readable image: {error}.") from error
+
+
+def open_array(path: Path, content: bytes) -> Image.Image | None:
+    """The image in the content of a .npy file; None for any other file. ImageError if it is not an image."""
+    if not content.startswith(b"\x93NUMPY"):
+        return None
+    pixels = np.load(io.BytesIO(content), allow_pickle=False)
+    if pixels.ndim != 2 and not (pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] in (3, 4)):
+        raise ImageError(
+            f"'{path}' is a {pixels.dtype} array of shape {pixels.shape}: save each slice as an array (height, width)."
+        )
+    if pixels.dtype not in (bool, np.uint8):
+        pixels = pixels.astype(np.float32)
+    return Image.fromarray(pixels)
 
 
 def read_regular_file(path: Path, max_bytes: int) -> bytes:
@@ -92,25 +115,21 @@ def decode_grey_png(content: bytes, image: Image.Image) -> np.ndarray | None:
         return None
 
 
-def to_grey(path: Path, image: Image.Image) -> np.ndarray:
-    """uint8 (height, width) of a decoded image."""
-    if image.mode.startswith("I;16"):
-        pixels = np.asarray(image, np.uint16)
-        return (pixels * (255.0 / max(1, int(pixels.max()))) + 0.5).astype(np.uint8)
-    if image.mode in ("I", "F"):
-        raise ImageError(f"'{path}' has 32-bit pixels: save it as 8-bit or 16-bit grey.")
+def to_grey(path: Path, image: Image.Image, channel: str | None) -> np.ndarray:
+    """uint8 (height, width) of a decoded image; of colors, a channel, or the luminance for "grey" or None."""
+    if image.mode in DEEP_MODES:
+        return to_8_bits(without_nan(path, np.array(image, np.float32)))
     if image.mode not in ("1", "L", "LA", "RGB", "RGBA"):
         image = image.convert("RGB")
+    if channel in ("red", "green", "blue") and image.mode in ("RGB", "RGBA"):
+        return np.asarray(image.getchannel(channel[0].upper()))
     return np.asarray(image if image.mode == "L" else image.convert("L"))
 
 
-def read_mask(path: Path, reading: ReadingOptions = ReadingOptions()) -> np.ndarray:
-    """A mask file, bool (height, width), True for tumor; ImageError unless it has only 0 and one other value."""
-    pixels = read_image(path, reading)
-    mask = pixels > 0
-    # 25 times faster than np.unique, which only the message needs.
-    if np.count_nonzero(mask) > np.count_nonzero(pixels == max(1, pixels.max())):
-        raise ImageError(
-            f"'{path}' has {len(np.unique(pixels))} grey values: a mask has only 0 and one other. Save it as PNG."
-        )
-    return mask
+def without_nan(path: Path, values: np.ndarray) -> np.ndarray:
+    """Grey values, changed in place: NaN counts as background. ImageError if any is infinite, or all are NaN."""
+    is_nan = np.isnan(values)
+    if is_nan.all() or np.isinf(values).any():
+        raise ImageError(f"'{path}' has pixels that are infinite, or only NaN: replace them with numbers.")
+    values[is_nan] = values[~is_nan].min()
+    return values

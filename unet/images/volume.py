@@ -10,7 +10,7 @@ import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 
 from unet.errors import ImageError
-from unet.images.preprocessing import PERCENTILES
+from unet.images.preprocessing import to_8_bits
 
 PLANES = ("sagittal", "coronal", "axial")  # perpendicular to x, y and z
 RAS = axcodes2ornt("RAS")  # x points to the patient's right, y to the front, z up
@@ -87,7 +87,7 @@ def to_volume(path: Path, image: nibabel.Nifti1Image, voxels: np.ndarray, plane:
     """Voxels in the orientation of a NIfTI image as a volume, sliced in a plane, or in those of choose_planes for None.
     ImageError if its pixels are too elongated."""
     planes = tuple(slices_by_plane(image, plane))
-    volume = Volume(turn(stretch_contrast_of(voxels), image.affine), spacing_of(image), planes, image)
+    volume = Volume(turn(to_8_bits(voxels), image.affine), spacing_of(image), planes, image)
     for plane in planes:
         height, width = volume.pixel_mm(plane)
         if max(height, width) > MAX_PIXEL_ASPECT * min(height, width):
@@ -112,14 +112,6 @@ def spacing_of(image: nibabel.Nifti1Image) -> tuple[float, float, float]:
 def mm_per_unit(image: nibabel.Nifti1Image) -> float:
     """Length in mm of the unit of an image's affine. Files without a unit are in mm, like most files."""
     return MM.get(image.header.get_xyzt_units()[0], 1.0)
-
-
-def stretch_contrast_of(voxels: np.ndarray) -> np.ndarray:
-    """Map the range between PERCENTILES of all voxels to 0..255 (uint8); a constant volume becomes 0."""
-    low, high = np.percentile(voxels, PERCENTILES)
-    if high <= low:
-        return np.zeros(voxels.shape, np.uint8)
-    return np.rint(np.clip((voxels - low) * (255 / (high - low)), 0, 255)).astype(np.uint8)
 
 
 def to_patient(affine: np.ndarray) -> np.ndarray:

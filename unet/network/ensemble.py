@@ -35,6 +35,8 @@ class Ensemble(SavedRun):
         for run in runs:
             if (size := run.config.options.size) != first.config.options.size:
                 raise UserError(f"'{run.folder}' has --size {size}, unlike '{first.folder}': name runs of one size.")
+            if (channel := run.config.options.data.reading.channel) != first.config.options.data.reading.channel:
+                raise UserError(f"'{run.folder}' has --channel {channel}, unlike '{first.folder}': name similar runs.")
         outline_rule = joint_outline_rule([run.config.outline_rule for run in runs])
         presence_rule = joint_presence_rule([rule for run in runs if (rule := run.config.presence_rule)])
         config = replace(first.config, outline_rule=outline_rule, presence_rule=presence_rule)

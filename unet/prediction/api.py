@@ -14,7 +14,7 @@ from unet.network.predictor import Predictor
 from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
 from unet.prediction.inputs import Input, find_inputs
-from unet.prediction.outlines import open_run, outline_image, outline_inputs
+from unet.prediction.outlines import as_trained, open_run, outline_image, outline_inputs
 from unet.prediction.rows import Outlined, PredictionRow
 
 NOWHERE = Path(os.devnull)  # as an output folder: nothing is written
@@ -43,6 +43,7 @@ class LoadedRun:
         folders = tuple(run.folder if isinstance(run, SavedRun) else Path(run) for run in runs)
         self.options = options = prepare(PredictionOptions((), NOWHERE, folders, **options))
         self.saved = open_run(options.run, options)
+        self.options = options = as_trained(self.saved, options)
         self.predictor = Predictor(self.saved, options.batch_size, options.mirror, None, options.always_outline)
 
     def predict(self, source: np.ndarray | Path | str) -> Outlined:
@@ -61,7 +62,7 @@ class LoadedRun:
                 raise UserError(f"'{source}' contains {len(inputs)} images: name one of them, or call rows.")
             (outlined,) = outline_inputs(self.predictor, inputs, self.options)
         else:
-            (prediction,) = self.predictor([to_image(np.asarray(source))])
+            (prediction,) = self.predictor([to_image(np.asarray(source), self.options.reading.channel)])
             outlined = outline_image(replace(prediction, source=Input("", "array")), self.predictor, self.options)
         if not outlined.row.is_ok:
             raise ImageError(outlined.row.status)
@@ -77,10 +78,10 @@ class LoadedRun:
 load = LoadedRun
 
 
-def to_image(pixels: np.ndarray) -> np.ndarray:
+def to_image(pixels: np.ndarray, channel: str | None) -> np.ndarray:
     """An array as grey uint8 (height, width), as if read from a file; ImageError if it is not an image."""
     is_image = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
     if pixels.dtype != np.uint8 or not is_image or not pixels.size:
         wanted = "uint8 (height, width), or as RGB (height, width, 3)"
         raise ImageError(f"An array of {pixels.dtype} {pixels.shape} is not an image: pass {wanted}.")
-    return to_grey(Path("array"), Image.fromarray(pixels))
+    return to_grey(Path("array"), Image.fromarray(pixels), channel)

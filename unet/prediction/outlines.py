@@ -31,6 +31,12 @@ def open_run(folders: Sequence[Path], options: PredictionOptions) -> SavedRun:
     return run
 
 
+def as_trained(run: SavedRun, options: PredictionOptions) -> PredictionOptions:
+    """The options with the channel of color images that the run was trained with, unless they name one."""
+    channel = options.reading.channel or run.config.options.data.reading.channel
+    return replace(options, reading=replace(options.reading, channel=channel))
+
+
 def outline_inputs(
     predictor: Predictor,
     inputs: list[Input],

@@ -181,6 +181,7 @@ def settings_of(run: SavedRun, options: PredictionOptions) -> dict[str, object]:
         "mirror": options.mirror,
         "probabilities": options.probabilities,
         "max_pixels": options.reading.max_pixels,
+        "channel": options.reading.channel,
         "plane": options.reading.plane,
         "volume": options.reading.volume,
         # The last digits of a probability may depend on the number of images in a batch.

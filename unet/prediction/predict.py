@@ -17,7 +17,7 @@ from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
 from unet.prediction.inputs import Input, find_inputs
 from unet.prediction.names import REPORT, TABLE
-from unet.prediction.outlines import open_run, outline_inputs
+from unet.prediction.outlines import as_trained, open_run, outline_inputs
 from unet.prediction.output import OutputFolder, settings_of
 from unet.prediction.report import write_report
 from unet.prediction.rows import Outlined, PredictionRow
@@ -45,6 +45,7 @@ def predict(options: PredictionOptions) -> int:
     options = prepare(options)
     options, inputs = take_shard(options, find_inputs(options.images, options.output))
     run = open_run(options.run, options)
+    options = as_trained(run, options)
     output = OutputFolder(options.output, settings_of(run, options), inputs)
     outline = choose_outliner(run, options, output.write_files)
     with only_process_in(options.output):

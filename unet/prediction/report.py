@@ -14,7 +14,8 @@ import numpy as np
 from unet.errors import ImageError
 from unet.files import write_whole
 from unet.images.encoding import encode_jpeg
-from unet.images.reading import read_image, read_mask
+from unet.images.masks import read_mask
+from unet.images.reading import read_image
 from unet.machine import machine_facts, thread_count
 from unet.options import ReadingOptions
 from unet.pictures.overlays import montage
@@ -132,7 +133,7 @@ def make_tile(place: int, result: Result, output: OutputFolder, reading: Reading
             outline = ""
         else:
             uri, width, height = embed_picture(read_image(path, reading))
-            mask = read_mask(output.folder / mask_name(input.name, is_volume=False), reading)
+            mask = read_mask(output.folder / mask_name(input.name, is_volume=False))
             outline = contour_path(mask.astype(np.float32), 0.5, width)
     except (ImageError, OSError):
         return None
