@@ -87,7 +87,7 @@ CASES = [
     Case(24, "empty .nii", "empty.nii", b"", "not a readable NIfTI"),
     Case(25, "affine of NaN", "nan.nii", with_affine_of(np.nan), "invalid affine or spacing"),
     Case(25, "affine of zeros", "zero.nii", with_affine_of(0), "affine that flattens"),
-    Case(26, "an infinite voxel", "voxel.nii", with_voxel(np.inf), "voxels that are infinite"),
+    Case(26, "an infinite voxel", "voxel.nii", with_voxel(np.inf), "values that are infinite"),
     Case(26, "only NaN", "only.nii", nifti(np.full((8, 8, 4), np.nan, np.float32)), "or only NaN"),
     Case(27, "five dimensions", "five.nii", nifti(np.zeros((8, 8, 4, 3, 2), np.int16)), "three dimensions"),
     Case(27, "the first of four volumes is cut off", "four.nii", with_shape(48, 40, 5, 4)[:9000], "is cut off"),

@@ -130,6 +130,6 @@ def without_nan(path: Path, values: np.ndarray) -> np.ndarray:
     """Grey values, changed in place: NaN counts as background. ImageError if any is infinite, or all are NaN."""
     is_nan = np.isnan(values)
     if is_nan.all() or np.isinf(values).any():
-        raise ImageError(f"'{path}' has pixels that are infinite, or only NaN: replace them with numbers.")
+        raise ImageError(f"'{path}' has values that are infinite, or only NaN: replace them with numbers.")
     values[is_nan] = values[~is_nan].min()
     return values
