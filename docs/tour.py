@@ -13,7 +13,8 @@ import pandas
 
 import unet
 from unet.data.phantoms import write_phantoms
-from unet.images.reading import read_image, read_mask
+from unet.images.masks import read_mask
+from unet.images.reading import read_image
 
 folder = Path("phantoms")
 if not folder.exists():
