@@ -138,7 +138,8 @@ def test_a_finished_run_trains_longer_with_one_history(trained, tmp_path):
     shutil.copytree(trained, run)
     done = run_script("train", "--resume", "runs/tiny", "--epochs", 4, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    # 12 steps in all, of which one is for the warm-up: after 6 steps, the cosine is at (1 + cos(π 5/11)) / 2 = 0.571.
+    # The training has 12 steps, and the first one is the warm-up. After 6 steps, the cosine is at
+    # (1 + cos(π 5/11)) / 2 = 0.571.
     line = "Resuming after epoch 2 of 4. The learning rate goes on at 1.1e-03, on the schedule of 4 epochs.\n"
     assert line in done.stdout and "Is there a tumor? epoch   1" in done.stdout
     old, new = read_table(trained / "history.csv"), read_table(run / "history.csv")

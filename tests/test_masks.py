@@ -3,7 +3,7 @@
 import nibabel
 import numpy as np
 import pytest
-from conftest import write_image
+from conftest import TINY, write_image
 from PIL import Image
 from ready import run_script
 
@@ -108,8 +108,6 @@ def test_a_channel_of_color_images(tmp_path):
 
 
 def test_a_run_knows_its_labels_and_its_channel(phantoms, tmp_path):
-    from conftest import TINY
-
     for path in sorted((phantoms / "images").iterdir()):
         grey = read_image(path)
         write_image(tmp_path / "data/images" / path.name, np.dstack([grey, 0 * grey, 0 * grey]))

@@ -23,7 +23,7 @@ VECTORS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")  # CPU flags, the wides
 
 
 def prepare(options):
-    """The options of a script, validated, after TensorFlow was told which threads and device they name.
+    """Check the options of a script, make TensorFlow use the threads and device that they name, and return the options.
     UserError if an option is invalid or there is no such device; RuntimeError if TensorFlow already uses others."""
     options = validated(options)
     threads, device = options.machine.threads, options.machine.device

@@ -1,6 +1,5 @@
 """What an evaluation scores: a run, an ensemble of runs, or masks that any program made."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ import numpy as np
 from unet.data.layouts import MASKS, expected_suffixes, find_sources
 from unet.data.pairs import Pair
 from unet.errors import UserError, raise_problems
+from unet.machine import thread_count
 from unet.network.ensemble import open_runs
 from unet.network.outlining import OutlineRule
 from unet.network.predictor import Prediction, Predictor, in_order
@@ -48,7 +48,7 @@ class GivenMasks(Predictor):
             mask = self.with_mask(pair).read_mask(image)
             return use(Prediction(pair, image, probability=mask.astype(np.float32)))
 
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
+        with ThreadPoolExecutor(thread_count()) as threads:
             yield from in_order(threads, outline, pairs, ahead=24)
 
 

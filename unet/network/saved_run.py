@@ -59,7 +59,8 @@ class SavedRun:
         return cls(folder, config, read_slice_table(folder, config.slice_count))
 
     def origin(self) -> "SavedRun | None":
-        """The run whose weights this one started from; None if there is none, or it is gone or has changed."""
+        """The run of --init, whose weights this one started from; None without --init, or if that run was changed or
+        deleted."""
         with contextlib.suppress(UserError):
             origin = SavedRun.open(run_folder(self.config.options.init)) if self.config.options.init else None
             return origin if origin and origin.network_fingerprint() == self.config.initial_network else None

@@ -17,7 +17,7 @@ from unet.images.encoding import encode_jpeg
 from unet.images.masks import read_mask
 from unet.images.reading import read_image
 from unet.machine import machine_facts, thread_count
-from unet.options import ReadingOptions
+from unet.options import PairingOptions, ReadingOptions
 from unet.pictures.overlays import montage
 from unet.pictures.page import Card, Report, Sort, Tile, contour_path, embed_picture, render
 from unet.pictures.table import Table
@@ -133,7 +133,9 @@ def make_tile(place: int, result: Result, output: OutputFolder, reading: Reading
             outline = ""
         else:
             uri, width, height = embed_picture(read_image(path, reading))
-            mask = read_mask(output.folder / mask_name(input.name, is_volume=False))
+            mask = read_mask(
+                output.folder / mask_name(input.name, is_volume=False), PairingOptions(max_pixels=reading.max_pixels)
+            )
             outline = contour_path(mask.astype(np.float32), 0.5, width)
     except (ImageError, OSError):
         return None
