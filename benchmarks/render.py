@@ -219,16 +219,9 @@ def scans() -> str:
     ]
     for planes, figures in kept["planes"].items():
         outlined = (f"{row['predicted_ml']:.1f} ml" for row in figures["healthy"].values())
-        implanted = figures["implanted"]
-        found, dice, alarms = (
-            float(np.mean([function(row) for row in implanted]))
-            for function in (
-                lambda row: row["found_regions"] > 0,
-                lambda row: row["dice"],
-                lambda row: row["false_regions"],
-            )
-        )
-        rows.append((planes, *outlined, f"{found:.0%}", f"{dice:.2f}", f"{alarms:.2f}"))
+        means = figures["means"]
+        columns = f"{means['found']:.0%}", f"{means['dice']:.2f}", f"{means['false_regions']:.2f}"
+        rows.append((planes, *outlined, *columns))
     tumors = [f"{tumor['kind']} {tumor['diameter_mm']:.0f} mm" for tumor in kept["tumors"]]
     three = zip(tumors, kept["planes"]["three planes"]["implanted"], strict=True)
     found = ", ".join(f"{name} ({row['dice']:.2f})" for name, row in three if row["found_regions"])

@@ -76,17 +76,15 @@ def measure(options: ScansOptions) -> None:
         "planes": {},
     }
     for name, planes in (("three planes", PLANES), ("axial", ("axial",))):
-        figures["planes"][name] = {
-            "healthy": {
-                head: outline(predictor, replace(volume, planes=planes), nothing[head])
-                for head, volume in heads.items()
-            },
-            "implanted": [
-                outline(predictor, replace(volume, planes=planes), truth)
-                for volume, truth, _ in tqdm(implanted, name, disable=None)
-            ],
+        healthy = {
+            head: outline(predictor, replace(volume, planes=planes), nothing[head]) for head, volume in heads.items()
         }
-        print(name, summarize(figures["planes"][name]))
+        rows = [
+            outline(predictor, replace(volume, planes=planes), truth)
+            for volume, truth, _ in tqdm(implanted, name, disable=None)
+        ]
+        figures["planes"][name] = {"healthy": healthy, "implanted": rows, "means": means(rows)}
+        print(name, {head: row["predicted_ml"] for head, row in healthy.items()}, means(rows))
     write_json(options.output, figures)
 
 
@@ -114,14 +112,12 @@ def outline(predictor: Predictor, volume: Volume, truth: np.ndarray) -> dict[str
     return score_scan(truth, outlines.labels, volume) | {"tumor_probability": probability}
 
 
-def summarize(figures: dict) -> dict[str, object]:
-    """Volume outlined in healthy heads, share of tumors found, mean Dice of scans, and false alarms per scan."""
-    rows = figures["implanted"]
+def means(rows: list[dict]) -> dict[str, float]:
+    """Share of tumors found, mean Dice of scans, and false alarms per scan."""
     return {
-        "outlined_ml": {head: round(row["predicted_ml"], 2) for head, row in figures["healthy"].items()},
         "found": float(np.mean([row["found_regions"] > 0 for row in rows])),
         "dice": float(np.mean([row["dice"] for row in rows])),
-        "false_regions_per_scan": float(np.mean([row["false_regions"] for row in rows])),
+        "false_regions": float(np.mean([row["false_regions"] for row in rows])),
     }
 
 
