@@ -234,7 +234,23 @@ def scans() -> str:
         f"{markdown_table(*rows)}\n\n"
         f"Found in three planes, with their Dice: {found or 'none'}. These tumors are spheres in a scan without contrast "
         "agent, made to look like one with it. So the table compares the planes; it does not show how many real tumors "
-        f"are found.\n\n*{setup(kept['machine'], kept['versions'])}, {kept['date']}.*"
+        f"are found.\n\n*{setup(kept['machine'], kept['versions'])}, {kept['date']}.*{viewer()}"
+    )
+
+
+def viewer() -> str:
+    """Size of the viewer's pages, and time until they show their scan."""
+    kept = read(RESULTS / "viewer.json")
+    if not kept:
+        return ""
+    pages = "; ".join(
+        f"{' x '.join(map(str, page['shape']))} voxels: {page['megabytes']:.1f} MB, first image after "
+        f"{np.median(page['seconds']):.0f} s"
+        for page in kept["pages"]
+    )
+    return (
+        f"\n\nA page of the viewer, drawn by the processor in headless Chromium: {pages}. Each folder also has one copy of "
+        f"NiiVue, {kept['bundle_megabytes']:.1f} MB.\n\n*{setup(kept['machine'], kept['versions'])}, {kept['date']}.*"
     )
 
 
