@@ -4,8 +4,8 @@ Usage:
 
     python benchmarks/viewer.py ch2.nii.gz --pictures /tmp/pictures
 
-The machine must be idle. The head, a NIfTI volume, gets a simulated tumor, is resampled to thick and to thin slices, and
-is outlined by predict.py. Chromium draws with the processor, as on a computer without a graphics card. Results are
+The machine must be idle. The head, a NIfTI volume, gets a simulated tumor, is resampled to thick and to thin slices,
+and is outlined by predict.py. Chromium draws with the processor, as on a computer without a graphics card. Results are
 written to benchmarks/results/viewer.json, and screenshots of each page, wide and narrow, to the folder of --pictures.
 """
 

@@ -40,9 +40,9 @@ def save_mask_as_jpeg(folder: Path) -> None:
     write_image(folder / "masks" / "3.jpg", mask)
 
 
-def copy_pair(folder: Path) -> None:
-    for kind in ("images", "masks"):
-        shutil.copy(folder / kind / "3.png", folder / kind / "99.png")
+def copy_image(folder: Path) -> None:
+    for kind, name in (("images", "3.png"), ("masks", "4.png")):
+        shutil.copy(folder / kind / name, folder / kind / "99.png")
 
 
 def put_patient_in_two_splits(folder: Path) -> None:
@@ -62,7 +62,7 @@ def empty_masks(folder: Path) -> None:
         (28, "3 of 12 images deleted", delete_images, "expected 'images/0.png'", 3),
         (29, "a mask half the size of its image", shrink_mask, "'pairs/masks/3.png' has 12 x 10 pixels but", 1),
         (30, "a mask saved as JPEG", save_mask_as_jpeg, "a mask has only one. Save it as PNG, or give", 1),
-        (31, "an image copied", copy_pair, "99.png' is an exact copy of 'pairs/images/3.png': delete one", 1),
+        (31, "an image copied, with another mask", copy_image, "but has another mask: delete the wrong pair", 1),
         (31, "a patient in two splits", put_patient_in_two_splits, "patient '1' in train and val", 1),
         (32, "all masks empty", empty_masks, "No mask in 'pairs' contains a tumor", 1),
     ],

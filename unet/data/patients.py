@@ -3,7 +3,7 @@
 import csv
 import functools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.neighbors import NearestNeighbors
 
 from unet.data.layouts import plain_id
+from unet.data.pairs import Pair
 from unet.data.slices import Slices
 from unet.errors import UserError, raise_problems
 from unet.images.preprocessing import resize_into_square
@@ -42,9 +43,11 @@ def patient_facts(slices: Slices, folder: Path, table_path: Path | None = None) 
         names = {id: plain_id(name) for id, name in names.items()}
         missing = [name for name in dict.fromkeys(names.values()) if name not in table]
         raise_problems([f"'{path}' has no row for the image '{name}': add one." for name in missing])
+        check_copies(slices, lambda pair: table.get(plain_id(pair.name), {}).get("patient", ""))
         return {
             id: table[name] | {"patient": prefix + table[name]["patient"]} for id, name in names.items()
         }, f"'{path}'"
+    check_copies(slices, lambda pair: pair.patient)
     splits = {pair.id: {"split": pair.split} if pair.split else {} for pair in slices.pairs}
     by_folder = "the folders of the splits, " if any(splits.values()) else ""
     if all(pair.patient for pair in slices.pairs):
@@ -70,6 +73,19 @@ def patient_facts(slices: Slices, folder: Path, table_path: Path | None = None) 
         "look different may be on both sides of the split, so the scores will be too high for new patients."
     )
     return facts, f"{by_folder}{len(patients)} groups of similar slices"
+
+
+def check_copies(slices: Slices, patient_of: Callable[[Pair], str]) -> None:
+    """UserError for exact copies that belong to different patients; "" if a patient is unknown."""
+    problems = []
+    for copy, original in slices.copies:
+        patients = patient_of(copy), patient_of(original)
+        if all(patients) and patients[0] != patients[1]:
+            problems.append(
+                f"'{copy.image_path}' of patient '{patients[0]}' is an exact copy of '{original.image_path}' of "
+                f"patient '{patients[1]}': delete the wrong pair."
+            )
+    raise_problems(problems)
 
 
 def merge_facts(of_folders: list[Facts]) -> Facts:

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ class Slices:
     pixels: np.ndarray  # uint8 (slices, 2, size, size): image, and mask of 0 and 1
     fingerprints: list[str]  # of each slice's image and mask at their own size
     tumor_percent: np.ndarray  # of each mask at its own size, float (slices,)
+    copies: list[tuple[Pair, Pair]] = field(default_factory=list)  # exact copies, left out, each with its original
 
     @property
     def ids(self) -> list[str]:
@@ -54,7 +55,8 @@ class Slices:
         belongs = [(not pair.mask_path) == bool(prefix) and pair.id.startswith(prefix) for pair in self.pairs]
         start, count = belongs.index(True) if any(belongs) else 0, sum(belongs)
         part = slice(start, start + count)  # neighbors, in the order of load_slices
-        return Slices(self.pairs[part], self.pixels[part], self.fingerprints[part], self.tumor_percent[part])
+        copies = [] if prefix else self.copies  # images without masks are never left out
+        return Slices(self.pairs[part], self.pixels[part], self.fingerprints[part], self.tumor_percent[part], copies)
 
     def indices(self, ids: Iterable[str]) -> np.ndarray:
         """Index of each of these ids, int64 (ids,)."""
@@ -62,9 +64,9 @@ class Slices:
         return np.array([index_of[id] for id in ids], np.int64)
 
 
-def fingerprint(image: np.ndarray, mask: np.ndarray) -> str:
-    """Hash of a slice's pixels. It does not depend on file names or compression."""
-    content = str(image.shape).encode() + image.tobytes() + mask.tobytes()
+def fingerprint(image: np.ndarray, mask: np.ndarray | None = None) -> str:
+    """Hash of the pixels of a slice, or of its image alone. It does not depend on file names or compression."""
+    content = str(image.shape).encode() + image.tobytes() + (b"" if mask is None else mask.tobytes())
     return hashlib.sha256(content).hexdigest()[:16]
 
 
@@ -76,11 +78,11 @@ def load_slices(
     no_tumor: tuple[Path, ...] = (),
 ) -> Slices:
     """Read, check and scale every pair in a data folder, if there is one, and in folders without tumors.
-    Pixels beyond `memory_gib` are kept in a temporary file. UserError if anything is wrong with any file; the message
-    lists all problems at once."""
+    Pixels beyond `memory_gib` are kept in a temporary file. Exact copies of an image and its mask are left out.
+    UserError if anything is wrong with any file; the message lists all problems at once."""
     pairs, problems = find_all_pairs(folder, no_tumor, reading)
     pixels = allocate((len(pairs), 2, size, size), memory_gib)
-    fingerprints = [""] * len(pairs)
+    fingerprints, of_images = [""] * len(pairs), [""] * len(pairs)
     tumor_percent = np.zeros(len(pairs))
     unreadable = []
 
@@ -93,14 +95,21 @@ def load_slices(
             return
         pixels[index] = pairs[index].preparation(image, size), to_training_mask(mask, size)
         fingerprints[index] = fingerprint(image, mask)
+        of_images[index] = "" if np.ptp(image) == 0 else fingerprint(image)  # equal black slices are no copies
         tumor_percent[index] = 100 * mask.mean()
 
     with ThreadPoolExecutor(thread_count()) as threads:
         loaded = threads.map(load, range(len(pairs)))
         list(tqdm(loaded, "Reading slices", len(pairs), disable=None, leave=False))
     # A set: every slice of an unreadable volume reports the same problem.
-    raise_problems(problems + sorted(set(unreadable)) + find_copies(pairs, fingerprints))
-    return Slices(pairs, pixels, fingerprints, tumor_percent)
+    raise_problems(problems + sorted(set(unreadable)))
+    copies = find_copies(pairs, fingerprints, of_images)
+    names = {copy.name for copy, _ in copies}
+    kept = [index for index, pair in enumerate(pairs) if not (pair.mask_path and pair.name in names)]
+    for target, source in enumerate(kept if copies else []):
+        pixels[target] = pixels[source]
+    pairs, fingerprints = [pairs[index] for index in kept], [fingerprints[index] for index in kept]
+    return Slices(pairs, pixels[: len(kept)], fingerprints, tumor_percent[kept], copies)
 
 
 def allocate(shape: tuple[int, ...], memory_gib: float) -> np.ndarray:
@@ -124,16 +133,27 @@ def allocate(shape: tuple[int, ...], memory_gib: float) -> np.ndarray:
     return np.memmap(file, np.uint8, "w+", shape=shape)
 
 
-def find_copies(pairs: list[Pair], fingerprints: list[str]) -> list[str]:
-    """One message for each image or volume with a mask that is an exact copy of another one."""
-    content: dict[Path, list[str]] = {}
-    for pair, fingerprint in zip(pairs, fingerprints, strict=True):
-        if pair.mask_path:  # copies of images without a tumor are in the same group, and so in the same split
-            content.setdefault(pair.image_path, []).append(fingerprint)
-    first: dict[tuple[str, ...], Path] = {}
-    problems = []
-    for path, all_fingerprints in content.items():
-        original = first.setdefault(tuple(all_fingerprints), path)
-        if all(all_fingerprints) and original is not path:
-            problems.append(f"'{path}' is an exact copy of '{original}': delete one of them.")
-    return problems
+def find_copies(pairs: list[Pair], fingerprints: list[str], of_images: list[str]) -> list[tuple[Pair, Pair]]:
+    """Each image or scan that is an exact copy, and its original, which comes first; the first slice of each scan.
+
+    `fingerprints` are those of images with masks, and `of_images` those of images alone. UserError if a copy has
+    another mask. Images without masks do not count: their copies are in one group of similar slices, so in one split.
+    """
+    slices_of_name: dict[str, list[int]] = {}
+    for index, pair in enumerate(pairs):
+        if pair.mask_path:
+            slices_of_name.setdefault(pair.name, []).append(index)
+    originals: dict[tuple[str, ...], list[int]] = {}
+    copies, problems = [], []
+    for own in slices_of_name.values():
+        content = tuple(of_images[index] for index in own)
+        its = originals.setdefault(content, own) if any(content) else own
+        if its is own:
+            continue
+        copy, original = pairs[own[0]], pairs[its[0]]
+        copies.append((copy, original))
+        if [fingerprints[index] for index in own] != [fingerprints[index] for index in its]:
+            paths = f"'{copy.image_path}' is an exact copy of '{original.image_path}'"
+            problems.append(f"{paths}, but has another mask: delete the wrong pair.")
+    raise_problems(problems)
+    return copies

@@ -104,6 +104,8 @@ def select_from_folders(run: SavedRun | None, options: EvaluationOptions) -> Sel
     no_tumor = no_tumor_folders(options.no_tumor)
     size = run.config.options.size if run else TrainingOptions.size
     slices = load_slices(folder, size, reading=options.reading, no_tumor=no_tumor)
+    if slices.copies:
+        print(f"Exact copies left out: {len(slices.copies)}.")
     known = [patient_facts(slices.of_folder(), folder, options.patients)] if folder else []
     known += [patient_facts(slices.of_folder(other), other) for other in no_tumor]
     facts = merge_facts([of_folder for of_folder, _ in known])

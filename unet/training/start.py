@@ -1,8 +1,11 @@
 """The start of a training: a new run or a saved one, and its data."""
 
+import sys
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+
+import numpy as np
 
 from unet.data.folder import data_folder, no_tumor_folders
 from unet.data.slices import Slices, load_slices
@@ -16,7 +19,9 @@ from unet.network.run_config import FORMAT_VERSION, RunConfig, SliceTable, run_f
 from unet.network.saved_run import PRESENCE_CHECKPOINTS, SavedRun
 from unet.network.weights import weights_of
 from unet.options import TrainingOptions
+from unet.tables import write_table
 from unet.training.checkpoints import load_checkpoint
+from unet.training.data_page import INVERTED, write_data_page
 from unet.training.learner import Learner
 from unet.training.tensorboard import Board
 from unet.training.workers import Workers
@@ -59,6 +64,22 @@ def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[Sav
         initial_network=initial.network_fingerprint() if initial else None,
     )
     return SavedRun(runs / name, config, SliceTable(split.ids, slices.fingerprint_by_id, split.facts)), slices
+
+
+def print_data(run: SavedRun, slices: Slices) -> None:
+    """Print how the slices are split, which copies are left out, and how much of the images is tumor, with a warning if
+    the masks may be inverted. Write a page that shows some of the slices."""
+    print(run.config.split_source)
+    if slices.copies:
+        path = run.folder / "duplicates.csv"
+        write_table(path, [{"id": copy.name, "copy_of": original.name} for copy, original in slices.copies])
+        print(f"Exact copies left out: {len(slices.copies)}, listed in {path}.")
+    percent = slices.tumor_percent[slices.has_tumor]
+    median = np.median(percent)
+    size = f"Tumor in {len(percent)} of {len(slices.ids)} slices, median {median:.2g}% of the image"
+    print(f"{size}: look at some in {write_data_page(run, slices)}.")
+    if median > INVERTED:
+        print("Warning: most of the image is tumor. Are the masks inverted? Tumor must be nonzero.", file=sys.stderr)
 
 
 def resumed_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[SavedRun, Slices]:

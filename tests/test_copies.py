@@ -1,0 +1,99 @@
+"""Exact copies in a data folder, and what is printed about the masks before training."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from conftest import TINY, write_image, write_pairs
+from ready import run_script
+
+from unet.data.patients import patient_facts
+from unet.data.slices import load_slices
+from unet.errors import UserError
+from unet.tables import read_table, write_table
+
+
+def copy_pair(folder, source: int, target: int, mask: int | None = None) -> None:
+    shutil.copy(folder / f"images/{source}.png", folder / f"images/{target}.png")
+    shutil.copy(folder / f"masks/{source if mask is None else mask}.png", folder / f"masks/{target}.png")
+
+
+def test_copies_within_a_patient_are_left_out_and_the_first_one_stays(tmp_path):
+    write_pairs(tmp_path, 3)
+    copy_pair(tmp_path, 1, 7)
+    copy_pair(tmp_path, 1, 10)
+    slices = load_slices(tmp_path, 16)
+    assert [(copy.id, original.id) for copy, original in slices.copies] == [("7", "1"), ("10", "1")]
+    assert slices.ids == ["0", "1", "2"] and len(slices.pixels) == len(slices.fingerprints) == 3
+    assert (slices.pixels == load_slices(tmp_path, 16).pixels).all()
+
+
+def test_pixels_stay_with_their_slices_if_a_copy_before_them_is_left_out(tmp_path):
+    write_pairs(tmp_path, 4)
+    alone = load_slices(tmp_path, 16)
+    copy_pair(tmp_path, 0, 1)
+    slices = load_slices(tmp_path, 16)
+    assert slices.ids == ["0", "2", "3"]
+    assert (slices.pixels == alone.pixels[[0, 2, 3]]).all()
+    assert slices.tumor_percent.tolist() == alone.tumor_percent[[0, 2, 3]].tolist()
+
+
+def test_copies_with_different_masks_are_refused(tmp_path):
+    write_pairs(tmp_path, 3)
+    copy_pair(tmp_path, 0, 8, mask=2)
+    with pytest.raises(UserError) as caught:
+        load_slices(tmp_path, 16)
+    assert str(caught.value).replace(f"{tmp_path}/", "") == (
+        "'images/8.png' is an exact copy of 'images/0.png', but has another mask: delete the wrong pair."
+    )
+
+
+def test_copies_of_different_patients_are_refused(tmp_path):
+    write_pairs(tmp_path, 3)
+    copy_pair(tmp_path, 1, 7)
+    patients = {"0": "p", "1": "p", "2": "p", "7": "q"}
+    write_table(tmp_path / "patients.csv", [{"id": id, "patient": patient} for id, patient in patients.items()])
+    with pytest.raises(UserError) as caught:
+        patient_facts(load_slices(tmp_path, 16), tmp_path)
+    assert str(caught.value).replace(f"{tmp_path}/", "") == (
+        "'images/7.png' of patient 'q' is an exact copy of 'images/1.png' of patient 'p': delete the wrong pair."
+    )
+
+
+def test_black_slices_are_no_copies(tmp_path):
+    write_pairs(tmp_path, 3)
+    for name in ("7", "8"):
+        write_image(tmp_path / f"images/{name}.png", np.zeros((20, 24), np.uint8))
+        write_image(tmp_path / f"masks/{name}.png", np.zeros((20, 24), np.uint8))
+    slices = load_slices(tmp_path, 16)
+    assert len(slices.ids) == 5 and not slices.copies
+
+
+def test_training_counts_and_lists_copies_and_continues_without_them(tmp_path):
+    write_pairs(tmp_path / "pairs", 14)
+    copy_pair(tmp_path / "pairs", 3, 99)
+    done = run_script("train", "--data", "pairs", "--name", "run", *TINY, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Exact copies left out: 1, listed in runs/run/duplicates.csv." in done.stdout
+    # Each mask has 5 x 7 of 20 x 24 pixels.
+    assert "Tumor in 14 of 14 slices, median 7.3% of the image: look at some in runs/run/data.html." in done.stdout
+    assert "Slices and their masks" in (tmp_path / "runs/run/data.html").read_text()
+    assert "inverted" not in done.stderr
+    assert read_table(tmp_path / "runs/run/duplicates.csv") == [{"id": "99", "copy_of": "3"}]
+    assert len(read_table(tmp_path / "runs/run/slices.csv")) == 14
+    again = run_script("train", "--resume", "runs/run", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    scored = run_script("evaluate", "runs/run", "--data", "pairs", "--output", "out", cwd=tmp_path)
+    assert scored.returncode == 0, scored.stderr
+    assert "Exact copies left out: 1." in scored.stdout
+    assert len(read_table(tmp_path / "out/per_slice.csv")) == 14
+
+
+def test_inverted_masks_cause_a_warning(tmp_path):
+    write_pairs(tmp_path / "pairs", 14)
+    for path in (tmp_path / "pairs/masks").iterdir():
+        write_image(path, 255 - cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
+    done = run_script("train", "--data", "pairs", "--name", "run", *TINY, cwd=tmp_path)
+    assert "Tumor in 14 of 14 slices, median 93% of the image:" in done.stdout
+    assert "Warning: most of the image is tumor. Are the masks inverted?" in done.stderr
