@@ -185,7 +185,7 @@ def test_jpeg_with_12_bits_is_read():
 def test_a_missing_decoder_is_named(tmp_path, monkeypatch):
     path = write_lossless_jpeg(tmp_path / "lossless.dcm", 1)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ImageError, match=r"lossless.dcm' is compressed \(JPEG Lossless.*pip install \"\.\[dicom\]\""):
+    with pytest.raises(ImageError, match=r"lossless.dcm' is compressed \(JPEG Lossless.*pip install imagecodecs"):
         read_series([path])
 
 
@@ -396,7 +396,7 @@ def test_segmentations_in_a_folder_of_series_are_skipped(tmp_path, capsys):
     write_segmentation(tmp_path / "in/scan_seg.dcm", write_series(tmp_path / "in" / "scan"))
     (input,) = find_inputs((str(tmp_path / "in"),), tmp_path / "out")
     assert len(input.series) == 5
-    assert "scan_seg.dcm': masks, by their names" in capsys.readouterr().out
+    assert "scan_seg.dcm', a mask by its name" in capsys.readouterr().out
 
 
 def test_a_segmentation_contains_the_mask_of_each_source_file(tmp_path):

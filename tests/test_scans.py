@@ -1,6 +1,7 @@
 """Whole scans: planes, regions in 3-D, and their measurements and scores."""
 
 import itertools
+from dataclasses import replace
 from types import SimpleNamespace
 
 import nibabel
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 from ready import run_script
 
+from unet.data.pairs import find_all_pairs
+from unet.errors import ImageError
 from unet.evaluation.scans import score_scan, summarize_scans
 from unet.images.grid import grid_difference
-from unet.images.nifti import read_volume, slices_in
-from unet.images.volume import PLANES, choose_planes
+from unet.images.nifti import read_volume, read_volume_mask, slices_in
+from unet.images.volume import PLANES, choose_planes, spacing_of
 from unet.network.outlining import OutlineRule
 from unet.network.predictor import Predictor
 from unet.network.regions import diameters_mm, measure_region
@@ -103,11 +106,65 @@ def volume_of(grey, spacing_mm=(1.0, 1.0, 1.0), planes=PLANES):
 
 def test_evidence_of_a_part_is_that_of_its_slices():
     evidence = {"sagittal": np.array([0.0, 0.8]), "axial": np.array([0.2, 0.4])}
-    scan = ScanPrediction(np.zeros((2, 1, 2), np.float32), evidence)
+    scan = ScanPrediction(np.zeros((2, 1, 2), np.float32), evidence, {"axial": np.array([1.0, 3.0])})
     weights = np.array([[[0.0, 0.0]], [[1.0, 3.0]]])
     # Viewers count sagittal and axial slices as the array does: x = 1 -> 0.8; z: (1 * 0.2 + 3 * 0.4) / 4 = 0.35.
     assert scan.evidence_of(weights) == pytest.approx((0.8 + 0.35) / 2)
     assert scan.evidence_of(np.zeros((2, 1, 2))) == 0
+    # The sagittal slices show no head.
+    assert scan.overall_evidence == pytest.approx((1 * 0.2 + 3 * 0.4) / 4)
+
+
+def test_healthy_slices_do_not_join_a_tumor_to_the_rest_of_a_scan():
+    """The network outlines something in every slice; only slices in which it also finds a tumor may count."""
+    with_tumor = [8, 9, 10]
+
+    def stream(indices, read, prepare):
+        for index in indices:
+            probability = np.zeros((20, 20), np.float32)
+            probability[5:10, 5:10] = 0.9
+            yield SimpleNamespace(source=index, probability=probability, evidence=0.9 * (index in with_tumor))
+
+    predictor = SimpleNamespace(
+        rule=OutlineRule(),
+        always_outline=False,
+        stream=stream,
+        finds_tumor=lambda evidence: evidence > 0.1,
+        tumor_probability=lambda evidence: evidence,
+    )
+    volume = volume_of(np.full((20, 20, 20), 99, np.uint8), planes=("axial",))
+    scan = predict_scan(predictor, volume, "scan")
+    outlines = outline_scan(predictor, volume, scan)
+    assert np.flatnonzero(outlines.mask.any((0, 1))).tolist() == with_tumor
+    assert outlines.evidence == [pytest.approx(0.9)]
+    assert scan.overall_evidence == pytest.approx(0.9 * 3 / 20)
+
+
+def test_a_single_slice_has_the_plane_of_its_pixels():
+    assert choose_planes((96, 96, 1), (2.0, 2.0, 1.0)) == ("axial",)
+    assert choose_planes((1, 96, 96), (9.0, 2.0, 1.0)) == ("sagittal",)
+
+
+def test_volumes_on_sheared_grids_and_headers_that_disagree_are_measured_by_the_affine():
+    affine = np.array([[2.0, 0, 2, 0], [0, 2, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])
+    assert replace(
+        volume_of(np.zeros((4, 4, 4), np.uint8)), image=nibabel.Nifti1Image(np.zeros((4, 4, 4)), affine)
+    ).voxel_mm3 == pytest.approx(8)
+    image = nibabel.Nifti1Image(np.zeros((4, 4, 4)), np.diag([2.0, 2, 2, 1]))
+    image.header["pixdim"][1:4] = 1, 1, 12
+    image.header["xyzt_units"] = 7  # unknown
+    assert spacing_of(image) == (2.0, 2.0, 2.0)
+
+
+def test_masks_with_several_volumes_and_files_with_names_of_masks_are_not_used_silently(tmp_path, capsys):
+    nibabel.save(nibabel.Nifti1Image(np.zeros((8, 8, 8, 2), np.uint8), np.eye(4)), tmp_path / "mask.nii")
+    nibabel.save(nibabel.Nifti1Image(np.zeros((8, 8, 8), np.uint8), np.eye(4)), tmp_path / "scan.nii")
+    nibabel.save(nibabel.Nifti1Image(np.zeros((8, 8, 8), np.uint8), np.eye(4)), tmp_path / "scan_seg.nii")
+    with pytest.raises(ImageError, match="mask.nii' has 2 volumes, but a mask is one"):
+        read_volume_mask(tmp_path / "mask.nii", read_volume(tmp_path / "scan.nii"))
+    (tmp_path / "mask.nii").unlink()
+    assert {pair.name for pair in find_all_pairs(None, (tmp_path,))[0]} == {f"{tmp_path.name}/scan"}
+    assert capsys.readouterr().out == f"Skipping '{tmp_path}/scan_seg.nii', a mask by its name.\n"
 
 
 def test_small_flat_and_doubtful_regions_are_dropped():
@@ -123,13 +180,13 @@ def test_small_flat_and_doubtful_regions_are_dropped():
         tumor_probability=lambda evidence: evidence,
     )
     outlines = outline_scan(
-        predictor, volume_of(np.zeros((20, 20, 20), np.uint8)), ScanPrediction(probability, evidence)
+        predictor, volume_of(np.zeros((20, 20, 20), np.uint8)), ScanPrediction(probability, evidence, {})
     )
     assert np.argwhere(outlines.mask).min(0).tolist() == [2, 2, 2] and outlines.mask.sum() == 64
     assert outlines.evidence == [pytest.approx(0.9)] and outlines.highest_evidence == pytest.approx(0.9)
     evidence = {plane: np.full(20, 0.3, np.float32) for plane in PLANES}
     outlines = outline_scan(
-        predictor, volume_of(np.zeros((20, 20, 20), np.uint8)), ScanPrediction(probability, evidence)
+        predictor, volume_of(np.zeros((20, 20, 20), np.uint8)), ScanPrediction(probability, evidence, {})
     )
     assert not outlines.mask.any() and outlines.highest_evidence == pytest.approx(0.3)
 
@@ -168,8 +225,8 @@ def test_scores_of_scans():
     scores = score_scan(truth, labels, volume)
     assert scores == {
         "dice": pytest.approx(2 * 8 / (16 + 13)),
-        "true_ml": 16.0,
-        "predicted_ml": 13.0,
+        "true_ml": pytest.approx(16.0),
+        "predicted_ml": pytest.approx(13.0),
         "true_regions": 2,
         "found_regions": 1,
         "false_regions": 1,
@@ -248,7 +305,7 @@ def test_masks_in_a_folder_of_scans_are_skipped(trained, tmp_path):
         nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1, 1, 5, 1])), tmp_path / f"{name}.nii.gz")
     done = run_script("predict", tmp_path, "--run", trained, "--output", tmp_path / "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "case_seg.nii.gz': masks, by their names. To outline one, name the file itself." in done.stdout
+    assert "case_seg.nii.gz', a mask by its name. To outline it, name the file itself." in done.stdout
     (row,) = read_table(tmp_path / "out/predictions.csv")
     assert row["path"].endswith("case_t1ce.nii.gz")
     regions = read_table(tmp_path / "out/regions.csv")

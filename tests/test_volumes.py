@@ -79,7 +79,7 @@ def test_spacing_is_converted_to_mm(unit, mm, tmp_path):
 def test_extremely_elongated_pixels_are_refused(tmp_path):
     image = nibabel.Nifti1Image(VOXELS, np.diag([1e-6, 1, 3, 1]))
     nibabel.save(image, tmp_path / "scan.nii")
-    with pytest.raises(ImageError, match="scan.nii' has pixels of 1e-06 x 1 mm: fix its spacing"):
+    with pytest.raises(ImageError, match="scan.nii' has axial pixels of 1e-06 x 1 mm: fix its spacing"):
         read_volume(tmp_path / "scan.nii")
 
 

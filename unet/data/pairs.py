@@ -14,7 +14,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from unet.data.layouts import IMAGES, MASKS, find_layout, find_sources, is_scan, name_problem, place_problem
+from unet.data.layouts import (
+    IMAGES,
+    MASKS,
+    find_layout,
+    find_sources,
+    is_named_mask,
+    is_scan,
+    name_problem,
+    place_problem,
+)
 from unet.errors import ImageError, UserError
 from unet.images.dicom import is_dicom, read_series, slices_in_series
 from unet.images.dicom_seg import read_segmentation
@@ -127,6 +136,9 @@ def find_tumor_free(folder: Path, reading: PairingOptions = PairingOptions()) ->
     root = folder / IMAGES if (folder / IMAGES).is_dir() else folder
     pairs, problems = [], []
     for path, id in find_sources(root).items():
+        if is_named_mask(path):
+            print(f"Skipping '{path}', a mask by its name.")
+            continue
         pair = Pair(f"{folder.resolve().name}/{id}", path, None, reading)
         if problem := name_problem(path, pair.id) or place_problem(path):
             problems.append(problem)

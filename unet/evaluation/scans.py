@@ -1,7 +1,5 @@
 """Scores of whole scans: Dice in 3-D, tumor regions found, and false alarms."""
 
-import math
-
 import numpy as np
 from scipy import ndimage
 
@@ -38,7 +36,7 @@ def score_scan(truth: np.ndarray, labels: np.ndarray, volume: Volume) -> dict[st
     mask = labels > 0
     both, total = np.count_nonzero(truth & mask), np.count_nonzero(truth) + np.count_nonzero(mask)
     true_labels, true_regions = ndimage.label(truth, np.ones((3, 3, 3)))
-    ml = math.prod(volume.spacing_mm) / 1000
+    ml = volume.voxel_mm3 / 1000
     return {
         "dice": 2 * both / total if true_regions else "",
         "true_ml": np.count_nonzero(truth) * ml,

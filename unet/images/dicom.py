@@ -9,6 +9,7 @@ import numpy as np
 
 from unet.errors import ImageError
 from unet.images.dicom_frames import Frame, check_size, read_frames, read_pixels
+from unet.images.nifti import check_affine
 from unet.images.reading import regular_file_size
 from unet.images.volume import Volume, slices_by_plane, to_volume
 from unet.options import ReadingOptions
@@ -65,7 +66,9 @@ def series_grid(paths: list[Path], reading: ReadingOptions) -> tuple[list[Frame]
     check_size(frames, reading)
     check_frames(frames)
     rows, columns = frames[0].shape
-    image = nibabel.Nifti1Image(np.broadcast_to(np.float32(0), (columns, rows, len(frames))), affine_of(frames))
+    affine = affine_of(frames)
+    check_affine(frames[0].path, affine)
+    image = nibabel.Nifti1Image(np.broadcast_to(np.float32(0), (columns, rows, len(frames))), affine)
     image.header.set_xyzt_units("mm")
     return frames, image
 
@@ -105,11 +108,24 @@ def affine_of(frames: list[Frame]) -> np.ndarray:
     gaps = np.diff(positions @ first.directions[2])
     if not len(gaps):
         return first.affine(first.directions[2] * (first.thickness_mm or 1))
-    if gaps.min() < TOLERANCE_MM or np.ptp(gaps) > max(TOLERANCE_MM, 0.1 * gaps.min()):
-        worst = frames[1 + int(np.argmin(gaps) if gaps.min() < TOLERANCE_MM else np.argmax(gaps))]
+    if gaps.min() < TOLERANCE_MM:
+        copy, other = frames[1 + int(np.argmin(gaps))], frames[int(np.argmin(gaps))]
+        raise ImageError(
+            f"'{copy.path}' is at the same position as '{other.path}' in its series: delete one of them, or put each "
+            f"series in {place_for(frames)}."
+        )
+    if np.ptp(gaps) > max(TOLERANCE_MM, 0.1 * gaps.min()):
+        worst = frames[1 + int(np.argmax(gaps))]
         raise ImageError(
             f"'{worst.path}' is not evenly spaced in its series (distances of {gaps.min():.2f} to {gaps.max():.2f} "
             f"mm): add the missing slice, or put each series in {place_for(frames)}."
+        )
+    off = np.linalg.norm(positions - np.linspace(positions[0], positions[-1], len(frames)), axis=1)
+    if off.max() > max(TOLERANCE_MM, 0.1 * gaps.min()):
+        worst = frames[int(np.argmax(off))]
+        raise ImageError(
+            f"'{worst.path}' is {off.max():.2f} mm beside the line through the slices of its series: put each "
+            f"series in {place_for(frames)}."
         )
     return first.affine((positions[-1] - positions[0]) / len(gaps))
 

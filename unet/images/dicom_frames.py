@@ -66,7 +66,7 @@ def read_header(path: Path):
         import pydicom
         from pydicom.filereader import read_file_meta_info
     except ImportError as error:
-        raise UserError('DICOM files need pydicom: pip install ".[dicom]".') from error
+        raise UserError('DICOM files need pydicom: pip install pydicom, or ".[dicom]" for all of DICOM.') from error
     try:
         if regular_file_size(path) > MAX_BYTES:
             raise ImageError(f"'{path}' has more than {MAX_BYTES:,} bytes: split it into slices.")
@@ -180,7 +180,7 @@ def read_pixels(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
         is_jpeg = syntax in JPEG
         if not (importlib.util.find_spec("imagecodecs") if is_jpeg else get_decoder(syntax).is_available):
             raise ImageError(
-                f"'{path}' is compressed ({syntax.name}): pip install \".[dicom]\", or save it uncompressed."
+                f"'{path}' is compressed ({syntax.name}): pip install imagecodecs, or save it uncompressed."
             )
         pixels = decode_jpeg(dataset, shape) if is_jpeg else dataset.pixel_array
     except ImageError:

@@ -1,6 +1,6 @@
 """Compare the voxel grids of a volume and its mask, which programs round differently when they write headers."""
 
-import itertools
+import contextlib
 
 import nibabel
 import numpy as np
@@ -15,14 +15,16 @@ def grid_difference(mask: nibabel.Nifti1Image, image: nibabel.Nifti1Image) -> st
     if mask.shape[:3] != image.shape[:3]:
         mask_shape, image_shape = (" x ".join(map(str, one.shape[:3])) for one in (mask, image))
         return f"it has {mask_shape} voxels, not {image_shape}. Resample it"
-    differences = [affine_difference(*pair) for pair in itertools.product(affines_of(mask), affines_of(image))]
+    differences = [affine_difference(mask.affine, affine) for affine in affines_of(image)]
     return "" if "" in differences else f"{differences[0]}. {REMEDY}"
 
 
 def affines_of(image: nibabel.Nifti1Image) -> list[np.ndarray]:
     """The affine of a file, and the two in its header (sform and qform): some programs read one, some the other."""
-    in_header = (image.get_sform(coded=True)[0], image.get_qform(coded=True)[0])
-    return [image.affine, *(affine for affine in in_header if affine is not None)]
+    affines = [image.affine, image.get_sform(coded=True)[0]]
+    with contextlib.suppress(ValueError):  # an invalid qform
+        affines.append(image.get_qform(coded=True)[0])
+    return [affine for affine in affines if affine is not None]
 
 
 def affine_difference(mask: np.ndarray, image: np.ndarray) -> str:

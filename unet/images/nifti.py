@@ -18,6 +18,8 @@ from unet.options import PairingOptions, ReadingOptions
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
 GZIP = b"\x1f\x8b"
+ONLY = 0  # instead of the number of a volume: the file must not have several
+LARGEST_AFFINE = 1e6  # mm
 MAX_OFFSET = 2**24  # bytes before the voxels: the header, and optional extensions
 
 
@@ -61,7 +63,7 @@ def read_nifti(path: Path, reading: ReadingOptions, number: int | None = None) -
         raise ImageError(f"Cannot read '{path}': {error.strerror or error}.") from error
     except Exception as error:  # gzip, zlib and nibabel raise many kinds of errors for damaged files
         raise ImageError(f"'{path}' is not a readable NIfTI file: {error}.") from error
-    check_affine(path, image)
+    check_affine(path, image.affine)
     return image
 
 
@@ -86,7 +88,10 @@ def count_volumes(header: nibabel.Nifti1Header) -> int:
 
 
 def choose_volume(path: Path, count: int, number: int | None) -> int:
-    """Index of the volume with this number in a file with `count` volumes; the first, with a warning, for None."""
+    """Index of the volume with this number in a file with `count` volumes; the first, with a warning, for None.
+    ImageError if there is no such volume, or there are several for ONLY."""
+    if number == ONLY and count > 1:
+        raise ImageError(f"'{path}' has {count} volumes, but a mask is one: save the one that belongs to the image.")
     if (number or 1) > count:
         raise ImageError(f"'{path}' has {count} volume{'s' * (count > 1)}: give --volume a smaller number.")
     if count > 1 and not number:
@@ -103,7 +108,7 @@ def slices_in(path: Path, reading: ReadingOptions = ReadingOptions()) -> dict[st
         check_nifti_header(path, header, reading)
         voxels = np.broadcast_to(np.uint8(0), header.get_data_shape()[:3])
         image = kind(voxels, header.get_best_affine(), header)
-        check_affine(path, image)
+        check_affine(path, image.affine)
         return slices_by_plane(image, reading.plane)
     except ImageError:
         raise
@@ -113,7 +118,7 @@ def slices_in(path: Path, reading: ReadingOptions = ReadingOptions()) -> dict[st
 
 def read_volume_mask(path: Path, volume: Volume, reading: PairingOptions = PairingOptions()) -> np.ndarray:
     """The mask of a volume, bool (x, y, z); ImageError if it is on another grid or its labels are unclear."""
-    image = read_nifti(path, reading, number=1)
+    image = read_nifti(path, reading, ONLY)
     if difference := grid_difference(image, volume.image):
         raise ImageError(f"'{path}' is not on its image's grid: {difference}.")
     voxels = np.asarray(image.dataobj).reshape(image.shape[:3])
@@ -145,11 +150,10 @@ def check_nifti_header(path: Path, header: nibabel.Nifti1Header, reading: Readin
     return voxels * dtype.itemsize
 
 
-def check_affine(path: Path, image: nibabel.Nifti1Image) -> None:
-    """ImageError if the affine or the spacing of a file is invalid."""
-    affine, spacing = image.affine, np.array(image.header.get_zooms()[:3])
-    if not (np.isfinite(affine).all() and np.isfinite(spacing).all() and (spacing > 0).all()):
-        raise ImageError(f"'{path}' has an invalid affine or spacing (NaN, infinite, zero or negative): fix it.")
+def check_affine(path: Path, affine: np.ndarray) -> None:
+    """ImageError if an affine (4, 4), and so the spacing, is invalid."""
+    if not np.isfinite(affine).all() or np.abs(affine).max() > LARGEST_AFFINE:
+        raise ImageError(f"'{path}' has an invalid affine or spacing (NaN, infinite or too large): fix it.")
     if np.isnan(io_orientation(affine)).any() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise ImageError(f"'{path}' has an affine that flattens the volume: fix it.")
 

@@ -18,7 +18,7 @@ THICK = 2  # ratio of the largest to the smallest spacing from which on slices a
 SLAB = 0.25  # ratio of the shortest to the longest side below which a volume is a slab, and not a head
 ROUNDING = 0.01  # relative; spacings in headers are rounded
 MAX_PIXEL_ASPECT = 20  # with a larger ratio of the sides, square pixels could fill any memory
-MM = {"meter": 1e3, "micron": 1e-3}
+MM = {1: 1e3, 3: 1e-3}  # NIfTI's codes of meters and microns
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class Volume:
         """From voxel indices x, y and z to mm in the scanner, to the right, front and up; float64 (4, 4)."""
         affine = self.image.affine @ inv_ornt_aff(to_patient(self.image.affine), self.image.shape[:3])
         return np.diag([*[mm_per_unit(self.image)] * 3, 1]) @ affine
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of a voxel, also on a sheared grid."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
 
     @property
     def shown_plane(self) -> str:
@@ -73,7 +78,9 @@ def slices_of(voxels: np.ndarray, plane: str) -> np.ndarray:
 def choose_planes(shape: Sequence[int], spacing_mm: Sequence[float]) -> tuple[str, ...]:
     """The planes in which a volume (x, y, z) is sliced: all three, or only its own if slices are thick or few."""
     sides = np.multiply(shape, spacing_mm)
-    if max(spacing_mm) >= (1 - ROUNDING) * THICK * min(spacing_mm):
+    if min(shape) == 1:
+        thickest = 1 / np.array(shape)
+    elif max(spacing_mm) >= (1 - ROUNDING) * THICK * min(spacing_mm):
         thickest = np.array(spacing_mm)
     elif min(sides) < SLAB * max(sides):
         thickest = 1 / sides
@@ -83,15 +90,16 @@ def choose_planes(shape: Sequence[int], spacing_mm: Sequence[float]) -> tuple[st
     return (PLANES[np.flatnonzero(thickest >= (1 - ROUNDING) * thickest.max())[-1]],)
 
 
-def to_volume(path: Path, image: nibabel.Nifti1Image, voxels: np.ndarray, plane: str | None) -> Volume:
-    """Voxels in the orientation of a NIfTI image as a volume, sliced in a plane, or in those of choose_planes for None.
+def to_volume(path: Path, image: nibabel.Nifti1Image, voxels: np.ndarray, chosen: str | None) -> Volume:
+    """Voxels in the orientation of a NIfTI image as a volume, sliced in the chosen plane, or for None by choose_planes.
     ImageError if its pixels are too elongated."""
-    planes = tuple(slices_by_plane(image, plane))
+    planes = tuple(slices_by_plane(image, chosen))
     volume = Volume(turn(to_8_bits(voxels), image.affine), spacing_of(image), planes, image)
     for plane in planes:
         height, width = volume.pixel_mm(plane)
         if max(height, width) > MAX_PIXEL_ASPECT * min(height, width):
-            raise ImageError(f"'{path}' has pixels of {width:g} x {height:g} mm: fix its spacing.")
+            remedy = "fix its spacing, or choose another --plane" if chosen else "fix its spacing"
+            raise ImageError(f"'{path}' has {plane} pixels of {width:g} x {height:g} mm: {remedy}.")
     return volume
 
 
@@ -105,13 +113,13 @@ def slices_by_plane(image: nibabel.Nifti1Image, plane: str | None) -> dict[str, 
 def spacing_of(image: nibabel.Nifti1Image) -> tuple[float, float, float]:
     """Spacing in mm along the patient's axes x, y and z."""
     spacing = np.empty(3)
-    spacing[to_patient(image.affine)[:, 0].astype(int)] = image.header.get_zooms()[:3]
+    spacing[to_patient(image.affine)[:, 0].astype(int)] = np.linalg.norm(image.affine[:3, :3], axis=0)
     return tuple((spacing * mm_per_unit(image)).tolist())
 
 
 def mm_per_unit(image: nibabel.Nifti1Image) -> float:
     """Length in mm of the unit of an image's affine. Files without a unit are in mm, like most files."""
-    return MM.get(image.header.get_xyzt_units()[0], 1.0)
+    return MM.get(int(image.header["xyzt_units"]) & 7, 1.0)
 
 
 def to_patient(affine: np.ndarray) -> np.ndarray:

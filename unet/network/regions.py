@@ -54,7 +54,7 @@ def measure_region(
     center = volume.affine @ [*np.argwhere(inside).mean(axis=0), 1]
     mm3 = longest = perpendicular = None
     if volume.spacing_known:
-        mm3 = round(voxels * float(np.prod(volume.spacing_mm)), 1)
+        mm3 = round(voxels * volume.voxel_mm3, 1)
         longest, perpendicular = (round(length, 1) for length in diameters_mm(slices[largest], *volume.pixel_mm(plane)))
     return Region(
         number,

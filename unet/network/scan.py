@@ -26,8 +26,10 @@ THIN_MM = 3  # slices this far apart, or less, cannot hide a tumor from their ne
 class ScanPrediction:
     """What the network predicts for a scan."""
 
-    probability: np.ndarray  # of tumor, float32 (x, y, z), in [0, 1]: the middle one of the planes
+    # Of tumor, float32 (x, y, z), in [0, 1]: the middle one of the planes. In slices without a tumor, it is 0.
+    probability: np.ndarray
     evidence: dict[str, np.ndarray]  # of a tumor in each slice, float32 (slices,), in [0, 1], by plane
+    weights: dict[str, np.ndarray]  # of each slice in its plane: the sum of its probability, given a tumor
 
     def evidence_of(self, weights: np.ndarray, box: tuple[slice, ...] = (slice(None),) * 3) -> float:
         """Evidence of a tumor in a part of the scan, in [0, 1].
@@ -45,6 +47,13 @@ class ScanPrediction:
             in_slices = slices_of(weights, plane).sum(axis=(1, 2), dtype=np.float64)
             means.append(np.average(evidence[box[PLANES.index(plane)]], weights=in_slices))
         return float(np.mean(means))
+
+    @property
+    def overall_evidence(self) -> float:
+        """Evidence of a tumor in the scan as a whole, in [0, 1]; 0 if no slice shows a head."""
+        planes = [plane for plane, weights in self.weights.items() if weights.any()]
+        means = [np.average(self.evidence[plane], weights=self.weights[plane]) for plane in planes]
+        return float(np.mean(means)) if means else 0.0
 
 
 @dataclass(frozen=True)
@@ -64,18 +73,21 @@ class Outlines:
 def predict_scan(predictor: Predictor, volume: Volume, title: str) -> ScanPrediction:
     """Predict all slices with a head in all planes of a volume. Shows a progress bar with a title."""
     probabilities = [np.zeros(volume.grey.shape, np.float32) for _ in volume.planes]
-    evidence = {}
+    evidence, weights = {}, {}
     with_head = {plane: np.flatnonzero(contain_head(slices_of(volume.grey, plane))) for plane in volume.planes}
     with tqdm(total=sum(map(len, with_head.values())), desc=title, leave=False, unit="slice", disable=None) as bar:
         for (plane, indices), probability in zip(with_head.items(), probabilities, strict=True):
             slices = slices_of(probability, plane)  # a view
-            evidence[plane] = np.zeros(len(slices), np.float32)
+            evidence[plane], weights[plane] = np.zeros((2, len(slices)), np.float32)
             read = partial(volume.square_pixels, plane)
             for prediction in predictor.stream(indices, read, prepare=lambda index: resize_into_square):
-                slices[prediction.source] = cv2.resize(prediction.probability, slices.shape[:0:-1])
+                if predictor.finds_tumor(prediction.evidence):
+                    # Otherwise, what the network would outline in neighbors joins tumors to healthy tissue.
+                    slices[prediction.source] = cv2.resize(prediction.probability, slices.shape[:0:-1])
                 evidence[plane][prediction.source] = prediction.evidence
+                weights[plane][prediction.source] = prediction.probability.sum()
                 bar.update()
-    return ScanPrediction(middle_of(probabilities), evidence)
+    return ScanPrediction(middle_of(probabilities), evidence, weights)
 
 
 def middle_of(probabilities: list[np.ndarray]) -> np.ndarray:
@@ -111,9 +123,7 @@ def outline_scan(predictor: Predictor, volume: Volume, scan: ScanPrediction) -> 
     renumbered = np.zeros(len(boxes) + 1, np.int32)
     for place, (_, number, _) in enumerate(found, start=1):
         renumbered[number] = place
-    return Outlines(
-        renumbered[labels], [kept for *_, kept in found], max(evidence, default=scan.evidence_of(scan.probability))
-    )
+    return Outlines(renumbered[labels], [kept for *_, kept in found], max(evidence, default=scan.overall_evidence))
 
 
 def is_found(predictor: Predictor, evidence: float) -> bool:
@@ -143,4 +153,4 @@ def is_too_small(volume: Volume, voxels: int, extent: list[int]) -> bool:
         length == 1 and side > 1 and mm <= THIN_MM
         for length, side, mm in zip(extent, volume.grey.shape, volume.spacing_mm, strict=True)
     )
-    return is_flat or (volume.spacing_known and voxels * np.prod(volume.spacing_mm) < SMALLEST_MM3)
+    return is_flat or (volume.spacing_known and voxels * volume.voxel_mm3 < SMALLEST_MM3)

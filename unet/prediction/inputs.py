@@ -10,15 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from unet.data.layouts import SUFFIXES, is_named_mask
 from unet.errors import ImageError, UserError
 from unet.images.dicom import DICOM_SUFFIXES, is_dicom, series_of
 from unet.images.folders import find_files, without_suffix
-from unet.images.nifti import VOLUME_SUFFIXES, is_volume
-from unet.images.reading import IMAGE_SUFFIXES
+from unet.images.nifti import is_volume
 from unet.prediction.names import SETTINGS, TABLE
-
-SUFFIXES = IMAGE_SUFFIXES + VOLUME_SUFFIXES
-MASK_ENDINGS = ("_seg", "-seg", "_mask", "-mask")
 
 
 @dataclass(frozen=True)
@@ -129,12 +126,11 @@ def without_results(files: list[Path], argument: str) -> list[Path]:
 def without_masks(files: list[Path], argument: str) -> list[Path]:
     """The files without scans that are masks by their names, as in BraTS; prints which were skipped.
     Nothing is skipped if the argument is a file."""
-    masks = [file for file in files if without_suffix(file.name).lower().endswith(MASK_ENDINGS)]
-    masks = [file for file in masks if is_volume(file) or is_dicom(file)]
-    if not masks or files == [Path(argument)]:
-        return files
-    more = f" and {len(masks) - 1} more" if len(masks) > 1 else ""
-    print(f"Skipping '{masks[0]}'{more}: masks, by their names. To outline one, name the file itself.")
+    masks = [] if files == [Path(argument)] else [file for file in files if is_named_mask(file)]
+    for mask in masks:
+        print(f"Skipping '{mask}', a mask by its name. To outline it, name the file itself.")
+    if masks and len(masks) == len(files):
+        raise UserError(f"'{argument}' contains only masks, by their names: name files to outline them.")
     return [file for file in files if file not in set(masks)]
 
 

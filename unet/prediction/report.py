@@ -17,6 +17,7 @@ from unet.images.encoding import encode_jpeg
 from unet.images.masks import read_mask
 from unet.images.reading import read_image
 from unet.machine import machine_facts, thread_count
+from unet.network.outlining import LIKELY
 from unet.options import PairingOptions, ReadingOptions
 from unet.pictures.overlays import montage
 from unet.pictures.page import Card, Report, Sort, Tile, contour_path, embed_picture, render
@@ -101,7 +102,9 @@ def headline_cards(rows: list[PredictionRow], output: OutputFolder) -> list[Card
     reasons = Counter(row.review for row in done if row.review)
     expected = [row.expected_dice for row in done if row.expected_dice is not None]
     threshold = output.presence_threshold
-    why = "" if threshold is None else f"tumor probability below {threshold:.2g}"
+    limits = [f"{LIKELY:g} (scans)"] if any(row.slices for row in done) else []
+    limits += [f"{threshold:.2g}"] if threshold is not None and not all(row.slices for row in done) else []
+    why = "" if threshold is None else f"tumor probability below {' or '.join(limits)}"
     cards = [
         Card("Tumor outlined", f"{outlined}", f"of {len(rows)} files; {len(rows) - len(done)} skipped"),
         Card(output.without_outline.capitalize(), f"{len(done) - outlined}", why),

@@ -1,6 +1,5 @@
 """Outline scans (NIfTI volumes and DICOM series): mask, regions, viewer, sheet of slices, and measurements of each."""
 
-import math
 from dataclasses import asdict
 
 import cv2
@@ -79,7 +78,7 @@ def measure_scan(
         regions=len(outlines.evidence),
         tumor_pixels=voxels,
         tumor_percent=round(100 * voxels / mask.size, 4),
-        tumor_mm3=round(voxels * math.prod(volume.spacing_mm), 2) if volume.spacing_known else None,
+        tumor_mm3=round(voxels * volume.voxel_mm3, 2) if volume.spacing_known else None,
         mean_probability=round(float(scan.probability[mask].mean()), 4) if voxels else None,
     )
     # Over slices with tumor only: small probabilities elsewhere add up in a scan.
