@@ -24,6 +24,8 @@ PRETRAINED = ROOT / "unet" / "network" / "pretrained"
 RESULTS = ROOT / "benchmarks" / "results"
 TEST = RESULTS / "test.json"
 PLOT = ROOT / "docs" / "accuracy.png"
+FINETUNE_PLOT = ROOT / "docs" / "finetune.png"
+ARMS = {"scratch": "from scratch", "scratch-long": "from scratch, longer", "init": "`--init`"}  # of finetune.py
 GROWTH_PLOT = ROOT / "docs" / "growth.png"
 MINUTES = (10, 20, 45)
 KINDS = ("validation slices with tumor", "images without a tumor", "healed slices")  # in detection.json
@@ -150,6 +152,54 @@ def folds() -> str:
         f"{by_slice['dice']:.3f}. That is {by_slice['optimism']:.3f} ({low:.3f} to {high:.3f}) more than the five folds "
         "score on the same slices, because other slices of the same heads were in the training data."
     )
+
+
+def finetuning() -> str:
+    """What --init gives with few patients."""
+    kept = read(RESULTS / "finetune.json")
+    if not kept:
+        return ""
+    rows = [("patients", *ARMS.values(), "gain of --init over the longer training")]
+    for count in dict.fromkeys(point["patients"] for point in kept["points"]):
+        points = {point["arm"]: point for point in kept["points"] if point["patients"] == count}
+        gain = mean_and_interval(points["init"]["gain_over_scratch-long"])
+        rows.append((str(count), *(mean_and_interval(points[arm]["dice"]) for arm in ARMS), gain))
+    first = kept["points"][0]
+    return (
+        "**Few patients of your own?** Start from a network that knows other tumors, with `train.py --init`.\n\n"
+        "![Dice against the number of patients, from scratch and with --init](docs/finetune.png)\n\n"
+        f"{markdown_table(*rows)}\n\n"
+        f"Dice with 95% intervals over the same {first['scored_patients']} patients ({first['scored_slices']} slices), "
+        f"all with `{kept['recipe']}`, one training each. `--init` starts from a network trained on "
+        f"{kept['base']['patients']} other patients of the same data set, and takes a third of the epochs; the longer "
+        "training from scratch takes as many steps as that network did. *From `benchmarks/finetune.py`; "
+        f"{setup(kept['machine'], kept['versions'])}, {kept['date']}.*"
+    )
+
+
+@in_our_style
+def draw_finetuning(kept: dict) -> None:
+    """docs/finetune.png."""
+    from unet.pictures import style
+
+    figure, axes = style.canvas(figsize=(7.5, 4))
+    colors = {"init": style.PREDICTION, "scratch-long": style.TRAINING, "scratch": style.NEUTRAL}
+    counts = sorted({point["patients"] for point in kept["points"]})
+    for place, (arm, color) in enumerate(colors.items()):
+        points = [point for point in kept["points"] if point["arm"] == arm]
+        # Side by side, so that the intervals do not hide each other.
+        at = [point["patients"] * 1.02 ** (place - 1) for point in points]
+        dice = np.array([point["dice"]["mean"] for point in points])
+        ends = np.array([point["dice"]["interval"] for point in points]).T
+        axes.errorbar(at, dice, abs(ends - dice), fmt="o-", color=color, capsize=3, label=ARMS[arm].strip("`"))
+    axes.set(
+        title="Fine-tuning needs fewer patients", xlabel="patients to learn from", ylabel="mean Dice, other patients",
+        xscale="log", ylim=(0, 1),
+    )  # fmt: skip
+    axes.minorticks_off()
+    axes.set_xticks(counts, [str(count) for count in counts])
+    axes.legend(loc="lower right")
+    style.save(figure, FINETUNE_PLOT)
 
 
 def detection() -> str:
@@ -602,7 +652,7 @@ def extras() -> str:
 
 
 SECTIONS = {
-    "README.md": {"results": (results, expected_dice, folds), "limits": (limits,)},
+    "README.md": {"results": (results, expected_dice, folds, finetuning), "limits": (limits,)},
     "docs/benchmarks.md": {
         "accuracy": (imagenet_peer, accuracy),
         "speed": (speed,),
@@ -631,5 +681,7 @@ if __name__ == "__main__":
         page.write_text(render(page.read_text(), sections))
     if curves := accuracy_curves():
         draw_accuracy(curves)
+    if kept := read(RESULTS / "finetune.json"):
+        draw_finetuning(kept)
     if kept := read(RESULTS / "growth.json"):
         draw_growth(kept)
