@@ -1,11 +1,12 @@
 # %% [markdown]
-# # A tour: outline tumors, look at the doubtful ones, train
+# # A tour: outline tumors, look at the doubtful ones, fine-tune
 #
 # You need the package (`pip install .` in a clone of the project) and pandas. All pictures are simulated, without any
 # patient's pixels. [From Python](python.md) describes every function. `python docs/notebook.py` makes this notebook
 # from [tour.py](tour.py).
 
 # %%
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -69,22 +70,16 @@ doubtful[columns].head(8)
 show([folder / "images" / f"{name}.png" for name in doubtful.index[:4]], run)
 
 # %% [markdown]
-# ## Train on your own data
+# ## Fine-tune on your own data
 #
-# Any folder with `images/` and `masks/` trains. Patients are never in training and validation at once. This network is
-# small, and learns from few small slices for half a minute. For a real one, leave out the options after `name`.
+# Any folder with `images/` and `masks/` trains. Patients are never in training and validation at once. With few images,
+# start from a network that knows others. To train from scratch, leave out `init`. For real images, leave out the
+# numbers: they are for a tour of a minute.
 
 # %%
-options = unet.TrainingOptions(
-    unet.DataOptions(str(folder)),
-    name="tour",
-    size=64,
-    epochs=30,
-    presence_epochs=4,
-    batch_size=4,
-    model=unet.ModelConfig(width=8, depth=4, stem_stride=1),
-)
-trained = unet.train(options)
+recipe = unet.recipe(unet.TrainingOptions(init="pretrained"))
+data = unet.DataOptions(str(folder))
+trained = unet.train(replace(recipe, data=data, name="tour", epochs=6, presence_epochs=2, batch_size=8))
 
 # %% [markdown]
 # ## Is it better?
