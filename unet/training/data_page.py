@@ -37,7 +37,7 @@ def write_data_page(run: SavedRun, slices: Slices) -> Path:
             Card("With tumor", str(len(percent)), f"{len(percent) / len(slices.ids):.0%} of all"),
             Card(unit.capitalize(), str(len(patients)), "each in one split"),
             Card("Median tumor", f"{np.median(percent):.2g}%", "of the image"),
-            Card("Largest tumor", f"{percent.max():.2g}%", slices.ids[largest]),
+            Card("Largest tumor", f"{percent.max():.2g}%", "of the image"),
             Card("Exact copies", str(len(slices.copies)), "left out" if slices.copies else "none"),
         ],
         tables=[],
