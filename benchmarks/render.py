@@ -166,14 +166,29 @@ def finetuning() -> str:
         rows.append((str(count), *(mean_and_interval(points[arm]["dice"]) for arm in ARMS), gain))
     first = kept["points"][0]
     return (
-        "**Few patients of your own?** Start from a network that knows other tumors, with `train.py --init`.\n\n"
-        "![Dice against the number of patients, from scratch and with --init](docs/finetune.png)\n\n"
         f"{markdown_table(*rows)}\n\n"
         f"Dice with 95% intervals over the same {first['scored_patients']} patients ({first['scored_slices']} slices), "
         f"all with `{kept['recipe']}`, one training each. `--init` starts from a network trained on "
         f"{kept['base']['patients']} other patients of the same data set, and takes a third of the epochs; the longer "
-        "training from scratch takes as many steps as that network did. *From `benchmarks/finetune.py`; "
-        f"{setup(kept['machine'], kept['versions'])}, {kept['date']}.*"
+        "training from scratch takes as many steps as that network did.\n\n"
+        f"*{setup(kept['machine'], kept['versions'])}, {kept['date']}.*"
+    )
+
+
+def finetuning_in_short() -> str:
+    """The plot of what --init gives, and its figures in a sentence."""
+    kept = read(RESULTS / "finetune.json")
+    if not kept:
+        return ""
+    dice = {(point["patients"], point["arm"]): point["dice"]["mean"] for point in kept["points"]}
+    counts = dict.fromkeys(point["patients"] for point in kept["points"])
+    tuned, scratch = (", ".join(f"{dice[count, arm]:.2f}" for count in counts) for arm in ("init", "scratch-long"))
+    return (
+        "**Few patients of your own?** Start from a network that knows other tumors, with `train.py --init`. With "
+        f"{', '.join(map(str, counts))} patients, the Dice on new ones is {tuned}. From scratch, it is {scratch}, after many "
+        "more steps. [More](docs/benchmarks.md#fine-tuning). "
+        f"*{setup(kept['machine'], kept['versions'])}.* "
+        "![Dice against the number of patients, from scratch and with --init](docs/finetune.png)"
     )
 
 
@@ -652,12 +667,13 @@ def extras() -> str:
 
 
 SECTIONS = {
-    "README.md": {"results": (results, expected_dice, folds, finetuning), "limits": (limits,)},
+    "README.md": {"results": (results, expected_dice, folds, finetuning_in_short), "limits": (limits,)},
     "docs/benchmarks.md": {
         "accuracy": (imagenet_peer, accuracy),
         "speed": (speed,),
         "prediction": (prediction,),
         "scans": (scans,),
+        "finetuning": (finetuning,),
     },
     "docs/scaling.md": {"slices": (many_slices,), "scaling": (scaling,)},
     "benchmarks/README.md": {"trials": (trials,), "growth": (growth,), "runtimes": (runtimes,), "extras": (extras,)},

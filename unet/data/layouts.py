@@ -11,15 +11,12 @@ from typing import get_args
 
 from unet.errors import UserError
 from unet.images.dicom import is_dicom
-from unet.images.folders import find_files, without_suffix
-from unet.images.nifti import VOLUME_SUFFIXES, is_volume
-from unet.images.reading import IMAGE_SUFFIXES
+from unet.images.folders import SUFFIXES, find_files, without_suffix
+from unet.images.nifti import is_volume
 from unet.options import LayoutName, PairingOptions
 
 IMAGES, MASKS = "images", "masks"
 KINDS = {IMAGES: MASKS, MASKS: IMAGES}  # and the other one
-SUFFIXES = IMAGE_SUFFIXES + VOLUME_SUFFIXES
-MASK_ENDINGS = ("_seg", "-seg", "_mask", "-mask")  # of scans' names
 MASK_FOLDERS = (MASKS, "labels", "annotations")
 SPLIT_OF_FOLDER = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 TIME_POINT = re.compile(r"(BraTS-\w+-\d+)-\d+", re.IGNORECASE)  # of a patient in BraTS since 2023
@@ -239,11 +236,6 @@ def find_sources(folder: Path, images: Container[str] = ()) -> dict[Path, str]:
 def plain_id(name: str) -> str:
     """An id without the suffix of an image or volume."""
     return without_suffix(name) if name.lower().endswith(SUFFIXES) else name
-
-
-def is_named_mask(path: Path) -> bool:
-    """Whether a NIfTI or DICOM file is a mask by its name, as in BraTS."""
-    return without_suffix(path.name).lower().endswith(MASK_ENDINGS) and (is_volume(path) or is_dicom(path))
 
 
 def is_scan(path: Path) -> bool:

@@ -14,19 +14,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from unet.data.layouts import (
-    IMAGES,
-    MASKS,
-    find_layout,
-    find_sources,
-    is_named_mask,
-    is_scan,
-    name_problem,
-    place_problem,
-)
+from unet.data.layouts import IMAGES, MASKS, find_layout, find_sources, is_scan, name_problem, place_problem
 from unet.errors import ImageError, UserError
 from unet.images.dicom import is_dicom, read_series, slices_in_series
 from unet.images.dicom_seg import read_segmentation
+from unet.images.folders import is_named_mask
 from unet.images.masks import read_mask
 from unet.images.nifti import read_volume, read_volume_mask, slices_in
 from unet.images.preprocessing import resize_into_square, to_training_image

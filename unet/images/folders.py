@@ -5,7 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from unet.errors import UserError
+from unet.images.dicom import is_dicom
+from unet.images.nifti import VOLUME_SUFFIXES, is_volume
 from unet.images.reading import IMAGE_SUFFIXES
+
+SUFFIXES = IMAGE_SUFFIXES + VOLUME_SUFFIXES
+MASK_ENDINGS = ("_seg", "-seg", "_mask", "-mask")  # of names of scans
 
 
 def find_files(
@@ -35,3 +40,8 @@ def without_suffix(name: str) -> str:
     """A file name without its suffix, such as .png or .nii.gz."""
     root, suffix = os.path.splitext(name)
     return os.path.splitext(root)[0] if suffix.lower() == ".gz" else root
+
+
+def is_named_mask(path: Path) -> bool:
+    """Whether a NIfTI or DICOM file is a mask by its name, as in BraTS."""
+    return without_suffix(path.name).lower().endswith(MASK_ENDINGS) and (is_volume(path) or is_dicom(path))

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from unet.data.layouts import SUFFIXES, is_named_mask
 from unet.errors import ImageError, UserError
 from unet.images.dicom import DICOM_SUFFIXES, is_dicom, series_of
-from unet.images.folders import find_files, without_suffix
+from unet.images.folders import SUFFIXES, find_files, is_named_mask, without_suffix
 from unet.images.nifti import is_volume
 from unet.prediction.names import SETTINGS, TABLE
 

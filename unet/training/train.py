@@ -56,9 +56,9 @@ def train(options: TrainingOptions, epochs: int | None = None) -> SavedRun:
             with only_process_in(run.folder):
                 if not options.resume:
                     run.create()
+                    print_data(run, slices)
                 elif epochs:
                     change_epochs(run, epochs)
-                print_data(run, slices)
                 fit_and_finish(run, slices, workers)
     except LOST as error:
         raise UserError(
