@@ -299,7 +299,7 @@ def scans() -> str:
         f"{markdown_table(*rows)}\n\n"
         f"Found in three planes, with their Dice: {found or 'none'}. These tumors are spheres in a scan without contrast "
         "agent, made to look like one with it. So the table compares the planes; it does not show how many real tumors "
-        f"are found.\n\n*{setup(kept['machine'], kept['versions'])}, {kept['date']}.*{viewer()}"
+        f"are found.\n\n*{setup(kept['machine'], kept['versions'])}, {kept['date']}.*"
     )
 
 
@@ -314,7 +314,7 @@ def viewer() -> str:
         for page in kept["pages"]
     )
     return (
-        f"\n\nA page of the viewer, drawn by the processor in headless Chromium: {pages}. Each folder also has one copy of "
+        f"A page of the viewer, drawn by the processor in headless Chromium: {pages}. Each folder also has one copy of "
         f"NiiVue, {kept['bundle_megabytes']:.1f} MB.\n\n*{setup(kept['machine'], kept['versions'])}, {kept['date']}.*"
     )
 
@@ -672,7 +672,7 @@ SECTIONS = {
         "accuracy": (imagenet_peer, accuracy),
         "speed": (speed,),
         "prediction": (prediction,),
-        "scans": (scans,),
+        "scans": (scans, viewer),
         "finetuning": (finetuning,),
     },
     "docs/scaling.md": {"slices": (many_slices,), "scaling": (scaling,)},

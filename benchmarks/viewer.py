@@ -29,7 +29,7 @@ from unet.files import write_json
 from unet.images.nifti import read_volume
 from unet.machine import installed_versions, machine_description
 
-SHAPES_AND_SPACING = {"thick slices": ((256, 256, 26), (0.9, 0.9, 6)), "thin slices": ((240, 240, 155), (1, 1, 1))}
+SHAPES_AND_SPACING = {"thick_slices": ((256, 256, 26), (0.9, 0.9, 6)), "thin_slices": ((240, 240, 155), (1, 1, 1))}
 TUMOR_MM = 36
 REPEATS = 3
 WINDOWS = {"wide": (1280, 900), "narrow": (390, 844)}  # pixels
@@ -55,14 +55,14 @@ def measure(options: ViewerOptions) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, (shape, spacing) in SHAPES_AND_SPACING.items():
             voxels = ndimage.zoom(volume.grey, np.divide(shape, volume.grey.shape), order=1)
-            path = Path(folder) / f"{name.replace(' ', '_')}.nii.gz"
-            nibabel.save(nibabel.Nifti1Image(voxels, np.diag([*spacing, 1.0])), path)
+            image = nibabel.Nifti1Image(voxels, np.diag([*spacing, 1.0]))
+            nibabel.save(image, Path(folder) / f"{name}.nii.gz")
         command = [sys.executable, ROOT / "predict.py", *Path(folder).glob("*.nii.gz"), "--output", f"{folder}/out"]
         subprocess.run(command, check=True)
         with sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
             for name, (shape, _) in SHAPES_AND_SPACING.items():
-                page = Path(folder) / "out" / "scans" / f"{name.replace(' ', '_')}.html"
+                page = Path(folder) / "out" / "scans" / f"{name}.html"
                 seconds = [first_image(browser, page, None) for _ in range(REPEATS)]
                 pages.append({"name": name, "shape": shape, "megabytes": page.stat().st_size / 1e6, "seconds": seconds})
                 print(pages[-1])

@@ -64,10 +64,12 @@ class Slices:
         return np.array([index_of[id] for id in ids], np.int64)
 
 
-def fingerprint(image: np.ndarray, mask: np.ndarray | None = None) -> str:
-    """Hash of the pixels of a slice, or of its image alone. It does not depend on file names or compression."""
-    content = str(image.shape).encode() + image.tobytes() + (b"" if mask is None else mask.tobytes())
-    return hashlib.sha256(content).hexdigest()[:16]
+def fingerprints_of(image: np.ndarray, mask: np.ndarray) -> tuple[str, str]:
+    """Hashes of a slice's image alone, and of image and mask. They do not depend on file names or compression."""
+    content = hashlib.sha256(str(image.shape).encode() + image.tobytes())
+    of_image = content.hexdigest()[:16]
+    content.update(mask.tobytes())
+    return of_image, content.hexdigest()[:16]
 
 
 def load_slices(
@@ -94,8 +96,8 @@ def load_slices(
             unreadable.append(str(error))
             return
         pixels[index] = pairs[index].preparation(image, size), to_training_mask(mask, size)
-        fingerprints[index] = fingerprint(image, mask)
-        of_images[index] = "" if np.ptp(image) == 0 else fingerprint(image)  # equal black slices are no copies
+        of_image, fingerprints[index] = fingerprints_of(image, mask)
+        of_images[index] = "" if np.ptp(image) == 0 else of_image  # equal black slices are no copies
         tumor_percent[index] = 100 * mask.mean()
 
     with ThreadPoolExecutor(thread_count()) as threads:

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from unet.data.pairs import Pair
 from unet.data.patients import is_same_tumor_size
-from unet.data.slices import fingerprint
+from unet.data.slices import fingerprints_of
 from unet.errors import UserError
 from unet.evaluation.calibration import pixel_histogram
 from unet.evaluation.contenders import GivenMasks
@@ -86,7 +86,7 @@ def score_slices(predictor: Predictor, selection: Selection) -> list[SliceScore]
         tile = outlined_tile(pair.id, prediction.image, truth, visible, predictor.rule.threshold)
         histogram = pixel_histogram(truth, probability)
         curve = curve[:, 0] * predictor.finds_tumor(prediction.evidence)
-        return SliceScore(row, curve, histogram, fingerprint(prediction.image, truth), tile)
+        return SliceScore(row, curve, histogram, fingerprints_of(prediction.image, truth)[1], tile)
 
     return score_pairs(predictor, selection.pairs, score_slice, "Evaluating")
 
