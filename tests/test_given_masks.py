@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -11,7 +12,7 @@ from ready import run_script
 
 from unet.data.pairs import find_pairs
 from unet.errors import UserError
-from unet.evaluation.contenders import GivenMasks
+from unet.evaluation.contenders import GivenMasks, names_of
 from unet.images.masks import read_mask
 from unet.images.nifti import encode_volume_mask, read_volume
 from unet.network.saved_run import SavedRun
@@ -144,3 +145,38 @@ def test_masks_of_scans_are_scored_in_3d(tmp_path):
     assert float(one["dice"]) == pytest.approx(2 * 100 / 300) and float(two["dice"]) == pytest.approx(2 * 100 / 325)
     assert [row["false_regions"] for row in (one, two)] == ["0", "1"]
     assert [row["found_regions"] for row in (one, two)] == ["1", "1"]
+    # Whole scans come first.
+    assert done.stdout.splitlines()[1].startswith("scans  with tumor") and done.stdout.splitlines()[2].startswith("2 ")
+
+    done = run_script("evaluate", "--masks", "other", "data/masks", "--data", "data", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    output = tmp_path / "runs/masks-other/compared-with-data-on-data"
+    comparison = json.loads((output / "comparison.json").read_text())["whole_scans"]
+    assert comparison["dice"]["difference"] == pytest.approx(1 - (2 / 3 + 200 / 325) / 2)
+    assert comparison["found_regions"] == [2, 2] and comparison["false_regions_per_scan"] == [0.5, 0]
+    assert "Of 2 regions, other finds 2 and data 2. False alarms per scan: 0.50 with other" in done.stdout
+    assert [row["difference"] for row in read_table(output / "per_scan.csv")] == [
+        str(1 - float(row["dice"])) for row in (one, two)
+    ]
+
+
+def test_masks_that_predict_py_named_after_the_file_are_found(tmp_path, capsys):
+    """In the layout of nnU-Net, the id of a_0000.nii.gz is a. predict.py only knows the file."""
+    grey = nibabel.Nifti1Image(np.zeros((6, 6, 6), np.int16), np.diag([1, 1, 5, 1]))
+    for name in ("imagesTr/a_0000", "labelsTr/a", "other/a_0000_mask", "other/b_0000_mask"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        nibabel.save(grey, tmp_path / f"{name}.nii.gz")
+    pairs, _ = find_pairs(tmp_path)
+    capsys.readouterr()
+    masks = GivenMasks(tmp_path / "other", pairs)
+    assert masks.paths == {"a": tmp_path / "other/a_0000_mask.nii.gz"}
+    assert "Ignored 1 masks" in capsys.readouterr().out
+
+
+def test_names_of_masks_end_like_the_path_of_their_image():
+    images = {"1/x": Path("data/1/x_t1c.png"), "2/x": Path("data/2/x_t1c.png"), "y": Path("data/y.png")}
+    # "x_t1c" could be either.
+    assert names_of(images) == {
+        "1/x": "1/x", "2/x": "2/x", "y": "y", "1/x_t1c": "1/x", "2/x_t1c": "2/x",
+        "data/1/x_t1c": "1/x", "data/2/x_t1c": "2/x", "data/y": "y",
+    }  # fmt: skip

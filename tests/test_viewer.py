@@ -34,7 +34,7 @@ def scan(shape: tuple[int, int, int] = (32, 40, 12)) -> tuple[np.ndarray, np.nda
     grey[26:28, 34:36, 1:11] = 255
     probability = np.zeros(shape, np.float32)
     for spot in SPOTS:
-        x, y, z = np.rint((np.array(spot.center_mm) - AFFINE[:3, 3]) / np.diag(AFFINE)[:3]).astype(int)
+        x, y, z = np.rint((np.array(spot.place_mm) - AFFINE[:3, 3]) / np.diag(AFFINE)[:3]).astype(int)
         probability[x - 3 : x + 4, y - 3 : y + 4, z - 1 : z + 2] = 0.8
     return grey, probability > 0.5, probability
 
@@ -252,6 +252,8 @@ def test_it_says_that_webgl_is_missing(visit):
         ready="!document.getElementById('message').textContent.startsWith('Loading')",
     )
     assert tab.inner_text("#message").startswith("This browser has no WebGL 2")
+    # The regions are listed all the same.
+    assert tab.locator("#spots button:disabled").all_inner_texts()[0].startswith("Region 1: 12.3 ml")
 
 
 def test_a_phone_shows_the_controls_below_the_picture(visit):

@@ -11,7 +11,7 @@ from typing import get_args
 
 from unet.errors import UserError
 from unet.images.dicom import is_dicom
-from unet.images.folders import SUFFIXES, find_files, without_suffix
+from unet.images.folders import SUFFIXES, counts_by_suffix, find_files, is_unknown, without_suffix
 from unet.images.nifti import is_volume
 from unet.options import LayoutName, PairingOptions
 
@@ -207,18 +207,6 @@ def as_pattern(name: str) -> re.Pattern:
     case = r"(?P<id>(?:.*/)?(?P<case>[^/]+))/(?P=case)"
     pattern = re.escape(name).replace(r"\{id\}/\{case\}", case).replace(r"\{id\}", "(?P<id>.+)")
     return re.compile(pattern, re.IGNORECASE | re.DOTALL)
-
-
-def is_unknown(path: Path) -> bool:
-    """Whether a file is neither an image nor a scan, nor hidden, nor the patients table."""
-    is_expected = path.name.startswith(".") or path.name == "patients.csv"
-    return not (is_expected or path.name.lower().endswith(SUFFIXES) or is_dicom(path))
-
-
-def counts_by_suffix(paths: list[Path]) -> str:
-    """How many files have each suffix, in words."""
-    counts = Counter(path.name.removeprefix(without_suffix(path.name)).lower() for path in paths)
-    return ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in counts.most_common()) or "no files"
 
 
 def find_sources(folder: Path, images: Container[str] = ()) -> dict[Path, str]:

@@ -1,5 +1,6 @@
 """Is B better than A? Each is a run, an ensemble or given masks. Both outline the same slices, and the difference is
-taken slice by slice: of Dice if a slice has a tumor, otherwise of false alarms."""
+taken slice by slice: of Dice if a slice has a tumor, otherwise of false alarms. For scans, it is also taken scan by
+scan."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from unet.evaluation.detection import by_kind, count_slices, patients_in_words, 
 from unet.evaluation.evaluate import different_patients_first
 from unet.evaluation.intervals import interval_over_patients, interval_text
 from unet.evaluation.report import MOST_TILES
+from unet.evaluation.scans import WHAT_IS_SCORED, score_scans
 from unet.evaluation.scoring import check_unchanged, outline_again, score_slices, warn_about_known_patients
 from unet.evaluation.selection import Selection, check_untrained, results_in, select
 from unet.evaluation.summary import all_and_by_tumor, footnote, unit_of_groups
@@ -78,25 +80,36 @@ def compare_and_write(
     with_tumor, without_tumor = by_kind(rows)
     groups = {name: summarize_differences(group) for name, group in all_and_by_tumor(with_tumor).items() if group}
     false_alarms = summarize_false_alarms(without_tumor)
+    write_table(output / "per_slice.csv", rows)
+    scan_rows = [
+        pair_scan_rows(*pair) for pair in zip(*(score_scans(made, selection) for made in predictors), strict=True)
+    ]
+    scans = summarize_scan_differences(scan_rows)
+
     answers = []
+    two = "trainings" if all(len(contender.runs) == 1 for contender in contenders) else "sets of outlines"
+    basis = f"{interval_basis(row['patient'] for row in rows)}, for these two {two}"
+    if scan_rows:
+        write_table(output / "per_scan.csv", scan_rows)
+        answers += [f"Whole scans: {describe_scans(scans, *names, basis)}", WHAT_IS_SCORED]
     if groups:
-        two = "trainings" if all(len(contender.runs) == 1 for contender in contenders) else "sets of outlines"
-        basis = f"{interval_basis(row['patient'] for row in with_tumor)}, for these two {two}"
-        answers.append(answer_in_words(groups["all"], *names, basis))
+        answers.append(("Slices: " if scan_rows else "") + answer_in_words(groups["all"], *names, basis))
     if false_alarms:
         answers.append(describe_false_alarms(false_alarms, *names))
     answer = " ".join(answers)
-    write_table(output / "per_slice.csv", rows)
     about = {
         "a": contenders[0].settings(options),
         "b": contenders[1].settings(options),
         **selection.identity,
         **machine_facts(),
     }
-    write_json(output / "comparison.json", about | {"answer": answer, "groups": groups, "false_alarms": false_alarms})
+    results = {"answer": answer, "groups": groups, "false_alarms": false_alarms}
+    write_json(output / "comparison.json", about | results | ({"whole_scans": scans} if scan_rows else {}))
     tables, plots = [], []
+    if scans.get("dice"):
+        tables.append(difference_table({"all": scans["dice"]}, "scans"))
     if groups:
-        tables = [difference_table(groups)]
+        tables.append(difference_table(groups))
         svg = evaluation_plots.draw_comparison(with_tumor, groups, names, output / "comparison.png")
         plots = [("Dice of both, and mean differences", svg)]
         draw_changes(predictors, selection, rows, names, output / "changes.png")
@@ -132,6 +145,37 @@ def summarize_differences(rows: list[dict]) -> dict[str, object]:
         "a_better": int((difference < -EQUAL).sum()),
         "b_better": int((difference > EQUAL).sum()),
     }
+
+
+def pair_scan_rows(row_a: dict, row_b: dict) -> dict[str, object]:
+    """A row of per_scan.csv."""
+    about = {name: row_a[name] for name in ("id", "patient", "true_ml", "true_regions")}
+    for name in ("dice", "found_regions", "false_regions"):
+        about |= {f"{name}_a": row_a[name], f"{name}_b": row_b[name]}
+    return about | {"difference": row_b["dice"] - row_a["dice"] if row_a["true_regions"] else ""}
+
+
+def summarize_scan_differences(rows: list[dict]) -> dict[str, object]:
+    """The part of comparison.json about whole scans: the difference in Dice over those with tumor, and for each run how
+    many of their regions it finds, and how many false alarms it raises per scan. Empty without scans."""
+    if not rows:
+        return {}
+    with_tumor = [row for row in rows if row["true_regions"]]
+    return {
+        "scans": len(rows),
+        "dice": summarize_differences(with_tumor) if with_tumor else None,
+        "regions": sum(row["true_regions"] for row in rows),
+        "found_regions": [sum(row[f"found_regions_{run}"] for row in rows) for run in "ab"],
+        "false_regions_per_scan": [float(np.mean([row[f"false_regions_{run}"] for row in rows])) for run in "ab"],
+    }
+
+
+def describe_scans(scans: dict, a: str, b: str, basis: str) -> str:
+    """The scores of whole scans in sentences."""
+    (found_a, found_b), (false_a, false_b) = scans["found_regions"], scans["false_regions_per_scan"]
+    found = f" Of {scans['regions']} regions, {a} finds {found_a} and {b} {found_b}." if scans["regions"] else ""
+    answer = answer_in_words(scans["dice"], a, b, basis) + found if scans["dice"] else "None has a tumor."
+    return f"{answer} False alarms per scan: {false_a:.2f} with {a}, {false_b:.2f} with {b}."
 
 
 def summarize_false_alarms(rows: list[dict]) -> dict[str, object] | None:
@@ -174,17 +218,17 @@ def answer_in_words(group: dict, a: str, b: str, basis: str) -> str:
     return f"{better} is better than {worse}: {difference}."
 
 
-def difference_table(groups: dict[str, dict]) -> Table:
-    """The summary as a table."""
+def difference_table(groups: dict[str, dict], kind: str = "slices") -> Table:
+    """The summary of the differences over slices or scans as a table."""
     headings = "Dice of A", "Dice of B", "difference (95% interval)", "A better", "B better"
-    rows = [["tumor", "slices", unit_of_groups(groups), *headings]]
+    rows = [["tumor", kind, unit_of_groups(groups), *headings]]
     for name, group in groups.items():
         sizes = f"{group['slices']}", f"{group['patients']}"
         dice = f"{group['dice_a']:.3f}", f"{group['dice_b']:.3f}"
         interval = f"({interval_text(group['interval'], sign='+')})" if group["interval"] else "–"
         difference = f"{group['difference']:+.3f} {interval}"
         rows.append([name, *sizes, *dice, difference, f"{group['a_better']}", f"{group['b_better']}"])
-    return Table("Mean Dice over slices", rows)
+    return Table(f"Mean Dice over {kind}", rows)
 
 
 def describe_tile(row: dict, tile_a: Tile, tile_b: Tile) -> Tile:

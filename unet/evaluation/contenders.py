@@ -10,6 +10,7 @@ import numpy as np
 from unet.data.layouts import MASKS, expected_suffixes, find_sources
 from unet.data.pairs import Pair
 from unet.errors import UserError, raise_problems
+from unet.images.folders import without_suffix
 from unet.machine import thread_count
 from unet.network.ensemble import open_runs
 from unet.network.outlining import OutlineRule
@@ -20,21 +21,28 @@ from unet.options import EvaluationOptions
 
 class GivenMasks(Predictor):
     """Masks in a folder in the place of a network: the probabilities of pairs are 0 and 1, and there is no evidence.
-    UserError for pairs without a mask file, or with several."""
+
+    A mask is named after the id of its image, or like predict.py names it after the file. Prints how many masks have
+    other names. UserError for pairs without a mask file, or with several.
+    """
 
     def __init__(self, folder: Path, pairs: list[Pair]):
         self.rule, self.presence_rule, self.confidence_model, self.always_outline = OutlineRule(), None, None, False
         images = {pair.name: pair.image_path for pair in pairs}
         self.paths: dict[str, Path] = {}
-        problems = []
-        for path, name in find_sources(folder, images).items():
-            name = name if name in images else name.removesuffix("_mask")  # as predict.py names masks of scans
-            if name in images and self.paths.setdefault(name, path) != path:
+        problems, others, names = [], [], names_of(images)
+        for path, given in find_sources(folder, names).items():
+            name = names.get(given) or names.get(given.removesuffix("_mask"))  # as predict.py names masks of scans
+            if not name:
+                others.append(path)
+            elif self.paths.setdefault(name, path) != path:
                 problems.append(f"'{path}' and '{self.paths[name]}' are both named after '{name}': remove one.")
         for name in sorted(images.keys() - self.paths.keys()):
             expected = [f"'{folder / name}{suffix}'" for suffix in expected_suffixes(MASKS, images[name])]
             problems.append(f"No mask for '{images[name]}': expected {' or '.join(expected)}.")
         raise_problems(problems)
+        if others:
+            print(f"Ignored {len(others)} masks in '{folder}' that are not named after these images ('{others[0]}').")
 
     def with_mask(self, pair: Pair) -> Pair:
         """The pair with the mask in this folder instead of the true one."""
@@ -50,6 +58,18 @@ class GivenMasks(Predictor):
 
         with ThreadPoolExecutor(thread_count()) as threads:
             yield from in_order(threads, outline, pairs, ahead=24)
+
+
+def names_of(images: dict[str, Path]) -> dict[str, str]:
+    """The names that masks may have, and the id of the image that each belongs to: the ids, and ends of paths without
+    suffixes, of the image or of a file of its DICOM series, that belong to one image only."""
+    ends: dict[str, set[str]] = {}
+    for id, path in images.items():
+        for file in (path, *(path.iterdir() if path.is_dir() else ())):
+            parts = (file if file.is_dir() else Path(without_suffix(file.as_posix()))).parts
+            for length in range(1, len(parts) + 1):
+                ends.setdefault("/".join(parts[-length:]), set()).add(id)
+    return {end: next(iter(ids)) for end, ids in ends.items() if len(ids) == 1} | {id: id for id in images}
 
 
 @dataclass(frozen=True)

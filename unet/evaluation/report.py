@@ -7,7 +7,7 @@ import numpy as np
 
 from unet.evaluation.contenders import Contender
 from unet.evaluation.detection import describe_false_alarms, detection_table, patients_in_words, percent_interval
-from unet.evaluation.scans import scan_table
+from unet.evaluation.scans import WHAT_IS_SCORED, scan_cards, scan_table
 from unet.evaluation.summary import NAMES, distance_unit, footnote, score_table, score_texts
 from unet.files import write_whole
 from unet.pictures.page import Card, Report, Sort, Tile, render
@@ -36,8 +36,8 @@ def write_report(
     worst_first = sorted(range(len(rows)), key=lambda place: correctness(rows[place]))
     shown = [described[place] for place in worst_first[:MOST_TILES]]
     which = f"All {len(rows)} slices" if len(shown) == len(rows) else f"The worst {MOST_TILES} of {len(rows)} slices"
-    tables = [*score_tables(summary), detection_table(summary["detection"])]
-    tables += [scan_table(scans)] if (scans := summary.get("whole_scans")) else []
+    tables = [scan_table(scans)] if (scans := summary.get("whole_scans")) else []
+    tables += [*score_tables(summary), detection_table(summary["detection"])]
     content = Report(
         title=f"Evaluation of {contender.name}: {summary['slices']}",
         lead=lead(summary, tables),
@@ -73,6 +73,7 @@ def lead(summary: dict, tables: list[Table]) -> list[str]:
     paragraphs = (
         ("Slices:", f"{slices}.", f"Intervals are in parentheses ({summary['intervals']}).", summary["caveat"]),
         (summary.get("empty_masks"), describe_false_alarms(detection), footnote(tables)),
+        (WHAT_IS_SCORED if "whole_scans" in summary else "",),
         (summary["warning"],),
     )
     return [" ".join(filter(None, sentences)) for sentences in paragraphs if any(sentences)]
@@ -114,11 +115,13 @@ def describe_tile(tile: Tile, row: dict, place: int) -> Tile:
 
 def headline_cards(summary: dict) -> list[Card]:
     """The headline numbers."""
-    expected, detection, cards = summary.get("expected_dice"), summary["detection"], []
+    expected, detection = summary.get("expected_dice"), summary["detection"]
+    cards = scan_cards(scans) if (scans := summary.get("whole_scans")) else []
     if scores := summary.get("scores"):
         group, unit = scores["all"], distance_unit(scores["all"])
         shown = {"Dice": "dice", "IoU": "iou", f"HD95, {unit}": f"hd95_{unit}", "Surface Dice": "surface_dice"}
-        cards = [Card(title, *score_texts(group, name)) for title, name in shown.items()]
+        kind = "Slices: " if scans else ""
+        cards += [Card(kind + title, *score_texts(group, name)) for title, name in shown.items()]
         cards.append(Card("Tumors missed completely", f"{group['missed_completely']:.1%}", "no pixel in common"))
     if found := detection["sensitivity"]:
         note = f"{percent_interval(found['interval'])} of {detection['with_tumor']['slices']} slices with tumor"

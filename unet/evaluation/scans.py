@@ -1,4 +1,4 @@
-"""Scores of whole scans: Dice in 3-D, tumor regions found, and false alarms."""
+"""Scores of whole scans, as predict.py outlines them: Dice in 3-D, tumor regions found, and false alarms."""
 
 import numpy as np
 from scipy import ndimage
@@ -9,7 +9,15 @@ from unet.evaluation.selection import Selection
 from unet.images.volume import Volume
 from unet.network.predictor import Predictor
 from unet.network.scan import outline_scan, predict_scan
+from unet.pictures.page import Card
 from unet.pictures.table import Table
+
+WHAT_IS_SCORED = "Whole scans are scored as predict.py outlines them, in 3-D; slices are scored each on its own."
+NAMES = {
+    "dice": "Dice",
+    "share_of_regions_found": "share of regions found",
+    "false_regions_per_scan": "false alarms per scan",
+}
 
 
 def score_scans(predictor: Predictor, selection: Selection) -> list[dict]:
@@ -67,14 +75,19 @@ def summarize_scans(rows: list[dict]) -> dict[str, object] | None:
 
 def scan_table(scans: dict) -> Table:
     """Scores of whole scans as a table."""
-
-    def cell(name: str, digits: int) -> str:
-        if not scans[name]:
-            return "–"
-        interval = scans[name]["interval"]
-        return f"{scans[name]['mean']:.{digits}f}" + (f" ({interval_text(interval, digits)})" if interval else "")
-
-    heading = ["scans", "with tumor", "Dice", "share of regions found", "false alarms per scan"]
-    values = [cell("dice", 3), cell("share_of_regions_found", 2), cell("false_regions_per_scan", 2)]
     counts = [str(scans["scans"]), str(scans["scans_with_tumor"])]
-    return Table("Whole scans", [heading, [*counts, *values]])
+    values = [" ".join(score_of_scans(scans, name)) for name in NAMES]
+    return Table("Scores of whole scans", [["scans", "with tumor", *NAMES.values()], [*counts, *values]])
+
+
+def scan_cards(scans: dict) -> list[Card]:
+    """Scores of whole scans as headline numbers."""
+    return [Card(f"Scans: {title}", *score_of_scans(scans, name)) for name, title in NAMES.items()]
+
+
+def score_of_scans(scans: dict, name: str) -> tuple[str, str]:
+    """The mean of a score over scans, and its interval in parentheses; "–" for what is unknown."""
+    if not scans[name]:
+        return "–", ""
+    mean, interval = scans[name]["mean"], scans[name]["interval"]
+    return f"{mean:.3f}", f"({interval_text(interval)})" if interval else "–"

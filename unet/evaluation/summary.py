@@ -15,7 +15,7 @@ from unet.evaluation.detection import (
 )
 from unet.evaluation.intervals import interval_text, mean_over_rows
 from unet.evaluation.metrics import SCORES
-from unet.evaluation.scans import scan_table
+from unet.evaluation.scans import WHAT_IS_SCORED, scan_table
 from unet.evaluation.scoring import TOLERANCE, SliceScore
 from unet.evaluation.selection import Selection
 from unet.machine import machine_facts
@@ -172,7 +172,7 @@ def score_table(
         counts = [str(group["slices"]), str(group["patients"])]
         cells = [cell(group, column) for column in columns]
         rows.append([name, *counts, *cells, f"{group['missed_completely']:.1%}"])
-    return Table(f"Scores by {grouping}", rows)
+    return Table(f"Scores of slices by {grouping}", rows)
 
 
 def score_texts(group: dict, name: str) -> tuple[str, str]:
@@ -195,14 +195,15 @@ def distance_unit(group: dict) -> str:
 
 def describe(summary: dict) -> str:
     """The summary for the terminal."""
-    tables, detection = [detection_table(summary["detection"])], summary["detection"]
-    if scores := summary.get("scores"):
+    scans, scores, detection = summary.get("whole_scans"), summary.get("scores"), summary["detection"]
+    tables = [scan_table(scans)] if scans else []
+    if scores:
         columns = ("dice", "iou", "precision", "recall", "surface_dice", f"hd95_{distance_unit(scores['all'])}")
-        tables.insert(0, score_table("tumor", scores, columns, has_intervals=("dice",)))
-    if scans := summary.get("whole_scans"):
-        tables.append(scan_table(scans))
+        tables.append(score_table("tumor", scores, columns, has_intervals=("dice",)))
+    tables.append(detection_table(detection))
     notes = (
         footnote(tables),
+        WHAT_IS_SCORED if scans else "",
         describe_false_alarms(detection),
         describe_expected_dice(summary),
         f"Intervals: {summary['intervals']}.",

@@ -7,14 +7,15 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from unet.errors import ImageError
-from unet.images.dicom_frames import Frame, check_size, read_frames, read_pixels
+from unet.errors import ImageError, warn_once
+from unet.images.dicom_frames import Frame, check_size, read_frames, read_header, read_pixels
 from unet.images.nifti import check_affine
 from unet.images.reading import regular_file_size
 from unet.images.volume import Volume, slices_by_plane, to_volume
 from unet.options import ReadingOptions
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+HEAD = ("HEAD", "BRAIN", "SKULL", "CRANI", "NEURO", "SELLA", "PITUITARY", "ORBIT")  # in names of body parts
 TOLERANCE_MM = 0.02  # headers contain rounded numbers
 
 
@@ -52,6 +53,15 @@ def read_series(paths: list[Path], reading: ReadingOptions = ReadingOptions()) -
     frames, image = series_grid(paths, reading)
     spacing_known = "PixelSpacing" not in frames[0].missing and (len(frames) > 1 or frames[0].thickness_mm > 0)
     return replace(to_volume(paths[0], image, read_voxels(frames), reading.plane), spacing_known=spacing_known)
+
+
+def warn_unless_head_mri(path: Path) -> None:
+    """Print a warning if the header of a file says that it is not MRI, or not of the head."""
+    header = read_header(path)
+    modality, part = (str(header.get(name, "")).upper() for name in ("Modality", "BodyPartExamined"))
+    if modality not in ("", "MR") or (part and not any(word in part for word in HEAD)):
+        facts = " of ".join(filter(None, (modality, part)))
+        warn_once(f"Warning: '{path}' is {facts}. The network that comes with the project knows only MRI of the head.")
 
 
 def slices_in_series(paths: list[Path], reading: ReadingOptions = ReadingOptions()) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Find files in a folder by their suffixes."""
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,18 @@ def without_suffix(name: str) -> str:
     """A file name without its suffix, such as .png or .nii.gz."""
     root, suffix = os.path.splitext(name)
     return os.path.splitext(root)[0] if suffix.lower() == ".gz" else root
+
+
+def is_unknown(path: Path) -> bool:
+    """Whether a file is neither an image nor a scan, nor hidden, nor the patients table."""
+    is_expected = path.name.startswith(".") or path.name == "patients.csv"
+    return not (is_expected or path.name.lower().endswith(SUFFIXES) or is_dicom(path))
+
+
+def counts_by_suffix(paths: list[Path]) -> str:
+    """How many files have each suffix, in words."""
+    counts = Counter(path.name.removeprefix(without_suffix(path.name)).lower() for path in paths)
+    return ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in counts.most_common()) or "no files"
 
 
 def is_named_mask(path: Path) -> bool:

@@ -1,7 +1,9 @@
 """Read NIfTI files as volumes, and encode masks on their grid. Headers are checked before voxels are decompressed."""
 
+import contextlib
 import gzip
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,32 +41,41 @@ def read_volume(path: Path, reading: ReadingOptions = ReadingOptions()) -> Volum
 def read_nifti(path: Path, reading: ReadingOptions, number: int | None = None) -> nibabel.Nifti1Image:
     """A NIfTI file with a checked header. Of a 4-D file, it is the volume with this number, counted from 1, or for None
     the first one, with a warning. ImageError if the file is damaged, too large or of another kind."""
-    try:
-        with open_unpacked(path) as file:
-            kind, header = read_header(file)
-            size = check_nifti_header(path, header, reading)
-            before, count = int(header["vox_offset"]), count_volumes(header)
-            start = before + choose_volume(path, count, number) * size
-            file.seek(0)
-            content = file.read(before)
-            file.seek(start)
-            content += file.read(size)
-            if len(content) < before + size:
-                raise ImageError(f"'{path}' is cut off: its header says {start + size:,} bytes. Copy it again.")
-            if count == 1 and file.read(1):
-                raise ImageError(f"'{path}' holds more than the {start + size:,} bytes in its header: save it again.")
+    with damage_named(path), open_unpacked(path) as file:
+        kind, header = read_header(file)
+        size = check_nifti_header(path, header, reading)
+        before, count = int(header["vox_offset"]), count_volumes(header)
+        start = before + choose_volume(path, count, number) * size
+        file.seek(0)
+        content = file.read(before)
+        file.seek(start)
+        content += file.read(size)
+        if len(content) < before + size:
+            raise ImageError(f"'{path}' is cut off: its header says {start + size:,} bytes. Copy it again.")
+        if count == 1 and file.read(1):
+            raise ImageError(f"'{path}' holds more than the {start + size:,} bytes in its header: save it again.")
         if count > 1:
             header.set_data_shape(header.get_data_shape()[:3])
             content = header.binaryblock + content[header.sizeof_hdr :]
         image = kind.from_bytes(content)
-    except ImageError:
-        raise
-    except OSError as error:
-        raise ImageError(f"Cannot read '{path}': {error.strerror or error}.") from error
-    except Exception as error:  # gzip, zlib and nibabel raise many kinds of errors for damaged files
-        raise ImageError(f"'{path}' is not a readable NIfTI file: {error}.") from error
     check_affine(path, image.affine)
     return image
+
+
+@contextlib.contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """A context in which a file is read, and every error is an ImageError that names it and the remedy."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except Exception as error:  # gzip, zlib and nibabel raise many kinds of errors for damaged files
+        if isinstance(error, OSError) and error.strerror:
+            raise ImageError(f"Cannot read '{path}': {error.strerror}.") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise ImageError(
+            f"'{path}' is not a readable NIfTI file: {reason}. Copy it again, or save it again."
+        ) from error
 
 
 def open_unpacked(path: Path) -> BinaryIO:
@@ -102,7 +113,7 @@ def choose_volume(path: Path, count: int, number: int | None) -> int:
 def slices_in(path: Path, reading: ReadingOptions = ReadingOptions()) -> dict[str, int]:
     """Number of slices in each plane in which read_volume slices a file, from its header alone.
     ImageError if the header is invalid."""
-    try:
+    with damage_named(path):
         with open_unpacked(path) as file:
             kind, header = read_header(file)
         check_nifti_header(path, header, reading)
@@ -110,10 +121,6 @@ def slices_in(path: Path, reading: ReadingOptions = ReadingOptions()) -> dict[st
         image = kind(voxels, header.get_best_affine(), header)
         check_affine(path, image.affine)
         return slices_by_plane(image, reading.plane)
-    except ImageError:
-        raise
-    except Exception as error:  # gzip, zlib and nibabel raise many kinds of errors for damaged files
-        raise ImageError(f"'{path}' is not a readable NIfTI file: {error}.") from error
 
 
 def read_volume_mask(path: Path, volume: Volume, reading: PairingOptions = PairingOptions()) -> np.ndarray:

@@ -71,6 +71,17 @@ def measure_region(
     )
 
 
+def place_inside(volume: Volume, labels: np.ndarray, region: Region) -> tuple[float, float, float]:
+    """The voxel of a region that is nearest to its center in the slice where it is largest, as x, y and z in mm in the
+    scanner. The center itself may lie outside, as in a ring."""
+    voxels = np.zeros(labels.shape, bool)
+    slices_of(voxels, region.plane)[region.largest_slice - 1] = True
+    inside = np.argwhere(voxels & (labels == region.region))
+    places = inside @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+    nearest = np.linalg.norm(places - places.mean(axis=0), axis=1).argmin()
+    return tuple(float(mm) for mm in places[nearest])
+
+
 def diameters_mm(mask: np.ndarray, row_mm: float, column_mm: float) -> tuple[float, float]:
     """Longest diameter of a mask, and the longest one perpendicular to it, in mm, as in RANO (Wen et al. 2010).
 

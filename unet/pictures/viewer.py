@@ -24,7 +24,7 @@ class Spot:
     number: int
     label: str  # such as "Region 1: 12.3 ml, 41 x 33 mm"
     detail: str  # such as "tumor probability 0.97"
-    center_mm: tuple[float, float, float]  # scanner coordinates: to the patient's right, to the front, up
+    place_mm: tuple[float, float, float]  # of a voxel in it, in the scanner: to the patient's right, to the front, up
 
 
 def viewer_page(

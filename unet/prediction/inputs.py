@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 from unet.errors import ImageError, UserError
 from unet.images.dicom import DICOM_SUFFIXES, is_dicom, series_of
-from unet.images.folders import SUFFIXES, find_files, is_named_mask, without_suffix
+from unet.images.folders import SUFFIXES, counts_by_suffix, find_files, is_named_mask, is_unknown, without_suffix
 from unet.images.nifti import is_volume
 from unet.prediction.names import SETTINGS, TABLE
 
@@ -88,27 +88,26 @@ def find_local(arguments: tuple[str, ...], output: Path) -> tuple[list[str], str
     for argument in arguments:
         found = []
         for path in [argument] if os.path.lexists(argument) else sorted(glob.glob(argument, recursive=True)):
-            found += find_files(Path(path), SUFFIXES, also=is_dicom) if os.path.isdir(path) else [Path(path)]
+            found += find_files(Path(path), ("",)) if os.path.isdir(path) else [Path(path)]
         folders = [argument] if os.path.isdir(argument) else [path.parent for path in found]
         roots += map(os.path.abspath, folders)
-        if not found:
-            raise UserError(f"No images found at '{argument}': give a file, a folder or a quoted glob.")
-        found = without_masks(without_results(found, argument), argument)
+        found = without_masks(without_unknown(without_results(found, argument, output), argument), argument)
         paths |= dict.fromkeys(os.path.abspath(path) for path in found)
-    results = os.path.join(os.path.abspath(output), "")
     try:
-        root = os.path.commonpath(roots)
+        return list(paths), os.path.commonpath(roots)
     except ValueError as error:
         raise UserError("The images are on several drives: use a separate command for each drive.") from error
-    kept = [path for path in paths if not path.startswith(results)]
-    if not kept:
+
+
+def without_results(files: list[Path], argument: str, output: Path) -> list[Path]:
+    """The files, except those in the output folder, which may be of an interrupted prediction, and in output folders of
+    earlier predictions; prints which folders were skipped. UserError if nothing else is there.
+    Nothing else is skipped if the argument is a file, or is such a folder or inside one: then the user wants those."""
+    inside_output = os.path.join(os.path.abspath(output), "")
+    others = [file for file in files if not os.path.abspath(file).startswith(inside_output)]
+    if files and not others:
         raise UserError(f"All images lie in --output '{output}': choose another --output.")
-    return kept, root
-
-
-def without_results(files: list[Path], argument: str) -> list[Path]:
-    """The files, except those in output folders of earlier predictions; prints which folders were skipped.
-    Nothing is skipped if the argument is a file, or is such a folder or inside one: then the user wants those files."""
+    files = others
     if files == [Path(argument)]:
         return files
     folders = {file.parent for file in files}
@@ -120,6 +119,20 @@ def without_results(files: list[Path], argument: str) -> list[Path]:
         print(f"Skipping what an earlier prediction wrote to '{folder}'.")
     inside = {folder for folder in folders if results.intersection((folder, *folder.parents))}
     return [file for file in files if file.parent not in inside]
+
+
+def without_unknown(files: list[Path], argument: str) -> list[Path]:
+    """The files that are images or scans by their names; prints how many others there are. UserError if none is."""
+    if files == [Path(argument)]:
+        return files
+    unknown = {file for file in files if is_unknown(file)}
+    images = [file for file in files if file.name.lower().endswith(SUFFIXES) or is_dicom(file)]
+    if not images:
+        found = f", only {counts_by_suffix(files)}" if files else ""
+        raise UserError(f"No images found at '{argument}'{found}: give a file, a folder or a quoted glob.")
+    if unknown:
+        print(f"Ignored files of other types in '{argument}': {counts_by_suffix(sorted(unknown))}.")
+    return images
 
 
 def without_masks(files: list[Path], argument: str) -> list[Path]:

@@ -34,6 +34,9 @@ from unet.prediction.names import (
 from unet.prediction.rows import COLUMNS, Outlined, PredictionRow
 from unet.tables import read_table, table_text
 
+# A file's name is too long, or is that of a folder of other results.
+REFUSED_NAMES = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
+
 
 @dataclass(frozen=True)
 class OutputFolder:
@@ -81,12 +84,12 @@ class OutputFolder:
         return done
 
     def write_files(self, outlined: Outlined) -> PredictionRow:
-        """Write the files of one input; returns its row, or a row that says that a file name is too long."""
+        """Write the files of one input; returns its row, or a row that says that a file cannot have its name."""
         try:
             for name, content in outlined.files.items():
                 write_whole(self.folder / name, content, durable=False)
         except UserError as error:
-            if error.__cause__.errno != errno.ENAMETOOLONG:
+            if error.__cause__.errno not in REFUSED_NAMES:
                 raise
             return PredictionRow(outlined.row.path, status=str(error))
         return outlined.row

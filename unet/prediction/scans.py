@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from unet.errors import ImageError
-from unet.images.dicom import read_series
+from unet.images.dicom import read_series, warn_unless_head_mri
 from unet.images.dicom_seg import encode_segmentation
 from unet.images.encoding import encode_png
 from unet.images.nifti import encode_volume_mask, encode_voxels, read_volume
@@ -14,7 +14,7 @@ from unet.images.preprocessing import to_training_image
 from unet.images.volume import Volume, slices_of, turn_back
 from unet.network.confidence import confidence
 from unet.network.predictor import Predictor
-from unet.network.regions import REGION_COLUMNS, Region, measure_region
+from unet.network.regions import REGION_COLUMNS, Region, measure_region, place_inside
 from unet.network.scan import Outlines, ScanPrediction, outline_scan, predict_scan
 from unet.options import PredictionOptions, ReadingOptions
 from unet.pictures.overlays import TILE, draw_overlay, montage
@@ -43,7 +43,7 @@ def outline_scan_file(predictor: Predictor, input: Input, options: PredictionOpt
     files = {
         names.mask_name(name, is_volume=True): encode_volume_mask(mask, volume),
         names.regions_name(name): table_text(REGION_COLUMNS, [asdict(region) for region in regions], True).encode(),
-        names.viewer_name(name): draw_page(name, volume, scan, mask, regions).encode(errors="surrogateescape"),
+        names.viewer_name(name): draw_page(name, volume, scan, outlines, regions).encode(errors="surrogateescape"),
         names.overlay_name(name, is_volume=True): encode_png(draw_slices(predictor, volume, scan, mask)),
     }
     if options.probabilities:
@@ -58,7 +58,9 @@ def outline_scan_file(predictor: Predictor, input: Input, options: PredictionOpt
 def read_scan(input: Input, reading: ReadingOptions) -> Volume:
     """The volume of an input; ImageError if it cannot be read."""
     if input.series:
-        return read_series(input.series, reading)
+        volume = read_series(input.series, reading)
+        warn_unless_head_mri(input.series[0])
+        return volume
     with input.local_file() as path:
         return read_volume(path, reading)
 
@@ -89,7 +91,7 @@ def measure_scan(
     return judge(row, predictor, square, outlines.highest_evidence, sureness)
 
 
-def draw_page(name: str, volume: Volume, scan: ScanPrediction, mask: np.ndarray, regions: list[Region]) -> str:
+def draw_page(name: str, volume: Volume, scan: ScanPrediction, outlines: Outlines, regions: list[Region]) -> str:
     """The page with the viewer of a scan."""
     spots = []
     for region in regions:
@@ -99,11 +101,13 @@ def draw_page(name: str, volume: Volume, scan: ScanPrediction, mask: np.ndarray,
         detail = f"mean probability {region.mean_probability:.2f}"
         if presence is not None:
             detail = f"tumor probability {presence:.2f}, {detail}"
-        center = (region.center_x_mm, region.center_y_mm, region.center_z_mm)
-        spots.append(Spot(region.region, f"Region {region.region}: {size}", detail, center))
+        place = place_inside(volume, outlines.labels, region)
+        spots.append(Spot(region.region, f"Region {region.region}: {size}", detail, place))
     up = "../" * names.viewer_name(name).count("/")
     bundle, back = f"{up}{names.NIIVUE}", f"{up}{names.REPORT}"
-    return viewer_page(name, volume.grey, mask, scan.probability, volume.affine, spots, bundle=bundle, back=back)
+    return viewer_page(
+        name, volume.grey, outlines.mask, scan.probability, volume.affine, spots, bundle=bundle, back=back
+    )
 
 
 def draw_slices(predictor: Predictor, volume: Volume, scan: ScanPrediction, mask: np.ndarray) -> np.ndarray:
