@@ -17,7 +17,7 @@ from pydicom.uid import JPEGLossless, JPEGLosslessSV1
 from ready import run_script
 
 from unet.errors import ImageError
-from unet.images.dicom import is_dicom, read_series, series_of, slices_in_series
+from unet.images.dicom import is_dicom, read_series, series_of, slices_in_series, warn_unless_head_mri
 from unet.images.dicom_frames import read_pixels
 from unet.images.dicom_seg import encode_segmentation, read_segmentation
 from unet.images.nifti import encode_volume_mask
@@ -52,6 +52,38 @@ def write_series(folder: Path, positions=(0, 1, 2, 3, 4), change=lambda dataset:
         change(dataset)
         dataset.save_as(folder / f"{(7 * number) % 5}-{number}.dcm")
     return sorted(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("modality", "part", "facts"),
+    [
+        ("MR", "", ""),
+        ("MR", "BRAIN", ""),
+        ("", "HEAD", ""),
+        ("CT", "HEAD", "CT of HEAD"),
+        ("MR", "ABDOMEN", "MR of ABDOMEN"),
+    ],
+)
+def test_what_is_not_mri_of_the_head_is_named(modality, part, facts, tmp_path, capsys):
+    def change(dataset: Dataset) -> None:
+        dataset.Modality, dataset.BodyPartExamined = modality, part
+
+    first, *_ = write_series(tmp_path / "in", change=change)
+    warn_unless_head_mri(first)
+    warning = f"Warning: '{first}' is {facts}. The network that comes with the project knows only MRI of the head.\n"
+    assert capsys.readouterr().err == (warning if facts else "")
+
+
+def test_slices_without_a_series_uid_are_one_series_if_they_have_positions(tmp_path):
+    def without_uid(dataset: Dataset) -> None:
+        del dataset.SeriesInstanceUID
+
+    assert len(series_of(write_series(tmp_path / "in", change=without_uid))) == 1
+
+    def without_position(dataset: Dataset) -> None:
+        del dataset.SeriesInstanceUID, dataset.ImagePositionPatient
+
+    assert len(series_of(write_series(tmp_path / "other", change=without_position))) == 5
 
 
 def group(**fields) -> Dataset:

@@ -29,7 +29,7 @@ from unet.pictures.overlays import draw_overlay
 from unet.prediction.inputs import find_inputs
 from unet.prediction.outlines import measure
 from unet.prediction.output import OutputFolder, rows_as_csv
-from unet.prediction.rows import PredictionRow
+from unet.prediction.rows import Outlined, PredictionRow
 from unet.signals import Stopped
 from unet.training.learner import Learner
 from unet.training.train import train
@@ -274,6 +274,24 @@ def test_earlier_results_are_not_inputs_and_data_set_masks_are_never_overwritten
     with pytest.raises(UserError, match="contains 'masks', which no prediction wrote"):
         OutputFolder(phantoms, {}, []).prepare(resume=False, overwrite=True)
     assert any((phantoms / "masks").iterdir())
+
+
+def test_files_of_other_types_are_counted_and_named(tmp_path, capsys):
+    write_image(tmp_path / "a.png", np.zeros((2, 2), np.uint8))
+    (tmp_path / "b").mkdir()
+    for name in ("notes.txt", "b/c.json", "b/d.txt"):
+        (tmp_path / name).write_text("")
+    assert [input.name for input in find_inputs((str(tmp_path),), tmp_path / "out")] == ["a"]
+    assert capsys.readouterr().out == f"Ignored files of other types in '{tmp_path}': 2 .txt, 1 .json.\n"
+    with pytest.raises(UserError, match="No images found at '.*', only 1 .json, 1 .txt: give a file"):
+        find_inputs((str(tmp_path / "b"),), tmp_path / "out")
+
+
+def test_a_name_that_belongs_to_a_folder_of_other_results_skips_one_file(tmp_path):
+    folder = OutputFolder(tmp_path, {}, [])
+    (tmp_path / "scans/a.html").mkdir(parents=True)  # of the scans in a folder of this name
+    row = folder.write_files(Outlined(PredictionRow("a.nii"), {"scans/a.html": b"page"}))
+    assert row.path == "a.nii" and row.status.endswith("a.html': Is a directory. The old file is unchanged.")
 
 
 def test_damaged_prediction_settings_are_reported(tmp_path):

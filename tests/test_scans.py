@@ -17,7 +17,7 @@ from unet.images.nifti import read_volume, read_volume_mask, slices_in
 from unet.images.volume import PLANES, choose_planes, spacing_of
 from unet.network.outlining import OutlineRule
 from unet.network.predictor import Predictor
-from unet.network.regions import diameters_mm, measure_region
+from unet.network.regions import diameters_mm, measure_region, place_inside
 from unet.network.saved_run import SavedRun
 from unet.network.scan import ScanPrediction, contain_head, label_regions, outline_scan, predict_scan
 from unet.options import ReadingOptions
@@ -165,6 +165,17 @@ def test_masks_with_several_volumes_and_files_with_names_of_masks_are_not_used_s
     (tmp_path / "mask.nii").unlink()
     assert {pair.name for pair in find_all_pairs(None, (tmp_path,))[0]} == {f"{tmp_path.name}/scan"}
     assert capsys.readouterr().out == f"Skipping '{tmp_path}/scan_seg.nii', a mask by its name.\n"
+
+
+def test_the_viewer_jumps_to_a_voxel_of_a_region_in_its_largest_slice():
+    labels = np.zeros((8, 8, 4), np.int32)
+    labels[1:6, 1:6, 2] = 1
+    labels[2:5, 2:5, 2] = 0  # a ring around (3, 3): its center is outside
+    labels[1:3, 1:3, 1] = 1
+    volume = volume_of(np.zeros(labels.shape, np.uint8), (1.0, 1.0, 5.0))
+    region = measure_region(volume, labels, 1, np.ones(labels.shape, np.float32), None)
+    x, y, z = (int(index) for index in np.linalg.solve(volume.affine, [*place_inside(volume, labels, region), 1])[:3])
+    assert labels[x, y, z] == 1 and z == 2 and abs(x - 3) + abs(y - 3) == 2
 
 
 def test_small_flat_and_doubtful_regions_are_dropped():

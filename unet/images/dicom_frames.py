@@ -123,7 +123,7 @@ def to_frame(path: Path, number: int, header, fields) -> Frame:
     """A frame from the header of its file and the dataset that contains its fields; ImageError if one is invalid."""
     orientation = numbers(path, fields, "ImageOrientationPatient")
     directions = np.array([orientation[:3], orientation[3:], np.cross(orientation[:3], orientation[3:])])
-    if abs(np.linalg.norm(directions[2]) - 1) > 0.01:
+    if np.abs(np.linalg.norm(directions, axis=1) - 1).max() > 0.01:
         raise ImageError(f"'{path}' has an invalid ImageOrientationPatient: fix it.")
     pixel_mm = numbers(path, fields, "PixelSpacing")
     if pixel_mm.min() <= 0:
@@ -133,7 +133,8 @@ def to_frame(path: Path, number: int, header, fields) -> Frame:
     return Frame(
         path=path,
         number=number,
-        series=str(header.get("SeriesInstanceUID", path)),
+        # Without a UID, slices with positions in one folder are one series.
+        series=str(header.get("SeriesInstanceUID") or ("" if "ImagePositionPatient" in fields else path)),
         segmentation=str(header.get("SegmentationType", "")),
         shape=(int(header.Rows), int(header.Columns)),
         position=numbers(path, fields, "ImagePositionPatient"),

@@ -152,7 +152,7 @@ def check_nifti_header(path: Path, header: nibabel.Nifti1Header, reading: Readin
     if dtype.kind not in "iuf":
         raise ImageError(f"'{path}' has {dtype} voxels: only grey values can be read. Convert it.")
     offset = float(header["vox_offset"])
-    if not 0 <= offset <= MAX_OFFSET:
+    if not header.single_vox_offset <= offset <= MAX_OFFSET:
         raise ImageError(f"'{path}' is damaged: its voxels start at byte {offset:.0f}. Save it again.")
     return voxels * dtype.itemsize
 
