@@ -251,7 +251,7 @@ def limits() -> str:
             f"{free['outlined']:.1%} ({low:.1%} to {high:.1%}) of {free['slices']} images without one, and "
             f"{healed['outlined']:.0%} of {healed['slices']} slices whose tumor was replaced by healthy tissue. In whole "
             f"healthy heads, it outlines something in a part of the slices, depending on the plane: {heads}. "
-            f"*{setup(kept['machine'], kept['versions'])}, {kept['date']}.*"
+            f"*{setup(kept['machine'], kept['versions'])}, {kept['date']}.*{limits_of_scans()}"
         )
     stated = read(RESULTS / "stated.json")
     figures = stated["without_tumor"]
@@ -263,6 +263,26 @@ def limits() -> str:
         f"{figures['contrast_enhanced_slices']} tumor-free slices of a contrast-enhanced T1 volume, and "
         f"{figures['healthy_head_slices_outlined']} of {figures['healthy_head_slices']} slices of a T1 volume of a "
         f"healthy head. Networks trained with `--no-tumor` can tell. *{stated['source'].rstrip('.')}, {stated['date']}.*"
+    )
+
+
+def limits_of_scans() -> str:
+    """What the shipped network does on whole scans."""
+    kept = read(RESULTS / "scans.json")
+    if not kept:
+        return ""
+    three, *_, thick = kept["planes"]
+    heads = [head_name(head) for head in kept["planes"][three]["healthy"]]
+    outlined = {
+        planes: ", ".join(f"{row['predicted_ml']:.1f}" for row in kept["planes"][planes]["healthy"].values())
+        for planes in (three, thick)
+    }
+    return (
+        " **It misses tumors in whole scans.** In a scan with small voxels, it outlines what its three planes agree on: "
+        f"{kept['planes'][three]['means']['found']:.0%} of {len(kept['tumors'])} simulated tumors, and {outlined[three]} ml "
+        f"in heads without one ({', '.join(heads)}). In thick slices it sees one plane, and outlines {outlined[thick]} ml "
+        f"in the same heads. [More](docs/benchmarks.md#whole-scans). *{setup(kept['machine'], kept['versions'])}, "
+        f"{kept['date']}.*"
     )
 
 

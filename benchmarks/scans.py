@@ -1,4 +1,5 @@
-"""Whole scans: false alarms in healthy heads, and tumors implanted into one of them, in one plane and in three.
+"""Whole scans: false alarms in healthy heads, and tumors implanted into one of them, in one plane and in three, and in
+thick slices.
 
 Usage:
 
@@ -37,9 +38,11 @@ from unet.machine import installed_versions, machine_description  # noqa: E402
 from unet.network.predictor import Predictor  # noqa: E402
 from unet.network.saved_run import SavedRun  # noqa: E402
 from unet.network.scan import outline_scan, predict_scan  # noqa: E402
+from unet.pictures.viewer import shrink, shrink_affine  # noqa: E402
 
 KINDS = ("bright", "ring", "dark")
 SMALLEST_MM, LARGEST_MM = 5, 40
+THICK_MM = 5  # distance of slices in many scans of hospitals
 TIMED_SHAPE, TIMED_RUNS = (240, 240, 155), 3  # voxels of 1 mm, as in BraTS
 BRIGHT, DARK, RIM = 230, 60, 0.3  # grey values, and the share of the radius that a ring takes
 
@@ -75,12 +78,17 @@ def measure(options: ScansOptions) -> None:
         "tumors": [about for *_, about in implanted],
         "planes": {},
     }
-    for name, planes in (("three planes", PLANES), ("axial", ("axial",))):
+    for name, planes, thickness in (
+        ("three planes", PLANES, 1),
+        ("axial", ("axial",), 1),
+        (f"axial, slices of {THICK_MM} mm", ("axial",), THICK_MM),
+    ):
         healthy = {
-            head: outline(predictor, replace(volume, planes=planes), nothing[head]) for head, volume in heads.items()
+            head: outline(predictor, *thicken(volume, nothing[head], planes, thickness))
+            for head, volume in heads.items()
         }
         rows = [
-            outline(predictor, replace(volume, planes=planes), truth)
+            outline(predictor, *thicken(volume, truth, planes, thickness))
             for volume, truth, _ in tqdm(implanted, name, disable=None)
         ]
         figures["planes"][name] = {"healthy": healthy, "implanted": rows, "means": means(rows)}
@@ -110,6 +118,14 @@ def outline(predictor: Predictor, volume: Volume, truth: np.ndarray) -> dict[str
     outlines = outline_scan(predictor, volume, predict_scan(predictor, volume, "Slices"))
     probability = predictor.tumor_probability(outlines.highest_evidence)
     return score_scan(truth, outlines.labels, volume) | {"tumor_probability": probability}
+
+
+def thicken(volume: Volume, truth: np.ndarray, planes: tuple[str, ...], thickness: int) -> tuple[Volume, np.ndarray]:
+    """A head of 1 mm voxels and its mask with some axial slices averaged into one, sliced in these planes."""
+    grey, share = (shrink(voxels, [1, 1, thickness], np.mean) for voxels in (volume.grey, truth))
+    image = nibabel.Nifti1Image(grey, shrink_affine(volume.affine, [1, 1, thickness]))
+    spacing_mm = (*volume.spacing_mm[:2], thickness * volume.spacing_mm[2])
+    return Volume(np.rint(grey).astype(np.uint8), spacing_mm, planes, image), share >= 0.5
 
 
 def means(rows: list[dict]) -> dict[str, float]:

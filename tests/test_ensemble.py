@@ -159,6 +159,15 @@ def test_runs_of_different_sizes_are_not_averaged(runs, phantoms, tmp_path):
         assert "pretrained' has --size 256, unlike" in done.stderr
 
 
+def test_results_of_an_ensemble_are_not_replaced_by_those_of_another(runs, tmp_path):
+    shutil.copytree(runs / "fold1", runs / "other")
+    for second, code in (("fold1", 0), ("fold1", 0), ("other", 2)):
+        command = ["--ensemble", "runs/fold0", f"runs/{second}", "--split", "test"]
+        done = run_script("evaluate", *command, cwd=tmp_path)
+        assert done.returncode == code, done.stderr
+    assert "contains results for other run (runs/fold0, runs/fold1): choose another --output" in done.stderr
+
+
 def test_an_ensemble_is_evaluated_but_not_silently_on_slices_that_a_run_was_trained_on(runs, tmp_path):
     ensemble = ["--ensemble", "runs/fold0", "runs/fold1"]
     done = run_script("evaluate", *ensemble, cwd=tmp_path)

@@ -8,9 +8,12 @@ import pytest
 from conftest import TINY
 from ready import run_script
 
+from unet.errors import UserError
 from unet.evaluation.intervals import interval_over_patients
 from unet.network.saved_run import SavedRun
+from unet.options import DataOptions, TrainingOptions
 from unet.tables import read_table
+from unet.training.train import train
 
 ALL = ["--name", "five", *TINY, "--epochs", 1, "--fold", "all"]
 
@@ -71,6 +74,11 @@ def test_the_same_command_continues_and_other_options_are_refused(five, phantoms
     assert done.stderr == (
         "'runs/five-fold-0' has other options (see its config.json): repeat them, or choose another --name.\n"
     )
+
+
+def test_one_training_has_one_fold():
+    with pytest.raises(UserError, match="call train_folds"):
+        train(TrainingOptions(DataOptions("phantom", fold="all")))
 
 
 def test_several_workers_cannot_train_all_folds(phantoms, tmp_path, monkeypatch):

@@ -72,6 +72,13 @@ def test_folders_of_splits_decide_the_split(tmp_path, capsys):
     assert len(split_slices(slices, tmp_path, DataOptions()).ids["val"]) == 3
 
 
+def test_a_split_folder_without_masks_is_named(tmp_path, capsys):
+    write_pairs(tmp_path / "train", 2)
+    write_small(tmp_path / "test/images/x.png")
+    assert len(pairs_in(tmp_path)) == 2
+    assert f"Left out '{tmp_path}/test': it has no masks in a folder like" in capsys.readouterr().out
+
+
 def test_similar_slices_in_two_splits_are_reported(tmp_path, capsys):
     write_pairs(tmp_path / "train", 3)
     write_pairs(tmp_path / "val", 4)

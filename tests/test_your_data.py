@@ -10,6 +10,8 @@ from ready import ROOT, run_script
 
 from unet.images.masks import read_mask
 from unet.images.reading import read_image
+from unet.network.saved_run import SavedRun
+from unet.options import PairingOptions, ReadingOptions
 from unet.tables import read_table
 
 
@@ -40,3 +42,7 @@ def test_a_run_knows_how_its_masks_are_named(phantoms, tmp_path):
     assert done.returncode == 0, done.stderr
     done = run_script("evaluate", "runs/roi", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    # An option changes what it names, and nothing else.
+    run = SavedRun.open(tmp_path / "runs/roi")
+    assert run.reading_with(PairingOptions(channel="red")) == PairingOptions(channel="red", mask_suffix="-roi")
+    assert run.reading_with(ReadingOptions(plane="axial")) == ReadingOptions(plane="axial")

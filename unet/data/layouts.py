@@ -165,6 +165,8 @@ def find_layout(folder: Path, options: PairingOptions) -> Layout:
         raise UserError(f"'{folder}' fits several layouts: choose {texts}.")
     if fitting[0].name != MASKS:
         print(f"{fitting[0].describe()}.")
+    for split_folder in unused_splits(folder, fitting[0]):
+        print(f"Left out '{split_folder}': it has no masks in a folder like those of the other splits.")
     roots = dict.fromkeys(root for part in fitting[0].parts for root in (part.images, part.masks))
     ignored = [path for root in roots for path in find_files(root, ("",)) if is_unknown(path)]
     if ignored:
@@ -195,6 +197,13 @@ def find_parts(name: str, folder: Path, mask_suffix: str | None) -> list[Part]:
             prefix = f"{inside[split_folder].name}/"
             parts.append(Part(found[IMAGES], found[masks], "{id}", mask_name, prefix, split))
     return parts
+
+
+def unused_splits(folder: Path, layout: Layout) -> list[Path]:
+    """The split folders with images/ that are not part of a layout of splits, as test/ often has no masks."""
+    used = {part.images.parent for part in layout.parts}
+    splits = [path for name, path in subfolders(folder).items() if name in SPLIT_OF_FOLDER and path not in used]
+    return [path for path in splits if layout.name.startswith("split/") and IMAGES in subfolders(path)]
 
 
 def subfolders(folder: Path) -> dict[str, Path]:

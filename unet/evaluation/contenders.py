@@ -110,6 +110,11 @@ class Contender:
             "always_outline": options.always_outline,
         }
 
+    def identity(self, options: EvaluationOptions) -> dict[str, object]:
+        """What its default folder does not distinguish: given masks, and the members of an ensemble."""
+        names = () if self.folder in [run.folder for run in self.runs] else ("masks", "run")
+        return {name: value for name, value in self.settings(options).items() if name in names}
+
     def predictor(self, pairs: list[Pair], options: EvaluationOptions) -> Predictor:
         """What outlines these pairs."""
         if not self.run:

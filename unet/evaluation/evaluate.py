@@ -44,8 +44,8 @@ def evaluate(options: EvaluationOptions) -> Path:
     for run in contender.runs[1:] if selection.split and not options.split else []:
         check_untrained(run, selection)
     output = options.output or contender.home / f"evaluation-{selection.title}"
-    masks = {} if contender.run else contender.settings(options)
-    with results_in(output, "summary.json", selection.identity | masks):
+    identity = selection.identity | contender.identity(options)
+    with results_in(output, "summary.json", identity):
         score_and_write(contender, selection, options, output)
     return output
 

@@ -13,7 +13,7 @@ from unet.data.slices import load_slices
 from unet.errors import UserError
 from unet.files import only_process_in
 from unet.network.saved_run import SavedRun
-from unet.options import EvaluationOptions, PairingOptions, TrainingOptions
+from unet.options import EvaluationOptions, TrainingOptions
 from unet.tables import Facts
 
 
@@ -83,8 +83,7 @@ def select_from_run(run: SavedRun, split: str, options: EvaluationOptions) -> Se
             f"The run's folder of images without a tumor '{gone[0]}' does not exist: say where it is with --no-tumor "
             f"and --split {split}. The published ones can be downloaded with python -m unet.data.download --no-tumor."
         )
-    # The run knows how its data are read, unless the options say otherwise.
-    reading = run.config.options.data.reading if options.reading == PairingOptions() else options.reading
+    reading = run.reading_with(options.reading)
     pairs = {pair.id: pair for pair in find_all_pairs(folder, no_tumor, reading)[0]}
     missing = [id for id in ids if id not in pairs]
     if missing:

@@ -99,7 +99,10 @@ def check_image_header(path: Path, image: Image.Image, reading: ReadingOptions) 
         )
     # A phone's JPEG may contain a second picture (MPO). Viewers show the first.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-        raise ImageError(f"'{path}' has {image.n_frames} pages: save each as a separate image.")
+        raise ImageError(
+            f"'{path}' has {image.n_frames} pages: save each as a separate image, for example with ImageMagick: magick "
+            f"'{path}' '{path.with_suffix('')}-%03d.png'."
+        )
 
 
 def decode_grey_png(content: bytes, image: Image.Image) -> np.ndarray | None:

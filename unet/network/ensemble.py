@@ -33,10 +33,9 @@ class Ensemble(SavedRun):
     def __init__(self, runs: list[SavedRun]):
         first = runs[0]
         for run in runs:
-            if (size := run.config.options.size) != first.config.options.size:
-                raise UserError(f"'{run.folder}' has --size {size}, unlike '{first.folder}': name runs of one size.")
-            if (channel := run.config.options.data.reading.channel) != first.config.options.data.reading.channel:
-                raise UserError(f"'{run.folder}' has --channel {channel}, unlike '{first.folder}': name similar runs.")
+            for name, value in inputs_of(run).items():
+                if value != inputs_of(first)[name]:
+                    raise UserError(f"'{run.folder}' has --{name} {value}, unlike '{first.folder}': name similar runs.")
         outline_rule = joint_outline_rule([run.config.outline_rule for run in runs])
         presence_rule = joint_presence_rule([rule for run in runs if (rule := run.config.presence_rule)])
         config = replace(first.config, outline_rule=outline_rule, presence_rule=presence_rule)
@@ -64,6 +63,12 @@ class Ensemble(SavedRun):
             return {"outline": tf.add_n(outlines) / len(outlines), "evidence": joint}
 
         return network
+
+
+def inputs_of(run: SavedRun) -> dict[str, object]:
+    """The options that decide what the network of a run sees of an image or scan."""
+    options, reading = run.config.options, run.config.options.data.reading
+    return {"size": options.size, "channel": reading.channel, "plane": reading.plane, "volume": reading.volume}
 
 
 def joint_outline_rule(rules: list[OutlineRule]) -> OutlineRule:

@@ -13,7 +13,7 @@ checkpoint-N.npz    the whole state after N steps, for --resume; presence-N.npz 
 import contextlib
 import hashlib
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import keras
@@ -27,6 +27,7 @@ from unet.network.model import build_unet
 from unet.network.normalization import count_with_normalization, fold_normalization
 from unet.network.run_config import CONFIG, PRETRAINED, RunConfig, SliceTable, read_config, read_slice_table, run_folder
 from unet.network.weights import damage_reported, load_weights, read_weights
+from unet.options import ReadingOptions
 from unet.tables import write_table
 
 CHECKPOINTS, PRESENCE_CHECKPOINTS = "checkpoint-*.npz", "presence-*.npz"
@@ -64,6 +65,12 @@ class SavedRun:
         with contextlib.suppress(UserError):
             origin = SavedRun.open(run_folder(self.config.options.init)) if self.config.options.init else None
             return origin if origin and origin.network_fingerprint() == self.config.initial_network else None
+
+    def reading_with(self, given: ReadingOptions) -> ReadingOptions:
+        """How to read images: as in the training, except for given options that are not the defaults."""
+        kind, trained = type(given), self.config.options.data.reading
+        known = {option.name: getattr(trained, option.name) for option in fields(kind)}
+        return kind(**known | {name: value for name, value in asdict(given).items() if value != getattr(kind(), name)})
 
     def create(self) -> None:
         """Write config.json and slices.csv of a new run; UserError if the folder already contains one."""

@@ -32,9 +32,8 @@ def open_run(folders: Sequence[Path], options: PredictionOptions) -> SavedRun:
 
 
 def as_trained(run: SavedRun, options: PredictionOptions) -> PredictionOptions:
-    """The options with the channel of color images that the run was trained with, unless they name one."""
-    channel = options.reading.channel or run.config.options.data.reading.channel
-    return replace(options, reading=replace(options.reading, channel=channel))
+    """The options, with images read as in the training of the run unless they say otherwise."""
+    return replace(options, reading=run.reading_with(options.reading))
 
 
 def outline_inputs(

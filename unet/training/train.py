@@ -48,6 +48,8 @@ def train(options: TrainingOptions, epochs: int | None = None) -> SavedRun:
         True
     """
     options = prepare(options)
+    if options.data.fold == "all":
+        raise UserError("One training has one fold, 0 to 4: call train_folds(options) for all five.")
     workers = Workers()
     try:
         with workers.runs_folder() as runs:
