@@ -96,14 +96,13 @@ def compare_and_write(
         answers.append(("Slices: " if scan_rows else "") + answer_in_words(groups["all"], *names, basis))
     if false_alarms:
         answers.append(describe_false_alarms(false_alarms, *names))
-    answer = " ".join(answers)
     about = {
         "a": contenders[0].settings(options),
         "b": contenders[1].settings(options),
         **selection.identity,
         **machine_facts(),
     }
-    results = {"answer": answer, "groups": groups, "false_alarms": false_alarms}
+    results = {"answer": " ".join(answers), "groups": groups, "false_alarms": false_alarms}
     write_json(output / "comparison.json", about | results | ({"whole_scans": scans} if scan_rows else {}))
     tables, plots = [], []
     if scans.get("dice"):
@@ -114,9 +113,10 @@ def compare_and_write(
         plots = [("Dice of both, and mean differences", svg)]
         draw_changes(predictors, selection, rows, names, output / "changes.png")
     tiles = [describe_tile(row, a.tile, b.tile) for row, a, b in zip(rows, *scores, strict=True)]
-    report = comparison_report(tables, answer, names, plots, tiles)
+    report = comparison_report(tables, answers, names, plots, tiles)
     write_whole(output / "report.html", render(replace(report, about=about)))
-    lines = [f"A: {names[0]}", f"B: {names[1]}", *(table.as_text() for table in tables), footnote(tables), *answers]
+    texts = [table.as_text() + "\n" for table in tables]
+    lines = [f"A: {names[0]}", f"B: {names[1]}", *texts, footnote(tables), *answers]
     print("\n".join(filter(None, lines)), f"Look at {output}/report.html.", sep="\n")
 
 
@@ -251,14 +251,14 @@ def describe_tile(row: dict, tile_a: Tile, tile_b: Tile) -> Tile:
 
 
 def comparison_report(
-    tables: list[Table], answer: str, names: tuple[str, str], plots: list[tuple[str, str]], tiles: list[Tile]
+    tables: list[Table], answers: list[str], names: tuple[str, str], plots: list[tuple[str, str]], tiles: list[Tile]
 ) -> Report:
-    """report.html: the answer, and the slices that changed most."""
+    """report.html: the answers, and the slices that changed most."""
     shown = sorted(tiles, key=lambda tile: -tile.sort["change"])[:MOST_TILES]
     which = "All slices" if len(shown) == len(tiles) else f"The {MOST_TILES} slices that changed most"
     return Report(
         title=f"Is {names[1]} better than {names[0]}?",
-        lead=[answer, f"A is {names[0]}, B is {names[1]}. {footnote(tables)}"],
+        lead=[*answers, f"A is {names[0]}, B is {names[1]}. {footnote(tables)}"],
         cards=[],
         tables=tables,
         plots=plots,
