@@ -4,7 +4,7 @@ Usage:
 
     python predict.py IMAGES... --output FOLDER                    with the network that comes with the project
     python predict.py IMAGES... --output FOLDER --run runs/NAME
-    python predict.py IMAGES... --output FOLDER --run runs/fold*       the mean of several runs
+    python predict.py IMAGES... --output FOLDER --run runs/NAME-fold-*    the mean of several runs
 """
 
 from unet import scripts

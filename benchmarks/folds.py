@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 from unet.files import write_json  # noqa: E402
 from unet.tables import read_table, write_table  # noqa: E402
 
-FOLDS, JOINT = [Path("runs") / f"quick-fold-{fold}" for fold in range(5)], Path("runs") / "quick-folds"
+FOLDS, JOINT = [Path("runs") / f"quick-fold-{fold}" for fold in range(5)], Path("runs") / "quick-all-folds"
 BY_SLICE = Path("runs") / "quick-by-slice"
 
 

@@ -29,6 +29,14 @@ def test_copies_within_a_patient_are_left_out_and_the_first_one_stays(tmp_path):
     assert (slices.pixels == load_slices(tmp_path, 16).pixels).all()
 
 
+def test_the_shortest_name_is_that_of_the_original(tmp_path):
+    write_pairs(tmp_path, 2)
+    for kind in ("images", "masks"):
+        shutil.copy(tmp_path / kind / "1.png", tmp_path / kind / "0 copy of 1.png")
+    (copies,) = load_slices(tmp_path, 16).copies
+    assert [pair.id for pair in copies] == ["0 copy of 1", "1"]
+
+
 def test_pixels_stay_with_their_slices_if_a_copy_before_them_is_left_out(tmp_path):
     write_pairs(tmp_path, 4)
     alone = load_slices(tmp_path, 16)

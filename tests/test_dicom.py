@@ -16,7 +16,9 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import JPEGLossless, JPEGLosslessSV1
 from ready import run_script
 
+from unet.data.pairs import Pair
 from unet.errors import ImageError
+from unet.evaluation.contenders import GivenMasks
 from unet.images.dicom import is_dicom, read_series, series_of, slices_in_series, warn_unless_head_mri
 from unet.images.dicom_frames import read_pixels
 from unet.images.dicom_seg import encode_segmentation, read_segmentation
@@ -421,7 +423,13 @@ def test_prediction_of_a_series(trained, tmp_path):
     assert "not a readable DICOM" in rows["x.dcm"]["status"]
     masks = tmp_path / "out" / "masks"
     names = {path.relative_to(masks).as_posix() for path in masks.rglob("*.*")}
-    assert names == {"scan/0-0_mask.nii.gz", "scan/0-0_seg.dcm", "single_mask.nii.gz", "single_seg.dcm"}
+    # A series that is alone in its folder has the folder's name.
+    assert names == {"scan_mask.nii.gz", "scan_seg.dcm", "single_mask.nii.gz", "single_seg.dcm"}
+    # Its masks are found by that name, and the same mask as DICOM-SEG is no second one.
+    pair = Pair("scan@axial-0", tmp_path / "in" / "scan", tmp_path / "in" / "scan", plane="axial", slice_index=0)
+    assert GivenMasks(masks, [pair]).paths == {"scan": masks / "scan_mask.nii.gz"}
+    (masks / "scan_mask.nii.gz").unlink()
+    assert GivenMasks(masks, [pair]).paths == {"scan": masks / "scan_seg.dcm"}
 
 
 def test_segmentations_in_a_folder_of_series_are_skipped(tmp_path, capsys):

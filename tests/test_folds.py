@@ -30,7 +30,7 @@ def five(phantoms, tmp_path_factory):
 def test_each_patient_is_scored_by_the_network_that_did_not_train_on_it(five):
     folder, output = five
     runs = [SavedRun.open(folder / f"runs/five-fold-{fold}") for fold in range(5)]
-    rows = read_table(folder / "runs/five-folds/per_slice.csv")
+    rows = read_table(folder / "runs/five-all-folds/per_slice.csv")
     for row in rows:
         own = runs[int(row["fold"])].slices
         assert row["id"] in own.split["val"] and row["patient"] not in own.patients("train")
@@ -40,8 +40,8 @@ def test_each_patient_is_scored_by_the_network_that_did_not_train_on_it(five):
 
 def test_the_joint_scores_have_intervals_over_all_patients(five):
     folder, output = five
-    summary = json.loads((folder / "runs/five-folds/summary.json").read_text())
-    rows = [row for row in read_table(folder / "runs/five-folds/per_slice.csv") if row["dice"]]
+    summary = json.loads((folder / "runs/five-all-folds/summary.json").read_text())
+    rows = [row for row in read_table(folder / "runs/five-all-folds/per_slice.csv") if row["dice"]]
     dice, patients = np.array([float(row["dice"]) for row in rows]), np.array([row["patient"] for row in rows])
     scores = summary["scores"]
     assert scores["all"]["dice"]["mean"] == pytest.approx(dice.mean())
@@ -51,24 +51,24 @@ def test_the_joint_scores_have_intervals_over_all_patients(five):
         in_fold
     )
     assert summary["detection"]["specificity"] and {"meningioma", "glioma", "pituitary"} < scores.keys()
-    assert "\nfold 4 " in output and "runs/five-folds/per_slice.csv" in output
+    assert "\nfold 4 " in output and "runs/five-all-folds/per_slice.csv" in output
 
 
 def test_the_same_command_continues_and_other_options_are_refused(five, phantoms, tmp_path):
     shutil.copytree(five[0] / "runs", tmp_path / "runs")
     shutil.rmtree(tmp_path / "runs/five-fold-3/evaluation-val")
-    shutil.rmtree(tmp_path / "runs/five-folds")
+    shutil.rmtree(tmp_path / "runs/five-all-folds")
     unfinished = tmp_path / "runs/five-fold-4"
     for name in ("metrics.json", "confidence.json", "evaluation-val/summary.json"):
         (unfinished / name).unlink()
     done = run_script("train", "--data", phantoms, *ALL, cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.count("Resuming after epoch 1 of 1.") == 1, done.stderr
-    once, continued = (read_table(folder / "runs/five-folds/per_slice.csv") for folder in (five[0], tmp_path))
+    once, continued = (read_table(folder / "runs/five-all-folds/per_slice.csv") for folder in (five[0], tmp_path))
     assert [row["id"] for row in continued] == [row["id"] for row in once]
     # Threads may add probabilities in another order.
     dice = [[float(row["dice"] or 0) for row in rows] for rows in (once, continued)]
     assert dice[1] == pytest.approx(dice[0], abs=1e-4)
-    assert (tmp_path / "runs/five-folds/summary.json").exists()
+    assert (tmp_path / "runs/five-all-folds/summary.json").exists()
     done = run_script("train", "--data", phantoms, *ALL, "--seed", 1, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == (

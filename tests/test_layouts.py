@@ -113,7 +113,9 @@ def test_nnunet_folders_are_paired_and_other_channels_are_named(tmp_path, capsys
     assert capsys.readouterr().out == "imagesTr with labelsTr: 2 pairs.\n"
     write_scans(tmp_path / "imagesTr/BRATS_001_0001.nii.gz")
     [problem] = problems_in(tmp_path)
-    assert problem.startswith("'imagesTr/BRATS_001_0001.nii.gz' is not named NAME_0000: rename it, or move")
+    assert problem.endswith(
+        "BRATS_001_0001.nii.gz' is another channel, but one is used: keep NAME_0000, and move the others."
+    )
 
 
 @pytest.mark.parametrize(("image", "mask"), [("_t1ce", "_seg"), ("-t1c", "-seg")])

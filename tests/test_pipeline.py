@@ -287,6 +287,18 @@ def test_files_of_other_types_are_counted_and_named(tmp_path, capsys):
         find_inputs((str(tmp_path / "b"),), tmp_path / "out")
 
 
+def test_masks_among_the_images_are_skipped_by_the_names_of_their_folders_or_images(tmp_path, capsys):
+    for name in ("a/images/x.png", "a/masks/x.png", "b/y.tif", "b/y_mask.tif", "b/lone_mask.tif", "labels/z.png"):
+        write_image(tmp_path / name, np.zeros((2, 2), np.uint8))
+    names = {input.name for input in find_inputs((str(tmp_path),), tmp_path / "out")}
+    # Without an image of that name, or a folder of images beside it, nobody knows that it is a mask.
+    assert names == {"a/images/x", "b/y", "b/lone_mask", "labels/z"}
+    printed = capsys.readouterr().out
+    assert f"Skipping '{tmp_path}/a/masks', masks by its name." in printed
+    assert f"Skipping '{tmp_path}/b/y_mask.tif', a mask by its name." in printed
+    assert {input.name for input in find_inputs((str(tmp_path / "a/masks"),), tmp_path / "out")} == {"x"}
+
+
 def test_a_name_that_belongs_to_a_folder_of_other_results_skips_one_file(tmp_path):
     folder = OutputFolder(tmp_path, {}, [])
     (tmp_path / "scans/a.html").mkdir(parents=True)  # of the scans in a folder of this name

@@ -254,6 +254,20 @@ def test_scores_of_scans():
 GRID = np.array([[-1.0, 0, 0, 90], [0, 0.8, 0.6, -126], [0, -0.6, 0.8, -72], [0, 0, 0, 1]])
 
 
+def test_a_mask_with_other_axes_on_the_same_grid_is_turned(tmp_path):
+    mask = np.zeros((4, 5, 6), np.uint8)
+    mask[0, 1, 2] = 1
+    image = nibabel.Nifti1Image(np.zeros((4, 5, 6), np.int16), GRID)
+    nibabel.save(image, tmp_path / "scan.nii")
+    volume = read_volume(tmp_path / "scan.nii")
+    nibabel.save(nibabel.Nifti1Image(mask, GRID), tmp_path / "mask.nii")
+    expected = read_volume_mask(tmp_path / "mask.nii", volume)
+    turned = nibabel.Nifti1Image(mask, GRID).as_reoriented(nibabel.orientations.axcodes2ornt("SLP"))
+    assert turned.shape == (5, 6, 4)
+    nibabel.save(turned, tmp_path / "turned.nii")
+    assert expected.sum() == 1 and np.array_equal(read_volume_mask(tmp_path / "turned.nii", volume), expected)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

@@ -138,6 +138,8 @@ def import_tensorflow_quietly() -> None:
         import keras  # noqa: F401
         import tensorflow
 
+        # Its warnings name functions that users do not know, such as about several trainings in one process.
+        tensorflow.get_logger().setLevel("ERROR")
         # Prints messages too, if there are no GPUs.
         tensorflow.config.list_physical_devices()
     gc.freeze()

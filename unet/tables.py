@@ -24,8 +24,8 @@ def table_text(columns: Iterable[str], rows: list[dict], header: bool = True) ->
 
 
 def write_table(path: Path, rows: list[dict]) -> None:
-    """Write rows that all have the same keys as CSV with a header, whole or not at all."""
-    write_whole(path, table_text(rows[0], rows))
+    """Write rows as CSV with a header, whole or not at all. Cells are empty for columns that only other rows have."""
+    write_whole(path, table_text(dict.fromkeys(name for row in rows for name in row), rows))
 
 
 def read_table(path: Path, errors: str = "strict") -> list[dict[str, str]]:

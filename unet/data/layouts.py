@@ -11,13 +11,12 @@ from typing import get_args
 
 from unet.errors import UserError
 from unet.images.dicom import is_dicom
-from unet.images.folders import SUFFIXES, counts_by_suffix, find_files, is_unknown, without_suffix
+from unet.images.folders import MASK_FOLDERS, SUFFIXES, counts_by_suffix, find_files, is_unknown, without_suffix
 from unet.images.nifti import is_volume
 from unet.options import LayoutName, PairingOptions
 
 IMAGES, MASKS = "images", "masks"
 KINDS = {IMAGES: MASKS, MASKS: IMAGES}  # and the other one
-MASK_FOLDERS = (MASKS, "labels", "annotations")
 SPLIT_OF_FOLDER = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 TIME_POINT = re.compile(r"(BraTS-\w+-\d+)-\d+", re.IGNORECASE)  # of a patient in BraTS since 2023
 
@@ -81,7 +80,11 @@ class Layout:
                     problem = name_problem(path, id) or (kind == IMAGES and place_problem(path))
                     if not name:
                         called = part.place(kind)[1].format(id="NAME")
-                        problem = f"'{path}' is not named {called}: rename it, or move it to another folder."
+                        problem = f"'{path}' is not named {called}: move it to another folder, or rename it."
+                        if re.search(r"_\d{4}$", without_suffix(path.name)):
+                            problem = (
+                                f"'{path}' is another channel, but one is used: keep {called}, and move the others."
+                            )
                     elif not problem and self.files.setdefault(id, {}).setdefault(kind, path) != path:
                         problem = f"'{path}' and '{self.files[id][kind]}' have the same name: rename one of them."
                     self.problems += [problem] if problem else []

@@ -136,7 +136,7 @@ def allocate(shape: tuple[int, ...], memory_gib: float) -> np.ndarray:
 
 
 def find_copies(pairs: list[Pair], fingerprints: list[str], of_images: list[str]) -> list[tuple[Pair, Pair]]:
-    """Each image or scan that is an exact copy, and its original, which comes first; the first slice of each scan.
+    """Each image or scan that is an exact copy, and its original, which has the shortest name: their first slices.
 
     `fingerprints` are those of images with masks, and `of_images` those of images alone. UserError if a copy has
     another mask. Images without masks do not count: their copies are in one group of similar slices, so in one split.
@@ -147,7 +147,9 @@ def find_copies(pairs: list[Pair], fingerprints: list[str], of_images: list[str]
             slices_of_name.setdefault(pair.name, []).append(index)
     originals: dict[tuple[str, ...], list[int]] = {}
     copies, problems = [], []
-    for own in slices_of_name.values():
+    # The shortest name is the original's: copies are called x_copy or "x (1)".
+    for name in sorted(slices_of_name, key=lambda name: (len(name), name)):
+        own = slices_of_name[name]
         content = tuple(of_images[index] for index in own)
         its = originals.setdefault(content, own) if any(content) else own
         if its is own:

@@ -206,6 +206,8 @@ def answer_in_words(group: dict, a: str, b: str, basis: str) -> str:
     if patients < FEWEST_PATIENTS:
         return f"Too few patients to tell: {patients}, but at least {FEWEST_PATIENTS} are needed. Compare on more."
     low, high = group["interval"]
+    if low == high == 0:
+        return f"No difference: {a} and {b} have the same Dice, {group['dice_a']:.3f}, on all {patients} patients."
     direction = "higher" if group["difference"] > 0 else "lower"
     difference = (
         f"the mean Dice of {b} is {abs(group['difference']):.3f} {direction} than that of {a} (95% interval of the "

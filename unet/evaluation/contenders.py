@@ -31,10 +31,15 @@ class GivenMasks(Predictor):
         images = {pair.name: pair.image_path for pair in pairs}
         self.paths: dict[str, Path] = {}
         problems, others, names = [], [], names_of(images)
-        for path, given in find_sources(folder, names).items():
-            name = names.get(given) or names.get(given.removesuffix("_mask"))  # as predict.py names masks of scans
+        endings = "_seg", "_mask"  # of names of predict.py's masks of scans; the first is DICOM-SEG
+        names |= {f"{given}{ending}": name for given, name in names.items() for ending in endings}
+        sources = find_sources(folder, names)
+        for path, given in sources.items():
+            name = names.get(given)
             if not name:
                 others.append(path)
+            elif f"{given.removesuffix('_seg')}_mask" in sources.values() and given.endswith("_seg"):
+                continue  # the same mask
             elif self.paths.setdefault(name, path) != path:
                 problems.append(f"'{path}' and '{self.paths[name]}' are both named after '{name}': remove one.")
         for name in sorted(images.keys() - self.paths.keys()):

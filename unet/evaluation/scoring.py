@@ -63,7 +63,7 @@ def score_slices(predictor: Predictor, selection: Selection) -> list[SliceScore]
         pair, probability = prediction.source, prediction.probability
         mask = predictor.mask(prediction)
         tumor_probability = predictor.tumor_probability(prediction.evidence)
-        scores = score(truth, mask) | distances(truth, mask, selection.pixel_mm(truth.shape[1]))
+        scores = score(truth, mask) | distances(truth, mask, selection.pixel_mm(pair, truth.shape[1]))
         if not truth.any():
             scores = dict.fromkeys(scores, "")  # so that no mean can include slices without tumor
         row = {
@@ -132,13 +132,15 @@ def check_unchanged(run: SavedRun | None, selection: Selection, scores: list[Sli
 
 
 def warn_about_known_patients(runs: list[SavedRun], selection: Selection, scores: list[SliceScore]) -> None:
-    """Print a warning if patients in the selection were used to train or choose a network, or one of an ensemble."""
+    """Print a warning if patients in the selection were used to train or choose a network, or one of an ensemble, or to
+    train the network that it started from."""
     patients = [selection.facts[pair.id]["patient"] for pair in selection.pairs]
     fingerprints = [slice_score.fingerprint for slice_score in scores]
     for split, use in (("train", "to train the network"), ("val", "to choose the network")):
         if split == selection.split == "val":
             continue  # this is what validation is for
-        are_known = [run.slices.are_known(split, fingerprints, patients) for run in runs]
+        origins = [one for run in runs for one in (run.lineage if split == "train" else [run])]
+        are_known = [run.slices.are_known(split, fingerprints, patients) for run in origins]
         if seen := sum(map(any, zip(*are_known, strict=True))):
             print(
                 f"Warning: {seen} of these {len(scores)} slices, or others of the same patients, were used {use}: "

@@ -34,8 +34,11 @@ class Selection:
         """What distinguishes these slices from others in the results."""
         return {"slices": self.title, "data": ", ".join(map(str, self.folders)) or None}
 
-    def pixel_mm(self, width: int) -> float | None:
-        """Side of a pixel in an image `width` pixels wide; None if unknown."""
+    def pixel_mm(self, pair: Pair, width: int) -> float | None:
+        """Side of a pixel in the image of a pair, which is `width` pixels wide; None if unknown."""
+        if pair.plane and not self.spacing_mm:
+            volume, _ = pair.read_volume()
+            return min(volume.pixel_mm(pair.plane)) if volume.spacing_known else None
         return self.field_of_view_mm / width if self.field_of_view_mm else self.spacing_mm
 
 

@@ -42,6 +42,7 @@ EMPTY_MASKS = (
     "diagonal of the image."
 )
 NOTHING_OUTLINED = "Warning: nothing is outlined in slices with tumor. Train longer, or check the masks."
+ALL_OUTLINED = "Warning: outlines cover most of the images. Train longer, or check the masks."
 NO_INTERVAL = "–: no interval, as there is only one patient or group."
 
 
@@ -49,18 +50,25 @@ def summarize(settings: dict[str, object], selection: Selection, scores: list[Sl
     """Content of summary.json, given a contender's settings. What is about outlines is over slices with tumor."""
     rows = [score.row for score in scores]
     with_tumor = [score for score in scores if score.row["truth_pixels"]]
-    any_outline = any(score.row["predicted_pixels"] for score in with_tumor)
     return {
         **settings,
         **selection.identity,
         **machine_facts(),
         "intervals": f"95%, expanded percentile bootstrap over {basis_of_intervals(rows)}",
         "caveat": VALIDATION_CAVEAT if selection.split == "val" else "",
-        "warning": NOTHING_OUTLINED if with_tumor and not any_outline else "",
+        "warning": warning_about([score.row for score in with_tumor]),
         "detection": summarize_detection(rows),
         **(summarize_outlines(with_tumor, selection) if with_tumor else {}),
         **(summarize_probability(with_tumor) if with_tumor and "masks" not in settings else {}),
     }
+
+
+def warning_about(with_tumor: list[dict]) -> str:
+    """A warning if nothing is outlined in slices with tumor, or if outlines cover most of most of them; else ""."""
+    outlined = [row["predicted_pixels"] / row["pixels"] for row in with_tumor]
+    if outlined and not any(outlined):
+        return NOTHING_OUTLINED
+    return ALL_OUTLINED if outlined and np.median(outlined) > 0.5 else ""
 
 
 def summarize_outlines(scores: list[SliceScore], selection: Selection) -> dict[str, object]:
@@ -123,7 +131,7 @@ def summarize_groups(groups: dict[str, list[dict]]) -> dict[str, dict]:
 def summarize_group(rows: list[dict]) -> dict[str, object]:
     """Mean scores of rows, with intervals over patients, and the fraction of tumors missed completely."""
     result = count_slices(rows)
-    for name in [name for name in SUMMARIZED if name in rows[0]]:
+    for name in [name for name in SUMMARIZED if all(name in row for row in rows)]:
         result[name] = mean_over_rows(rows, [row[name] for row in rows])
     result["missed_completely"] = sum(row["dice"] == 0 for row in rows) / len(rows)
     return result

@@ -28,7 +28,9 @@ def encode_segmentation(mask: np.ndarray, volume: Volume, paths: list[Path]) -> 
     try:
         return segmentation_of(np.ascontiguousarray(voxels.transpose(2, 1, 0)), paths)
     except Exception as error:  # highdicom raises many kinds of errors for incomplete headers
-        tqdm.write(f"No DICOM-SEG for '{paths[0]}': {one_line(error)}.", file=sys.stderr)
+        tqdm.write(
+            f"No DICOM-SEG for '{paths[0]}', only the NIfTI mask: {one_line(error)}. Fix the header.", file=sys.stderr
+        )
         return None
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 
 from unet.errors import UserError
@@ -11,7 +11,9 @@ from unet.images.nifti import VOLUME_SUFFIXES, is_volume
 from unet.images.reading import IMAGE_SUFFIXES
 
 SUFFIXES = IMAGE_SUFFIXES + VOLUME_SUFFIXES
-MASK_ENDINGS = ("_seg", "-seg", "_mask", "-mask")  # of names of scans
+MASK_ENDINGS = ("_seg", "-seg", "_mask", "-mask")  # of names
+MASK_FOLDERS = ("masks", "labels", "annotations")
+LABELS_OF = {"images": MASK_FOLDERS, "imagestr": ("labelstr",)}  # folders of masks beside a folder of images
 
 
 def find_files(
@@ -55,6 +57,20 @@ def counts_by_suffix(paths: list[Path]) -> str:
     return ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in counts.most_common()) or "no files"
 
 
-def is_named_mask(path: Path) -> bool:
-    """Whether a NIfTI or DICOM file is a mask by its name, as in BraTS."""
-    return without_suffix(path.name).lower().endswith(MASK_ENDINGS) and (is_volume(path) or is_dicom(path))
+def is_named_mask(path: Path, names: Container[str] = ()) -> bool:
+    """Whether a file is a mask by its name. A NIfTI or DICOM file is one if its name ends like one, as in BraTS; an
+    image, if that of its image is also among these names: paths without suffix."""
+    name = without_suffix(path.as_posix())
+    ending = next((ending for ending in MASK_ENDINGS if name.lower().endswith(ending)), None)
+    return bool(ending) and (is_volume(path) or is_dicom(path) or name[: -len(ending)] in names)
+
+
+def folders_of_masks(files: Iterable[Path], top: Path) -> set[Path]:
+    """The folders below `top`, or top itself, that contain some of these files and, by their names, the masks of images
+    beside them."""
+    found = set()
+    for folder in {parent for file in files for parent in file.parents if parent == top or top in parent.parents}:
+        images = next((name for name, masks in LABELS_OF.items() if folder.name.lower() in masks), None)
+        if images and folder != top and any(child.name.lower() == images for child in folder.parent.iterdir()):
+            found.add(folder)
+    return found

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import nibabel
 import numpy as np
-from nibabel.orientations import io_orientation
+from nibabel.orientations import io_orientation, ornt_transform
 
 from unet.errors import ImageError, warn_once
 from unet.images.grid import grid_difference
@@ -126,6 +126,9 @@ def slices_in(path: Path, reading: ReadingOptions = ReadingOptions()) -> dict[st
 def read_volume_mask(path: Path, volume: Volume, reading: PairingOptions = PairingOptions()) -> np.ndarray:
     """The mask of a volume, bool (x, y, z); ImageError if it is on another grid or its labels are unclear."""
     image = read_nifti(path, reading, ONLY)
+    if grid_difference(image, volume.image):  # maybe only in the order or direction of its axes
+        axes = ornt_transform(io_orientation(image.affine), io_orientation(volume.image.affine))
+        image = image.slicer[..., *[0] * (image.ndim - 3)].as_reoriented(axes)
     if difference := grid_difference(image, volume.image):
         raise ImageError(f"'{path}' is not on its image's grid: {difference}.")
     voxels = np.asarray(image.dataobj).reshape(image.shape[:3])

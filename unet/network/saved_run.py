@@ -66,6 +66,12 @@ class SavedRun:
             origin = SavedRun.open(run_folder(self.config.options.init)) if self.config.options.init else None
             return origin if origin and origin.network_fingerprint() == self.config.initial_network else None
 
+    @property
+    def lineage(self) -> "list[SavedRun]":
+        """The run, the run of its --init, the run of that one's --init, and so on, as far as they are still there."""
+        origin = self.origin()
+        return [self, *(origin.lineage if origin else [])]
+
     def reading_with(self, given: ReadingOptions) -> ReadingOptions:
         """How to read images: as in the training, except for given options that are not the defaults."""
         kind, trained = type(given), self.config.options.data.reading

@@ -12,9 +12,19 @@ from urllib.parse import quote, unquote
 
 from unet.errors import ImageError, UserError
 from unet.images.dicom import DICOM_SUFFIXES, is_dicom, series_of
-from unet.images.folders import SUFFIXES, counts_by_suffix, find_files, is_named_mask, is_unknown, without_suffix
+from unet.images.folders import (
+    SUFFIXES,
+    counts_by_suffix,
+    find_files,
+    folders_of_masks,
+    is_named_mask,
+    is_unknown,
+    without_suffix,
+)
 from unet.images.nifti import is_volume
 from unet.prediction.names import SETTINGS, TABLE
+
+MOST_SKIPPED = 10  # masks that are named on the terminal
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,8 @@ def find_inputs(arguments: tuple[str, ...], output: Path) -> list[Input]:
 
     Each file appears once. Files in the output folder of this or an earlier prediction are left out. The name of an
     input is its path relative to the deepest folder that all arguments share. It has no suffix, unless files differ
-    only in their suffix, or another file has that name (a.png.png next to a.png).
+    only in their suffix, or another file has that name (a.png.png next to a.png). A DICOM series that is alone in its
+    folder has the name of the folder.
     """
     if not arguments:
         raise UserError("No images given: name files, folders or quoted globs before the options.")
@@ -73,6 +84,10 @@ def find_inputs(arguments: tuple[str, ...], output: Path) -> list[Input]:
         others = {str(path) for files in series.values() for path in files[1:]}
         names = {path: os.path.relpath(path, root) for path in paths if path not in others}
     stems = {path: without_suffix(name) for path, name in names.items()}
+    folders = Counter(os.path.dirname(path) for path in series)
+    for path, files in series.items():
+        if len(files) > 1 and folders[os.path.dirname(path)] == 1:
+            names[path] = stems[path] = os.path.dirname(names[path]) or os.path.basename(root) or stems[path]
     count = Counter(stems.values())
     taken = set(names.values())
     inputs = [
@@ -136,12 +151,21 @@ def without_unknown(files: list[Path], argument: str) -> list[Path]:
 
 
 def without_masks(files: list[Path], argument: str) -> list[Path]:
-    """The files without scans that are masks by their names, as in BraTS; prints which were skipped.
-    Nothing is skipped if the argument is a file."""
-    masks = [] if files == [Path(argument)] else [file for file in files if is_named_mask(file)]
-    for mask in masks:
+    """The files without those that are masks by their names, or by those of their folders; prints which were skipped.
+    Nothing is skipped if the argument is a file, or the folder of masks itself."""
+    if files == [Path(argument)]:
+        return files
+    folders = folders_of_masks(files, Path(argument))
+    for folder in sorted(folders):
+        print(f"Skipping '{folder}', masks by its name. To outline them, name the folder itself.")
+    files = [file for file in files if not folders.intersection(file.parents)]
+    names = {without_suffix(file.as_posix()) for file in files}
+    masks = [file for file in files if is_named_mask(file, names)]
+    for mask in masks[:MOST_SKIPPED]:
         print(f"Skipping '{mask}', a mask by its name. To outline it, name the file itself.")
-    if masks and len(masks) == len(files):
+    if len(masks) > MOST_SKIPPED:
+        print(f"... and {len(masks) - MOST_SKIPPED} more masks.")
+    if len(masks) == len(files):
         raise UserError(f"'{argument}' contains only masks, by their names: name files to outline them.")
     return [file for file in files if file not in set(masks)]
 

@@ -146,7 +146,8 @@ def make_tile(place: int, result: Result, output: OutputFolder, reading: Reading
     doubt = row.review or ("no reason for doubt" if is_judged else "not judged")
     found = finding(row, output)
     return Tile(
-        label=f"{path.name}: {verdict(row, output)}" + (f", {row.review}" if row.review not in ("", found) else ""),
+        label=f"{short_name(input)}: {verdict(row, output)}"
+        + (f", {row.review}" if row.review not in ("", found) else ""),
         image=uri,
         width=width,
         height=height,
@@ -161,6 +162,11 @@ def make_tile(place: int, result: Result, output: OutputFolder, reading: Reading
         },
         about={name.replace("_", " "): str(value) for name, value in asdict(row).items() if value not in (None, "")},
     )
+
+
+def short_name(input: Input) -> str:
+    """The name of a file, or of a series."""
+    return Path(input.name if input.series else input.path).name
 
 
 def finding(row: PredictionRow, output: OutputFolder) -> str:
@@ -190,6 +196,6 @@ def contact_sheet(results: list[Result], output: OutputFolder) -> np.ndarray:
     tiles, labels = [], []
     for input, row in results:
         tiles.append(read_picture(output.folder / overlay_name(input.name, input.is_volume)))
-        name = Path(row.path).name.encode("ascii", "replace").decode()
+        name = short_name(input).encode("ascii", "replace").decode()
         labels.append(f"{verdict(row, output)} {name}"[:28])
     return montage(tiles, labels)

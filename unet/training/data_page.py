@@ -36,8 +36,8 @@ def write_data_page(run: SavedRun, slices: Slices) -> Path:
             Card("Slices", str(len(slices.ids)), counts),
             Card("With tumor", str(len(percent)), f"{len(percent) / len(slices.ids):.0%} of all"),
             Card(unit.capitalize(), str(len(patients)), "each in one split"),
-            Card("Median tumor", f"{np.median(percent):.2g}%", "of the image"),
-            Card("Largest tumor", f"{percent.max():.2g}%", "of the image"),
+            Card("Median tumor", percent_text(np.median(percent)), "of the image"),
+            Card("Largest tumor", percent_text(percent.max()), "of the image"),
             Card("Exact copies", str(len(slices.copies)), "left out" if slices.copies else "none"),
         ],
         tables=[],
@@ -54,11 +54,16 @@ def write_data_page(run: SavedRun, slices: Slices) -> Path:
     return path
 
 
+def percent_text(percent: float) -> str:
+    """Such as "0.25%", "1.7%" or "34%"."""
+    return f"{percent:.2g}%" if percent < 10 else f"{percent:.0f}%"
+
+
 def make_tile(slices: Slices, index: int, used_for: dict[str, str], facts: dict[str, dict[str, str]]) -> Tile:
     """A slice with the outline of its mask."""
     id, percent = slices.ids[index], float(slices.tumor_percent[index])
     uri, width, height = embed_picture(slices.images[index])
-    size = f"{percent:.2g}%" if percent else "no tumor"
+    size = percent_text(percent) if percent else "no tumor"
     groups = {used_for[id], facts[id].get("tumor", "") if percent else "no tumor"} - {""}
     return Tile(
         label=f"{id} {size}",

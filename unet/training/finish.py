@@ -25,7 +25,7 @@ def finish(run: SavedRun, slices: Slices, history: list[dict]) -> None:
     pairs = [slices.pairs[index] for index in indices_of(run, slices, "val", has_tumor=True)]
     dice, confidence, evidence = choose_outlining(run, predictor, pairs)
     if not confidence.any():
-        print("Warning: the network outlines nothing on the validation slices. Train longer, or check the masks.")
+        print("Warning: no pixel of the validation slices reaches a threshold. Train longer, or check the masks.")
     free = evidence_without_tumor(run, predictor, slices)
     if len(free["tumor_free"]):
         run.update_config(presence_rule=fit_presence(evidence, np.concatenate(list(free.values()))))

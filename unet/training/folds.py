@@ -28,7 +28,7 @@ def train_folds(options: TrainingOptions) -> Path:
         raise UserError("--fold all needs a single worker: train --fold 0 to --fold 4 one after the other.")
     name = options.name or Path(options.data.data).resolve().name
     runs = [train_fold(replace(options, name=f"{name}-fold-{fold}"), fold) for fold in FOLDS]
-    output = Path("runs") / f"{name}-folds"
+    output = Path("runs") / f"{name}-all-folds"
     print(f"{summaries.describe(join(runs, output))}\nThe scores of each slice are in {output}/per_slice.csv.")
     return output
 

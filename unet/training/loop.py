@@ -185,6 +185,8 @@ class TrainingLoop:
             part = f" and {self.progress.step} steps" if self.progress.step else ""
             rate = float(self.learner.learning_rate(self.steps_done()))
             schedule = f"The learning rate goes on at {rate:.1e}, on the schedule of {self.options.epochs} epochs."
+            if self.progress.epoch == self.options.epochs:
+                schedule = "All epochs are done; --epochs trains for longer."
             print(f"Resuming after epoch {self.progress.epoch} of {self.options.epochs}{part}. {schedule}")
         elif self.options.init:
             use_initial_weights(self.run, self.learner)

@@ -21,7 +21,7 @@ from unet.network.weights import weights_of
 from unet.options import TrainingOptions
 from unet.tables import write_table
 from unet.training.checkpoints import load_checkpoint
-from unet.training.data_page import INVERTED, write_data_page
+from unet.training.data_page import INVERTED, percent_text, write_data_page
 from unet.training.learner import Learner
 from unet.training.tensorboard import Board
 from unet.training.workers import Workers
@@ -76,10 +76,10 @@ def print_data(run: SavedRun, slices: Slices) -> None:
         print(f"Exact copies left out: {len(slices.copies)}, listed in {path}.")
     percent = slices.tumor_percent[slices.has_tumor]
     median = np.median(percent)
-    size = f"Tumor in {len(percent)} of {len(slices.ids)} slices, median {median:.2g}% of the image"
+    size = f"Tumor in {len(percent)} of {len(slices.ids)} slices, median {percent_text(median)} of the image"
     print(f"{size}: look at some in {write_data_page(run, slices)}.")
     if median > INVERTED:
-        print("Warning: most of the image is tumor. Are the masks inverted? Tumor must be nonzero.", file=sys.stderr)
+        print("Warning: most of the image is tumor. Are the masks inverted? Then use --labels 0.", file=sys.stderr)
 
 
 def resumed_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[SavedRun, Slices]:
@@ -108,13 +108,12 @@ def warn_about_known_patients(run: SavedRun | None, slices: Slices, split: Split
     ids = split.ids["val"] + split.ids["test"]
     fingerprints = [slices.fingerprint_by_id[id] for id in ids]
     patients = [split.facts[id]["patient"] for id in ids]
-    while run:
-        if seen := sum(run.slices.are_known("train", fingerprints, patients)):
+    for one in run.lineage if run else []:
+        if seen := sum(one.slices.are_known("train", fingerprints, patients)):
             print(
                 f"Warning: {seen} of the {len(ids)} validation and test slices, or others of the same patients, were "
-                f"used to train '{run.folder}': expect lower scores on new patients."
+                f"used to train '{one.folder}': expect lower scores on new patients."
             )
-        run = run.origin()
 
 
 def use_initial_weights(run: SavedRun, learner: Learner) -> None:
