@@ -68,11 +68,18 @@ def patient_facts(slices: Slices, folder: Path, table_path: Path | None = None) 
     torn = len(patients) - len(set(groups))
     more = f", {torn} of them also in another split" if torn else ""
     how = "by folder, into" if by_folder else "as"
+    hint = " If the folders of the images are patients, list them in a patients.csv." if has_folders(slices) else ""
     print(
         f"{unknown}the slices are split {how} {len(patients)} groups that look alike{more}. Slices of one patient that "
-        "look different may be on both sides of the split, so the scores will be too high for new patients."
+        f"look different may be on both sides of the split, so the scores will be too high for new patients.{hint}"
     )
     return facts, f"{by_folder}{len(patients)} groups of similar slices"
+
+
+def has_folders(slices: Slices) -> bool:
+    """Whether all images are in folders, of which there are several, inside the folder of images."""
+    folders = {pair.name.rpartition("/")[0] for pair in slices.pairs}
+    return len(folders) > 1 and "" not in folders
 
 
 def check_copies(slices: Slices, patient_of: Callable[[Pair], str]) -> None:
