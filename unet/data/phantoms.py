@@ -205,7 +205,7 @@ def paint_meningioma(canvas, cranium, ball, radius, noise):
     paint(canvas, 0.35 * edema * cover(cranium), 40)
     paint(canvas, 0.5 * cover(border - 1.5) * cover(cranium), 40)
     paint(canvas, cover(np.abs(cranium) - 1) * cover(ball - 10, 8), 125)
-    paint(canvas, cover(border), noise.rng.uniform(105, 135) + 7 * noise(24) + 5 * noise(60))
+    paint(canvas, cover(border), noise.rng.uniform(120, 145) + 7 * noise(24) + 5 * noise(60))
     return border
 
 
@@ -214,7 +214,7 @@ def paint_glioma(canvas, cranium, ball, radius, noise):
     border = np.maximum(ball + radius * (0.17 * noise(12) + 0.08 * noise(24)), cranium + 2)
     edema = np.maximum(ball - noise.rng.uniform(0, 12) + 5 * noise(12), cranium + 3)
     paint(canvas, 0.4 * cover(edema, 8), 45)
-    ring = noise.rng.uniform(90, 145) + 18 * noise(16) + 12 * noise(40)
+    ring = noise.rng.uniform(110, 150) + 18 * noise(16) + 12 * noise(40)
     paint(canvas, cover(border + 1, 4), ring)
     core = border + radius * (noise.rng.uniform(0.2, 0.5) + 0.25 * noise(16) + 0.12 * noise(40))
     paint(canvas, cover(core, 4), noise.rng.uniform(35, 65) + 8 * noise(16))
@@ -225,14 +225,14 @@ def paint_pituitary(canvas, cranium, ball, radius, noise):
     """Paint a small lobed mass in the sella, slightly brighter than the brain, with a thin bright rim."""
     border = ball + 0.12 * radius * noise(14)
     paint(canvas, 0.6 * cover(border - 1.5), 130)
-    paint(canvas, cover(border), noise.rng.uniform(88, 118) + 7 * noise(30) + 5 * noise(60))
+    paint(canvas, cover(border), noise.rng.uniform(105, 130) + 7 * noise(30) + 5 * noise(60))
     return border
 
 
 TUMORS = {  # how to paint each type, and the range of its radius in mm
-    "meningioma": (paint_meningioma, (11, 24)),
-    "glioma": (paint_glioma, (11, 26)),
-    "pituitary": (paint_pituitary, (10, 15)),
+    "meningioma": (paint_meningioma, (13, 25)),
+    "glioma": (paint_glioma, (13, 27)),
+    "pituitary": (paint_pituitary, (12, 16)),
 }
 
 
