@@ -57,6 +57,18 @@ def test_copies_with_different_masks_are_refused(tmp_path):
     )
 
 
+def test_a_copy_in_a_folder_without_tumors_is_refused_if_it_has_one_and_left_out_if_not(tmp_path):
+    write_pairs(tmp_path / "data", 3)
+    write_image(tmp_path / "data/masks/2.png", np.zeros((20, 24), np.uint8))
+    (tmp_path / "free").mkdir()
+    shutil.copy(tmp_path / "data/images/2.png", tmp_path / "free/x.png")
+    slices = load_slices(tmp_path / "data", 16, no_tumor=(tmp_path / "free",))
+    assert slices.ids == ["0", "1", "2"] and [copy.id for copy, _ in slices.copies] == ["free/x"]
+    shutil.copy(tmp_path / "data/images/1.png", tmp_path / "free/x.png")
+    with pytest.raises(UserError, match="free/x.png' is an exact copy of '.*images/1.png', but has another mask"):
+        load_slices(tmp_path / "data", 16, no_tumor=(tmp_path / "free",))
+
+
 def test_copies_of_different_patients_are_refused(tmp_path):
     write_pairs(tmp_path, 3)
     copy_pair(tmp_path, 1, 7)

@@ -125,6 +125,13 @@ def test_an_image_with_a_side_too_long_for_its_overlay_is_refused(tmp_path):
         read_image(tmp_path / "long.png")
 
 
+@pytest.mark.parametrize("array", [np.zeros((0, 5)), np.zeros((4, 4), complex), np.zeros((4, 4), "datetime64[s]")])
+def test_arrays_that_are_no_images_are_refused(array, tmp_path):
+    np.save(tmp_path / "x.npy", array)
+    with pytest.raises(ImageError, match="which is not an image: leave it out"):
+        read_image(tmp_path / "x.npy")
+
+
 def test_several_pages_are_refused(tmp_path):
     pages = {"save_all": True, "append_images": [Image.fromarray(GREY)]}
     with pytest.raises(

@@ -13,6 +13,7 @@ from unet.evaluation.intervals import interval_over_patients
 from unet.network.saved_run import SavedRun
 from unet.options import DataOptions, TrainingOptions
 from unet.tables import read_table
+from unet.training.folds import join
 from unet.training.train import train
 
 ALL = ["--name", "five", *TINY, "--epochs", 1, "--fold", "all"]
@@ -74,6 +75,14 @@ def test_the_same_command_continues_and_other_options_are_refused(five, phantoms
     assert done.stderr == (
         "'runs/five-fold-0' has other options (see its config.json): repeat them, or choose another --name.\n"
     )
+
+
+def test_folds_of_different_patients_are_not_joined(five, tmp_path):
+    shutil.copytree(five[0] / "runs", tmp_path / "runs")
+    runs = [tmp_path / f"runs/five-fold-{fold}" for fold in range(5)]
+    shutil.copy(runs[0] / "evaluation-val/per_slice.csv", runs[1] / "evaluation-val/per_slice.csv")
+    with pytest.raises(UserError, match="is in several folds, as the patients have changed: delete the runs"):
+        join(runs, tmp_path / "joint")
 
 
 def test_one_training_has_one_fold():

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -10,12 +11,13 @@ import pytest
 from conftest import write_image, write_pairs
 from ready import run_script
 
-from unet.data.pairs import find_pairs
+from unet.data.pairs import Pair, find_pairs
 from unet.errors import UserError
 from unet.evaluation.contenders import GivenMasks, names_of
 from unet.images.masks import read_mask
 from unet.images.nifti import encode_volume_mask, read_volume
 from unet.network.saved_run import SavedRun
+from unet.options import PairingOptions
 from unet.tables import read_table
 
 
@@ -89,6 +91,51 @@ def test_a_run_is_compared_with_masks_on_its_validation_slices(trained, phantoms
     comparison = json.loads((run / "compared-with-best-on-val/comparison.json").read_text())
     assert comparison["a"]["network"] == SavedRun.open(trained).network_fingerprint()
     assert comparison["groups"]["all"]["interval"][0] >= 0
+
+
+def test_masks_of_predict_py_are_read_as_such_and_others_like_the_truth(data):
+    pairs, _ = find_pairs(data / "data", PairingOptions(labels="7"))
+    pair = replace(pairs[0], mask_path=data / "other/0.tif")
+    image = pair.read_image()
+    assert not GivenMasks(data / "other", pairs).with_mask(pair).read_mask(image).any()
+    (data / "prediction.json").write_text("{}")
+    assert GivenMasks(data / "other", pairs).with_mask(pair).read_mask(image).any()
+
+
+def test_a_mask_whose_image_is_in_another_split_is_not_taken_for_a_namesake(tmp_path):
+    for split in ("train", "val"):
+        write_image(tmp_path / split / "images/0.png", np.eye(4, dtype=np.uint8))
+    write_image(tmp_path / "other/0.png", np.eye(4, dtype=np.uint8))
+    pairs = [Pair(f"{split}/0", tmp_path / split / "images/0.png", None) for split in ("train", "val")]
+    known = {pair.id: pair.image_path for pair in pairs}
+    with pytest.raises(UserError, match="No mask for '.*val/images/0.png'"):
+        GivenMasks(tmp_path / "other", pairs[1:], known)
+
+
+def test_comparisons_with_different_masks_of_the_same_name_are_not_mixed_up(trained, phantoms, tmp_path):
+    for parent in ("a", "b"):
+        shutil.copytree(phantoms / "masks", tmp_path / parent / "best")
+    shutil.copytree(trained, tmp_path / "run")
+    assert run_script("evaluate", "run", "--masks", "a/best", cwd=tmp_path).returncode == 0
+    done = run_script("evaluate", "run", "--masks", "b/best", cwd=tmp_path)
+    assert done.returncode == 2 and "contains results for other compared" in done.stderr
+
+
+def test_runs_that_see_other_images_are_not_compared(trained, tmp_path):
+    for name in ("a", "b"):
+        shutil.copytree(trained, tmp_path / name)
+    run = SavedRun.open(tmp_path / "b")
+    data = run.config.options.data
+    data = replace(data, reading=replace(data.reading, channel="red"))
+    run.update_config(options=replace(run.config.options, data=data))
+    done = run_script("evaluate", "a", "b", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith("'b' has --channel red, unlike 'a'")
+    done = run_script("evaluate", "b", "--channel", "blue", cwd=tmp_path)
+    assert done.returncode == 2 and "leave out --channel" in done.stderr
+    done = run_script("evaluate", "b", "--no-mirror", "--output", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = run_script("evaluate", "b", "--output", "out", cwd=tmp_path)
+    assert done.returncode == 2 and "contains results for other mirror (False)" in done.stderr
 
 
 def test_a_missing_mask_is_named(data):

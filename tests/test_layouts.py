@@ -7,6 +7,7 @@ import pytest
 from conftest import write_image, write_pairs
 
 from unet.data.pairs import find_pairs
+from unet.data.patients import patient_facts
 from unet.data.slices import load_slices
 from unet.data.split import split_slices
 from unet.errors import UserError
@@ -145,6 +146,28 @@ def test_masks_beside_images_in_folders_of_patients(tmp_path, capsys):
     assert problems_in(tmp_path) == ["No mask for 'p2/a.tif': expected 'p2/a_mask.png'."]
 
 
+def test_the_first_folder_is_the_patient_if_there_are_more_below(tmp_path):
+    for name in ("all/p1/s0/1", "all/p1/s1/1", "all/p2/s0/1"):
+        write_small(tmp_path / f"{name}.png", tmp_path / f"{name}_mask.png")
+    assert {pair.id: pair.patient for pair in pairs_in(tmp_path)} == {
+        "all/p1/s0/1": "all/p1",
+        "all/p1/s1/1": "all/p1",
+        "all/p2/s0/1": "all/p2",
+    }
+
+
+def test_images_beside_folders_of_splits_are_reported(tmp_path):
+    for name in ("train/p/1", "val/q/1", "extra/r/1"):
+        write_small(tmp_path / f"{name}.png", tmp_path / f"{name}_mask.png")
+    assert problems_in(tmp_path) == ["'extra/r/1.png' is in no split, unlike others in train/ and val/: move it there."]
+
+
+@pytest.mark.parametrize("suffix", ["{x}", "_{id}", "{", "a/b"])
+def test_a_suffix_that_cannot_be_one_is_refused(suffix, tmp_path):
+    with pytest.raises(UserError, match="--mask-suffix .* is invalid"):
+        find_pairs(tmp_path, PairingOptions(mask_suffix=suffix))
+
+
 def test_masks_beside_images_in_folders_of_splits(tmp_path):
     for place in ("train/p1/a", "val/p2/a"):
         write_small(tmp_path / f"{place}.png", tmp_path / f"{place}-seg.png")
@@ -218,6 +241,16 @@ def test_ids_of_the_table_may_have_a_suffix(tmp_path):
     (tmp_path / "patients.csv").write_text("\n".join(["id,patient", *lines, "3,p9"]))
     with pytest.raises(UserError, match="several rows for id '3': keep one"):
         split_slices(slices, tmp_path, DataOptions())
+
+
+def test_spaces_around_cells_do_not_count_and_patients_must_be_given(tmp_path):
+    write_pairs(tmp_path, 2)
+    slices = load_slices(tmp_path, 16)
+    (tmp_path / "patients.csv").write_text("id,patient\n0,p1\n 1,p1 \n")
+    assert {row["patient"] for row in patient_facts(slices, tmp_path)[0].values()} == {"p1"}
+    (tmp_path / "patients.csv").write_text("id,patient\n0,p1\n1, \n")
+    with pytest.raises(UserError, match="has no patient for id '1': add one"):
+        patient_facts(slices, tmp_path)
 
 
 def test_the_advice_for_one_patient_works(tmp_path):

@@ -69,6 +69,27 @@ def test_alpha_is_the_mask_if_only_alpha_varies(tmp_path):
     np.testing.assert_array_equal(read_mask(saved(tmp_path, pixels)), [[False, True, False]])
 
 
+def test_transparent_pixels_are_not_tumor_even_if_all_are(tmp_path):
+    white = np.full((3, 4, 4), 255, np.uint8)
+    white[..., 3] = 0
+    assert not read_mask(saved(tmp_path, white)).any()
+
+
+def test_the_value_of_a_palette_is_its_index_whatever_else_is_in_the_file(tmp_path):
+    for pixels in (np.array([[0, 1]], np.uint8), np.array([[0, 1, 2]], np.uint8)):
+        image = Image.fromarray(pixels, "P")
+        image.putpalette([0, 0, 0, 255, 255, 255, 255, 0, 0])
+        image.save(tmp_path / "p.png")
+        np.testing.assert_array_equal(read_mask(tmp_path / "p.png", labels("1")), pixels == 1)
+        # A threshold is about brightness.
+        np.testing.assert_array_equal(read_mask(tmp_path / "p.png", PairingOptions(mask_threshold=128)), pixels > 0)
+
+
+def test_labels_and_a_threshold_contradict_each_other(tmp_path):
+    with pytest.raises(UserError, match="contradict each other: give only one"):
+        read_mask(saved(tmp_path, LABELS), PairingOptions(labels="1", mask_threshold=1))
+
+
 def test_a_threshold_reads_masks_with_soft_borders(tmp_path):
     path = saved(tmp_path, np.array([[0, 3, 120, 130, 255]], np.uint8))
     with pytest.raises(ImageError, match="has the values 3, 120, 130 and 255 besides 0"):

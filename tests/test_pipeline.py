@@ -303,7 +303,9 @@ def test_a_name_that_belongs_to_a_folder_of_other_results_skips_one_file(tmp_pat
     folder = OutputFolder(tmp_path, {}, [])
     (tmp_path / "scans/a.html").mkdir(parents=True)  # of the scans in a folder of this name
     row = folder.write_files(Outlined(PredictionRow("a.nii"), {"scans/a.html": b"page"}))
-    assert row.path == "a.nii" and row.status.endswith("a.html': Is a directory. The old file is unchanged.")
+    assert row.path == "a.nii" and row.status.endswith(
+        "a.html': Is a directory. The old file is unchanged. Rename the image."
+    )
 
 
 def test_damaged_prediction_settings_are_reported(tmp_path):

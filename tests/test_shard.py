@@ -48,5 +48,9 @@ def test_every_file_is_in_one_part_with_the_same_mask(trained, phantoms, tmp_pat
     rows = read_table(tmp_path / "whole" / "predictions.csv")
     assert sorted(paths) == sorted(row["path"] for row in rows)
     assert masks == {path.name: path.read_bytes() for path in (tmp_path / "whole/masks").iterdir()}
+    # Of more images, this part would have others: some would be in no part.
+    again = ["--output", "parts", "--shard", "1/3", "--overwrite"]
+    done = run_script("predict", images, phantoms / "masks", "--run", trained, *again, cwd=tmp_path)
+    assert done.returncode == 2 and "shard-2-of-3' is part of other images" in done.stderr
     done = run_script("predict", images, "--run", trained, "--output", "parts", "--shard", "4/3", cwd=tmp_path)
     assert done.returncode == 2 and "--shard 4/3" in done.stderr

@@ -161,7 +161,7 @@ class TrainingOptions:
     --device: give these again."""
     init: str | None = None
     """Start from the weights of this run, or of the network that comes with the project: pretrained. Then the defaults
-    are the size and shape of its network, a third of the epochs, and a quarter of the learning rate."""
+    are the size, channel and shape of its network, a third of the epochs, and a quarter of the learning rate."""
     quick: bool = False
     """Use the quick recipe: half an hour on two cores. Other options override it."""
     seed: Annotated[int, Interval(ge=0, lt=2**31)] = 0

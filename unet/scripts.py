@@ -11,7 +11,8 @@ def train(description: str = TrainingOptions.__doc__) -> None:
         if options.data.fold == "all":
             unet.train_folds(options)
         else:
-            unet.train(options, epochs=options.epochs if "--epochs" in given_options() else None)
+            longer = options.resume and "--epochs" in given_options()
+            unet.train(options, epochs=options.epochs if longer else None)
 
     run(TrainingOptions, description, step, lambda options: unet.recipe(options))
 

@@ -101,15 +101,22 @@ class Layout:
         if self.name != "beside":
             return {id: self.part_of[id].split for id in self.complete}
         splits = {id: SPLIT_OF_FOLDER.get(id.partition("/")[0].lower(), "") for id in self.complete}
-        return splits if all(splits.values()) else dict.fromkeys(splits, "")
+        without = [id for id, split in splits.items() if not split]
+        if {"train", "val"} <= set(splits.values()) and without:
+            self.problems.append(
+                f"'{self.files[without[0]][IMAGES]}' is in no split, unlike others in train/ and val/: move it there."
+            )
+        return dict.fromkeys(splits, "") if without else splits
 
     def patients(self) -> dict[str, str]:
-        """Patient of each complete id: the case, or the folder if there are several; "" if unknown."""
+        """Patient of each complete id: the case, or the first folder that differs; "" if unknown."""
         if self.name == "cases":
             names = {id: os.path.basename(id) for id in self.complete}
             return {id: found[1] if (found := TIME_POINT.fullmatch(name)) else name for id, name in names.items()}
         below_split = {id: id.partition("/")[2] if split else id for id, split in self.splits().items()}
-        folders = {id: os.path.dirname(path) for id, path in below_split.items()}
+        parents = {id: path.split("/")[:-1] for id, path in below_split.items()}
+        shared = len(os.path.commonprefix(list(parents.values())))
+        folders = {id: "/".join(names[: shared + 1]) for id, names in parents.items()}
         is_known = self.name == "beside" and all(folders.values()) and len(set(folders.values())) > 1
         return folders if is_known else dict.fromkeys(folders, "")
 
@@ -152,6 +159,8 @@ class Layout:
 
 def find_layout(folder: Path, options: PairingOptions) -> Layout:
     """The layout that fits a data folder, or that --layout names; UserError if none does, or several do."""
+    if set(options.mask_suffix or "") & set("{}/"):
+        raise UserError(f"--mask-suffix {options.mask_suffix} is invalid: give what names have at their end, as _mask.")
     names = [options.layout] if options.layout else get_args(LayoutName)
     parts = {name: find_parts(name, folder, options.mask_suffix) for name in names}
     layouts = [Layout(name, folder, found) for name, found in parts.items() if found]

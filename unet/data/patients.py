@@ -120,6 +120,7 @@ def read_patients(path: Path) -> Facts:
         rows = read_table(path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"Cannot read the patients table '{path}': {error}.") from error
+    rows = [{name: cell.strip() if isinstance(cell, str) else cell for name, cell in row.items()} for row in rows]
     rows = [row for row in rows if any(row.values())]  # spreadsheets may add empty ones
     if not rows or not {"id", "patient"} <= rows[0].keys():
         found = f", not {', '.join(map(repr, rows[0]))}" if rows else ""
@@ -130,6 +131,7 @@ def read_patients(path: Path) -> Facts:
     # csv collects extra cells under None, and fills missing ones with None.
     ragged = [row["id"] for row in rows if None in row or None in row.values()]
     raise_problems([f"'{path}' has more or fewer cells than columns at id '{id}': fix it." for id in ragged])
+    raise_problems([f"'{path}' has no patient for id '{row['id']}': add one." for row in rows if not row["patient"]])
     for row in rows:
         row["id"] = plain_id(row["id"])
     repeated = [id for id, count in Counter(row["id"] for row in rows).items() if count > 1]

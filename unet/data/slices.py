@@ -107,7 +107,7 @@ def load_slices(
     raise_problems(problems + sorted(set(unreadable)))
     copies = find_copies(pairs, fingerprints, of_images)
     names = {copy.name for copy, _ in copies}
-    kept = [index for index, pair in enumerate(pairs) if not (pair.mask_path and pair.name in names)]
+    kept = [index for index, pair in enumerate(pairs) if pair.name not in names]
     for target, source in enumerate(kept if copies else []):
         pixels[target] = pixels[source]
     pairs, fingerprints = [pairs[index] for index in kept], [fingerprints[index] for index in kept]
@@ -135,23 +135,28 @@ def allocate(shape: tuple[int, ...], memory_gib: float) -> np.ndarray:
     return np.memmap(file, np.uint8, "w+", shape=shape)
 
 
+def original_first(pair: Pair) -> tuple:
+    """A key that sorts images with masks first, and among these the shortest names."""
+    return pair.mask_path is None, len(pair.name), pair.name
+
+
 def find_copies(pairs: list[Pair], fingerprints: list[str], of_images: list[str]) -> list[tuple[Pair, Pair]]:
     """Each image or scan that is an exact copy, and its original, which has the shortest name: their first slices.
 
     `fingerprints` are those of images with masks, and `of_images` those of images alone. UserError if a copy has
-    another mask. Images without masks do not count: their copies are in one group of similar slices, so in one split.
+    another mask. Copies among images without masks do not count: they are in one group of similar slices, so in one
+    split.
     """
     slices_of_name: dict[str, list[int]] = {}
     for index, pair in enumerate(pairs):
-        if pair.mask_path:
-            slices_of_name.setdefault(pair.name, []).append(index)
+        slices_of_name.setdefault(pair.name, []).append(index)
     originals: dict[tuple[str, ...], list[int]] = {}
     copies, problems = [], []
     # The shortest name is the original's: copies are called x_copy or "x (1)".
-    for name in sorted(slices_of_name, key=lambda name: (len(name), name)):
-        own = slices_of_name[name]
+    for own in sorted(slices_of_name.values(), key=lambda own: original_first(pairs[own[0]])):
         content = tuple(of_images[index] for index in own)
-        its = originals.setdefault(content, own) if any(content) else own
+        has_mask = pairs[own[0]].mask_path is not None
+        its = (originals.setdefault if has_mask else originals.get)(content, own) if any(content) else own
         if its is own:
             continue
         copy, original = pairs[own[0]], pairs[its[0]]

@@ -19,6 +19,7 @@ from unet.evaluation.selection import Selection, check_untrained, results_in, se
 from unet.evaluation.summary import all_and_by_tumor, footnote, unit_of_groups
 from unet.files import write_json, write_whole
 from unet.machine import machine_facts, prepare
+from unet.network.ensemble import check_same_images
 from unet.network.predictor import Predictor
 from unet.options import EvaluationOptions
 from unet.pictures import evaluation_plots
@@ -58,10 +59,13 @@ def compare(options: EvaluationOptions) -> Path:
     selection = select(a.run, options)
     for run in [*a.runs[1:], *b.runs]:
         check_untrained(run, selection)
+        if a.run:
+            check_same_images(a.run, run)
     names = short_names(a, b)
     home = a.home / f"compared-with-{Path(names[1]).name}-on-{selection.title}"
     output = options.output or home
-    with results_in(output, "comparison.json", selection.identity):
+    compared = {"compared": [contender.source for contender in contenders]}
+    with results_in(output, "comparison.json", selection.identity | compared):
         compare_and_write(contenders, selection, options, names, output)
     return output
 
@@ -70,7 +74,7 @@ def compare_and_write(
     contenders: list[Contender], selection: Selection, options: EvaluationOptions, names: tuple[str, str], output: Path
 ) -> None:
     """Score both contenders, and write all results."""
-    predictors = [contender.predictor(selection.pairs, options) for contender in contenders]
+    predictors = [contender.predictor(selection, options) for contender in contenders]
     scores = [score_slices(predictor, selection) for predictor in predictors]
     check_unchanged(contenders[0].run, selection, scores[0])
     for contender in contenders:
@@ -97,6 +101,7 @@ def compare_and_write(
     if false_alarms:
         answers.append(describe_false_alarms(false_alarms, *names))
     about = {
+        "compared": [contender.source for contender in contenders],
         "a": contenders[0].settings(options),
         "b": contenders[1].settings(options),
         **selection.identity,

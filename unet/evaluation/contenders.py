@@ -10,7 +10,8 @@ import numpy as np
 from unet.data.layouts import MASKS, expected_suffixes, find_sources
 from unet.data.pairs import Pair
 from unet.errors import UserError, raise_problems
-from unet.images.folders import without_suffix
+from unet.evaluation.selection import Selection
+from unet.images.folders import PREDICTION, without_suffix
 from unet.machine import thread_count
 from unet.network.ensemble import open_runs
 from unet.network.outlining import OutlineRule
@@ -26,11 +27,15 @@ class GivenMasks(Predictor):
     other names. UserError for pairs without a mask file, or with several.
     """
 
-    def __init__(self, folder: Path, pairs: list[Pair]):
+    def __init__(self, folder: Path, pairs: list[Pair], known: dict[str, Path] | None = None):
+        """known: id and path of all images in the folders of these pairs, so that no mask of another one is taken."""
         self.rule, self.presence_rule, self.confidence_model, self.always_outline = OutlineRule(), None, None, False
         images = {pair.name: pair.image_path for pair in pairs}
         self.paths: dict[str, Path] = {}
-        problems, others, names = [], [], names_of(images)
+        problems, others, names = [], [], names_of((known or {}) | images)
+        self.reading = {}  # what differs from how the true masks are read
+        if any((parent / PREDICTION).exists() for parent in (folder, folder.parent)):
+            self.reading = {"labels": None, "mask_threshold": None}  # predict.py's masks are 0 and one other value
         endings = "_seg", "_mask"  # of names of predict.py's masks of scans; the first is DICOM-SEG
         names |= {f"{given}{ending}": name for given, name in names.items() for ending in endings}
         sources = find_sources(folder, names)
@@ -40,7 +45,7 @@ class GivenMasks(Predictor):
                 others.append(path)
             elif f"{given.removesuffix('_seg')}_mask" in sources.values() and given.endswith("_seg"):
                 continue  # the same mask
-            elif self.paths.setdefault(name, path) != path:
+            elif name in images and self.paths.setdefault(name, path) != path:
                 problems.append(f"'{path}' and '{self.paths[name]}' are both named after '{name}': remove one.")
         for name in sorted(images.keys() - self.paths.keys()):
             expected = [f"'{folder / name}{suffix}'" for suffix in expected_suffixes(MASKS, images[name])]
@@ -51,7 +56,7 @@ class GivenMasks(Predictor):
 
     def with_mask(self, pair: Pair) -> Pair:
         """The pair with the mask in this folder instead of the true one."""
-        return replace(pair, mask_path=self.paths[pair.name])
+        return replace(pair, mask_path=self.paths[pair.name], reading=replace(pair.reading, **self.reading))
 
     def stream(self, pairs: Iterable[Pair], read: Callable, use: Callable, prepare: object) -> Iterator:
         """As in Predictor, except that an ImageError ends the stream."""
@@ -103,10 +108,10 @@ class Contender:
     def settings(self, options: EvaluationOptions) -> dict[str, object]:
         """How it outlines, for the results."""
         if not self.run:
-            return {"masks": str(self.folder.resolve())}
+            return {"masks": self.source}
         presence = self.run.config.presence_rule
         return {
-            "run": ", ".join(str(run.folder) for run in self.runs),
+            "run": self.source,
             "network": self.run.network_fingerprint(),
             "threshold": self.run.config.outline_rule.threshold,
             "peak": self.run.config.outline_rule.peak,
@@ -115,15 +120,20 @@ class Contender:
             "always_outline": options.always_outline,
         }
 
+    @property
+    def source(self) -> str:
+        """The folders of its runs or masks."""
+        return ", ".join(str(run.folder) for run in self.runs) or str(self.folder.resolve())
+
     def identity(self, options: EvaluationOptions) -> dict[str, object]:
-        """What its default folder does not distinguish: given masks, and the members of an ensemble."""
-        names = () if self.folder in [run.folder for run in self.runs] else ("masks", "run")
+        """What must be the same for results to be replaced: all settings but those that a longer training changes."""
+        names = ("masks", "run", "mirror", "always_outline")
         return {name: value for name, value in self.settings(options).items() if name in names}
 
-    def predictor(self, pairs: list[Pair], options: EvaluationOptions) -> Predictor:
-        """What outlines these pairs."""
+    def predictor(self, selection: Selection, options: EvaluationOptions) -> Predictor:
+        """What outlines the slices of a selection."""
         if not self.run:
-            return GivenMasks(self.folder, pairs)
+            return GivenMasks(self.folder, selection.pairs, selection.images)
         return Predictor(self.run, mirror=options.mirror, always_outline=options.always_outline)
 
 

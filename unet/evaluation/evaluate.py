@@ -44,15 +44,14 @@ def evaluate(options: EvaluationOptions) -> Path:
     for run in contender.runs[1:] if selection.split and not options.split else []:
         check_untrained(run, selection)
     output = options.output or contender.home / f"evaluation-{selection.title}"
-    identity = selection.identity | contender.identity(options)
-    with results_in(output, "summary.json", identity):
+    with results_in(output, "summary.json", selection.identity | contender.identity(options)):
         score_and_write(contender, selection, options, output)
     return output
 
 
 def score_and_write(contender: Contender, selection: Selection, options: EvaluationOptions, output: Path) -> None:
     """Score all slices of a selection, and write all results."""
-    predictor = contender.predictor(selection.pairs, options)
+    predictor = contender.predictor(selection, options)
     scores = scoring.score_slices(predictor, selection)
     scoring.check_unchanged(contender.run, selection, scores)
     scoring.warn_about_known_patients(contender.runs, selection, scores)

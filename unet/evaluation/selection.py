@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from unet.data.folder import data_folder, no_tumor_folders
@@ -13,7 +13,7 @@ from unet.data.slices import load_slices
 from unet.errors import UserError
 from unet.files import only_process_in
 from unet.network.saved_run import SavedRun
-from unet.options import EvaluationOptions, TrainingOptions
+from unet.options import EvaluationOptions, PairingOptions, ReadingOptions, TrainingOptions
 from unet.tables import Facts
 
 
@@ -25,6 +25,7 @@ class Selection:
     folders: tuple[Path, ...]
     title: str
     pairs: list[Pair]
+    images: dict[str, Path]  # id and path of every image or scan in the folders, also in other splits
     facts: Facts
     spacing_mm: float | None  # side of a pixel, if given for all images
     field_of_view_mm: float | None  # side of the image, if known for all images
@@ -87,6 +88,11 @@ def select_from_run(run: SavedRun, split: str, options: EvaluationOptions) -> Se
             f"and --split {split}. The published ones can be downloaded with python -m unet.data.download --no-tumor."
         )
     reading = run.reading_with(options.reading)
+    if replace(reading, max_pixels=0) != replace(run.config.options.data.reading, max_pixels=0):
+        raise UserError(
+            "The run's own slices are read as in its training: leave out --channel, --labels and the like, or name "
+            "another folder with --data."
+        )
     pairs = {pair.id: pair for pair in find_all_pairs(folder, no_tumor, reading)[0]}
     missing = [id for id in ids if id not in pairs]
     if missing:
@@ -95,7 +101,8 @@ def select_from_run(run: SavedRun, split: str, options: EvaluationOptions) -> Se
             f"{len(missing)} {split} slices are not in {folders} ('{missing[0]}', ...), or have no mask: restore them, "
             "or name the right folders with --data and --no-tumor."
         )
-    return make_selection(split, (), split, [pairs[id] for id in ids], run.slices.facts, options)
+    own = [pairs[id] for id in ids]
+    return make_selection(split, (), split, own, list(pairs.values()), run.slices.facts, options)
 
 
 def select_from_folders(run: SavedRun | None, options: EvaluationOptions) -> Selection:
@@ -105,7 +112,11 @@ def select_from_folders(run: SavedRun | None, options: EvaluationOptions) -> Sel
     folder = data_folder(str(options.data)) if options.data else None
     no_tumor = no_tumor_folders(options.no_tumor)
     size = run.config.options.size if run else TrainingOptions.size
-    slices = load_slices(folder, size, reading=options.reading, no_tumor=no_tumor)
+    # The run knows how images are read. How masks are named, and what they mean, may differ in another folder.
+    reading = (
+        replace(options.reading, **asdict(run.reading_with(as_images(options.reading)))) if run else options.reading
+    )
+    slices = load_slices(folder, size, reading=reading, no_tumor=no_tumor)
     if slices.copies:
         print(f"Exact copies left out: {len(slices.copies)}.")
     known = [patient_facts(slices.of_folder(), folder, options.patients)] if folder else []
@@ -114,12 +125,17 @@ def select_from_folders(run: SavedRun | None, options: EvaluationOptions) -> Sel
     folders = tuple(path.resolve() for path in (*filter(None, [folder]), *no_tumor))
     title = "+".join(path.name for path in folders)
     if not options.split:
-        return make_selection(None, folders, title, slices.pairs, facts, options)
+        return make_selection(None, folders, title, slices.pairs, slices.pairs, facts, options)
     for path, (of_folder, origin) in zip(folders, known, strict=True):
         if not any(row.get("split") == options.split for row in of_folder.values()):
             raise UserError(f"No slice in '{path}' is in the split {options.split}, according to {origin}.")
     pairs = [pair for pair in slices.pairs if facts[pair.id]["split"] == options.split]
-    return make_selection(None, folders, f"{title}-{options.split}", pairs, facts, options)
+    return make_selection(None, folders, f"{title}-{options.split}", pairs, slices.pairs, facts, options)
+
+
+def as_images(reading: PairingOptions) -> ReadingOptions:
+    """The options that are about images, and not about masks."""
+    return ReadingOptions(**{option.name: getattr(reading, option.name) for option in fields(ReadingOptions)})
 
 
 def make_selection(
@@ -127,13 +143,15 @@ def make_selection(
     folders: tuple[Path, ...],
     title: str,
     pairs: list[Pair],
+    all_pairs: list[Pair],
     facts: Facts,
     options: EvaluationOptions,
 ) -> Selection:
     """A selection with the pixel size from the options, or that of the published set if these are its slices."""
     are_published = all(is_published(pair.id, facts[pair.id]) for pair in pairs if pair.mask_path)
     field_of_view_mm = PUBLISHED_FIELD_OF_VIEW_MM if are_published and not options.spacing_mm else None
-    return Selection(split, folders, title, pairs, facts, options.spacing_mm, field_of_view_mm)
+    images = {pair.name: pair.image_path for pair in all_pairs}
+    return Selection(split, folders, title, pairs, images, facts, options.spacing_mm, field_of_view_mm)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from unet.images.nifti import VOLUME_SUFFIXES, is_volume
 from unet.images.reading import IMAGE_SUFFIXES
 
 SUFFIXES = IMAGE_SUFFIXES + VOLUME_SUFFIXES
+PREDICTION = "prediction.json"  # in every folder that predict.py writes
 MASK_ENDINGS = ("_seg", "-seg", "_mask", "-mask")  # of names
 MASK_FOLDERS = ("masks", "labels", "annotations")
 LABELS_OF = {"images": MASK_FOLDERS, "imagestr": ("labelstr",)}  # folders of masks beside a folder of images

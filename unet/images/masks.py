@@ -29,15 +29,12 @@ def values_and_colors(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None
         return np.asarray(image), None
     pixels = np.asarray(image.convert("RGBA"))
     rgb, alpha = pixels[..., :3], pixels[..., 3]
-    if alpha.min() < alpha.max():
-        if (rgb == rgb[0, 0]).all():
-            return alpha, None
-        rgb = rgb * (alpha > 0)[..., np.newaxis]
-    if (rgb == rgb[..., :1]).all():
-        return rgb[..., 0], None
+    if alpha.min() < alpha.max() and (rgb == rgb[0, 0]).all():
+        return alpha, None
+    rgb = rgb * (alpha > 0)[..., np.newaxis]
     colors = rgb.astype(np.int64) @ (2**16, 2**8, 1)
     values = np.asarray(image) * (colors > 0) if image.mode == "P" else rgb.max(axis=2)
-    return values, colors
+    return values, None if (rgb == values[..., np.newaxis]).all() else colors
 
 
 def select_tumor(path: Path, values: np.ndarray, colors: np.ndarray | None, reading: PairingOptions) -> np.ndarray:
@@ -47,8 +44,11 @@ def select_tumor(path: Path, values: np.ndarray, colors: np.ndarray | None, read
     """
     if not np.isfinite(values).all():
         raise ImageError(f"'{path}' has values that are NaN or infinite: replace them with numbers.")
+    if reading.mask_threshold is not None and reading.labels is not None:
+        raise UserError("--labels and --mask-threshold contradict each other: give only one of them.")
     if reading.mask_threshold is not None:
-        return values >= reading.mask_threshold
+        brightest = values if colors is None else np.max([colors >> 16, colors >> 8 & 255, colors & 255], axis=0)
+        return brightest * (255 if values.dtype == bool else 1) >= reading.mask_threshold
     if reading.labels not in (None, "any"):
         numbers, wanted_colors = parse_labels(reading.labels)
         return np.isin(values, numbers) | np.isin(values * np.int64(GREY) if colors is None else colors, wanted_colors)

@@ -59,6 +59,8 @@ def open_array(path: Path, content: bytes) -> Image.Image | None:
     if not content.startswith(b"\x93NUMPY"):
         return None
     pixels = np.load(io.BytesIO(content), allow_pickle=False)
+    if not pixels.size or pixels.dtype.kind not in "biuf":
+        raise ImageError(f"'{path}' is an array of {pixels.dtype} {pixels.shape}, which is not an image: leave it out.")
     if pixels.ndim != 2 and not (pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] in (3, 4)):
         raise ImageError(
             f"'{path}' is a {pixels.dtype} array of shape {pixels.shape}: save each slice as an array (height, width)."

@@ -26,6 +26,16 @@ def open_runs(folders: Sequence[Path]) -> SavedRun:
     return runs[0] if len(runs) == 1 else Ensemble(runs)
 
 
+def check_same_images(one: SavedRun, other: SavedRun) -> None:
+    """UserError if two runs were trained on other channels, planes or volumes of images and scans."""
+    for name in ("channel", "plane", "volume"):
+        values = [getattr(run.config.options.data.reading, name) for run in (one, other)]
+        if values[0] != values[1]:
+            raise UserError(
+                f"'{other.folder}' has --{name} {values[1]}, unlike '{one.folder}': name runs that see the same images."
+            )
+
+
 class Ensemble(SavedRun):
     """Runs with the same preprocessing, used like one run. Its slices are those of the first run, its folder is only
     for results. Runs that were trained without tumor-free slices have no say in whether there is a tumor."""
@@ -33,9 +43,9 @@ class Ensemble(SavedRun):
     def __init__(self, runs: list[SavedRun]):
         first = runs[0]
         for run in runs:
-            for name, value in inputs_of(run).items():
-                if value != inputs_of(first)[name]:
-                    raise UserError(f"'{run.folder}' has --{name} {value}, unlike '{first.folder}': name similar runs.")
+            check_same_images(first, run)
+            if (size := run.config.options.size) != first.config.options.size:
+                raise UserError(f"'{run.folder}' has --size {size}, unlike '{first.folder}': name runs of one size.")
         outline_rule = joint_outline_rule([run.config.outline_rule for run in runs])
         presence_rule = joint_presence_rule([rule for run in runs if (rule := run.config.presence_rule)])
         config = replace(first.config, outline_rule=outline_rule, presence_rule=presence_rule)
@@ -63,12 +73,6 @@ class Ensemble(SavedRun):
             return {"outline": tf.add_n(outlines) / len(outlines), "evidence": joint}
 
         return network
-
-
-def inputs_of(run: SavedRun) -> dict[str, object]:
-    """The options that decide what the network of a run sees of an image or scan."""
-    options, reading = run.config.options, run.config.options.data.reading
-    return {"size": options.size, "channel": reading.channel, "plane": reading.plane, "volume": reading.volume}
 
 
 def joint_outline_rule(rules: list[OutlineRule]) -> OutlineRule:

@@ -1,8 +1,11 @@
 """Names of the files in the output folder of a prediction, relative to it."""
 
+from unet.images.folders import PREDICTION
+
 MASKS, PROBABILITIES, OVERLAYS, SCANS = "masks", "probabilities", "overlays", "scans"
-TABLE, REGIONS, SETTINGS = "predictions.csv", "regions.csv", "prediction.json"
+TABLE, REGIONS, SETTINGS = "predictions.csv", "regions.csv", PREDICTION
 REPORT, CONTACT_SHEET = "report.html", "contact_sheet.jpg"
+SHARD = "shard-"  # start of the folders of parts
 NIIVUE = f"{SCANS}/niivue.umd.js"  # which the pages of scans need
 
 

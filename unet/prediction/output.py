@@ -28,6 +28,7 @@ from unet.prediction.names import (
     REPORT,
     SCANS,
     SETTINGS,
+    SHARD,
     TABLE,
     regions_name,
 )
@@ -74,6 +75,7 @@ class OutputFolder:
                 f"'{self.folder}' contains results: choose another --output, continue with --resume, or replace them "
                 "with --overwrite."
             )
+        self._check_other_shards()
         done = self._finished_rows() if found and resume else []
         try:
             if not done:
@@ -91,7 +93,10 @@ class OutputFolder:
         except UserError as error:
             if error.__cause__.errno not in REFUSED_NAMES:
                 raise
-            return PredictionRow(outlined.row.path, status=str(error))
+            for name in outlined.files:
+                with contextlib.suppress(OSError):
+                    (self.folder / name).unlink()
+            return PredictionRow(outlined.row.path, status=f"{error} Rename the image.")
         return outlined.row
 
     def append(self, rows: list[PredictionRow]) -> None:
@@ -120,6 +125,17 @@ class OutputFolder:
         if scans:
             text = table_text(["path", *REGION_COLUMNS], rows)
             write_whole(self.folder / REGIONS, text)
+
+    def _check_other_shards(self) -> None:
+        """UserError if another part of the same job array was made of other images: some would be in no part."""
+        for path in sorted(self.folder.parent.glob(f"{SHARD}*/{SETTINGS}")) if "all_images" in self.settings else []:
+            with contextlib.suppress(OSError, ValueError):  # being written, or damaged
+                other = json.loads(path.read_text())
+                if path.parent != self.folder and other.get("all_images") != self.settings["all_images"]:
+                    raise UserError(
+                        f"'{path.parent}' is part of other images, as some were added or removed since: delete all "
+                        "parts and start again, or choose another --output."
+                    )
 
     def _start_anew(self) -> None:
         # The table first: without it, nothing counts as finished.
@@ -190,6 +206,11 @@ def settings_of(run: SavedRun, options: PredictionOptions) -> dict[str, object]:
         # The last digits of a probability may depend on the number of images in a batch.
         "batch_size": options.batch_size,
     }
+
+
+def hash_of_names(inputs: list[Input]) -> str:
+    """Hash of the paths of all inputs."""
+    return hashlib.sha256(repr([input.path for input in inputs]).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def hash_of_files(inputs: list[Input]) -> str:

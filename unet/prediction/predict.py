@@ -16,9 +16,9 @@ from unet.network.predictor import Predictor, in_batches
 from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
 from unet.prediction.inputs import Input, find_inputs
-from unet.prediction.names import REPORT, TABLE
+from unet.prediction.names import REPORT, SHARD, TABLE
 from unet.prediction.outlines import as_trained, open_run, outline_inputs
-from unet.prediction.output import OutputFolder, settings_of
+from unet.prediction.output import OutputFolder, hash_of_names, settings_of
 from unet.prediction.report import write_report
 from unet.prediction.rows import Outlined, PredictionRow
 
@@ -43,10 +43,14 @@ def predict(options: PredictionOptions) -> int:
         0
     """
     options = prepare(options)
-    options, inputs = take_shard(options, find_inputs(options.images, options.output))
+    everything = find_inputs(options.images, options.output)
+    options, inputs = take_shard(options, everything)
     run = open_run(options.run, options)
     options = as_trained(run, options)
-    output = OutputFolder(options.output, settings_of(run, options), inputs)
+    settings = settings_of(run, options)
+    if len(inputs) < len(everything):
+        settings |= {"all_images": hash_of_names(everything)}
+    output = OutputFolder(options.output, settings, inputs)
     outline = choose_outliner(run, options, output.write_files)
     with only_process_in(options.output):
         # After everything that may fail, as --overwrite deletes earlier results.
@@ -102,7 +106,7 @@ def take_shard(options: PredictionOptions, inputs: list[Input]) -> tuple[Predict
     part = inputs[number - 1 :: count]
     if not part:
         raise UserError(f"--shard {options.shard} is empty: there are only {len(inputs)} files.")
-    return replace(options, output=options.output / f"shard-{number}-of-{count}"), part
+    return replace(options, output=options.output / f"{SHARD}{number}-of-{count}"), part
 
 
 def append_rows(

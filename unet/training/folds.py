@@ -59,6 +59,13 @@ def join(runs: list[Path], output: Path) -> dict[str, object]:
         for fold, table in zip(FOLDS, tables, strict=True)
         for row in table
     ]
+    fold_of = {}
+    for row in rows:
+        if fold_of.setdefault(row["patient"], row["fold"]) != row["fold"]:
+            raise UserError(
+                f"Patient '{row['patient']}' is in several folds, as the patients have changed: delete the runs "
+                f"'{runs[0]}' to '{runs[-1]}', and start again."
+            )
     with_tumor = [row for row in rows if row["truth_pixels"]]
     of_fold = {f"fold {fold}": [row for row in with_tumor if row["fold"] == fold] for fold in FOLDS}
     summary = {

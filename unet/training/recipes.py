@@ -14,8 +14,10 @@ def recipe(options: TrainingOptions) -> TrainingOptions:
 
     initial = read_config(run_folder(options.init)).options
     # Features are there already: fewer steps, and smaller ones, which do not destroy them.
+    reading = replace(base.data.reading, channel=initial.data.reading.channel)
     return replace(
         base,
+        data=replace(base.data, reading=reading),
         init=options.init,
         size=initial.size,
         model=initial.model,

@@ -32,6 +32,8 @@ def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[Sav
     check_size(options.size, options.model)
     Board.check_installed(options.tensorboard)
     name = options.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{options.size}px"
+    if name != Path(name).name:
+        raise UserError(f"--name {name} is invalid: give the name of a folder, without / and the like.")
     SavedRun.check_free(runs / name)
     folder = workers.chief_first(lambda: data_folder(options.data.data))
     no_tumor = workers.chief_first(lambda: no_tumor_folders(options.data.no_tumor))

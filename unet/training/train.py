@@ -50,6 +50,8 @@ def train(options: TrainingOptions, epochs: int | None = None) -> SavedRun:
     options = prepare(options)
     if options.data.fold == "all":
         raise UserError("One training has one fold, 0 to 4: call train_folds(options) for all five.")
+    if epochs is not None and not (options.resume and isinstance(epochs, int) and epochs > 0):
+        raise UserError(f"epochs={epochs} is invalid: give a whole number together with options.resume.")
     workers = Workers()
     try:
         with workers.runs_folder() as runs:
