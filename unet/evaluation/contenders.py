@@ -111,7 +111,7 @@ class Contender:
             return {"masks": self.source}
         presence = self.run.config.presence_rule
         return {
-            "run": self.source,
+            "run": self.source if len(self.runs) > 1 else str(self.folder),
             "network": self.run.network_fingerprint(),
             "threshold": self.run.config.outline_rule.threshold,
             "peak": self.run.config.outline_rule.peak,
@@ -123,11 +123,12 @@ class Contender:
     @property
     def source(self) -> str:
         """The folders of its runs or masks."""
-        return ", ".join(str(run.folder) for run in self.runs) or str(self.folder.resolve())
+        return ", ".join(str(folder.resolve()) for folder in [run.folder for run in self.runs] or [self.folder])
 
     def identity(self, options: EvaluationOptions) -> dict[str, object]:
-        """What must be the same for results to be replaced: all settings but those that a longer training changes."""
-        names = ("masks", "run", "mirror", "always_outline")
+        """What must be the same for results to be replaced: what its default folder and a longer training do not
+        change."""
+        names = {"masks", "mirror", "always_outline"} | ({"run"} if len(self.runs) > 1 else set())
         return {name: value for name, value in self.settings(options).items() if name in names}
 
     def predictor(self, selection: Selection, options: EvaluationOptions) -> Predictor:

@@ -209,8 +209,8 @@ def settings_of(run: SavedRun, options: PredictionOptions) -> dict[str, object]:
 
 
 def hash_of_names(inputs: list[Input]) -> str:
-    """Hash of the paths of all inputs."""
-    return hashlib.sha256(repr([input.path for input in inputs]).encode(errors="surrogateescape")).hexdigest()[:16]
+    """Hash of the names of all inputs, which are the same on every machine."""
+    return hashlib.sha256(repr([input.name for input in inputs]).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def hash_of_files(inputs: list[Input]) -> str:
