@@ -88,7 +88,7 @@ def summarize(*slices: tuple[float | str, float]) -> dict | None:
         }
         for expected, dice in slices
     ]
-    selection = Selection(None, None, "all", [], {}, None, None)
+    selection = Selection(None, (), "all", [], {}, {}, None, None)
     return summarize_expected_dice(rows, selection)
 
 

@@ -112,7 +112,7 @@ def test_both_kinds_have_the_same_weight_in_the_reliability_diagram():
 def summary_of(rows: list[dict]) -> dict:
     scores = [SliceScore(row, np.zeros(19), np.zeros((3, 100)), "", None) for row in rows]
     settings = Contender(PRETRAINED, SavedRun.open()).settings(EvaluationOptions())
-    return summarize(settings, Selection(None, (), "made up", [], {}, None, None), scores)
+    return summarize(settings, Selection(None, (), "made up", [], {}, {}, None, None), scores)
 
 
 def test_outlining_nothing_in_mostly_empty_slices_is_worth_nothing():
