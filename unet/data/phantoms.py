@@ -205,7 +205,7 @@ def paint_meningioma(canvas, cranium, ball, radius, noise):
     paint(canvas, 0.35 * edema * cover(cranium), 40)
     paint(canvas, 0.5 * cover(border - 1.5) * cover(cranium), 40)
     paint(canvas, cover(np.abs(cranium) - 1) * cover(ball - 10, 8), 125)
-    paint(canvas, cover(border), noise.rng.uniform(120, 145) + 7 * noise(24) + 5 * noise(60))
+    paint(canvas, cover(border), noise.rng.uniform(140, 165) + 7 * noise(24) + 5 * noise(60))
     return border
 
 
