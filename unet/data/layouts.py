@@ -100,13 +100,20 @@ class Layout:
         """Split of each complete id: that of the folder that contains it; "" if folders are not splits."""
         if self.name != "beside":
             return {id: self.part_of[id].split for id in self.complete}
-        splits = {id: SPLIT_OF_FOLDER.get(id.partition("/")[0].lower(), "") for id in self.complete}
-        without = [id for id, split in splits.items() if not split]
-        if {"train", "val"} <= set(splits.values()) and without:
-            self.problems.append(
-                f"'{self.files[without[0]][IMAGES]}' is in no split, unlike others in train/ and val/: move it there."
-            )
-        return dict.fromkeys(splits, "") if without else splits
+        splits = self.top_folder_splits()
+        return splits if all(splits.values()) else dict.fromkeys(splits, "")
+
+    def top_folder_splits(self) -> dict[str, str]:
+        """Split that the first folder of each complete id is named after, or ""."""
+        return {id: SPLIT_OF_FOLDER.get(id.partition("/")[0].lower(), "") for id in self.complete}
+
+    def without_split(self) -> list[str]:
+        """A message about the first image outside of train/ and val/, if masks are beside images in these folders."""
+        splits = self.top_folder_splits() if self.name == "beside" else {}
+        if not {"train", "val", ""} <= set(splits.values()):
+            return []
+        first = next(id for id, split in splits.items() if not split)
+        return [f"'{self.files[first][IMAGES]}' is in no split, unlike others in train/ and val/: move it there."]
 
     def patients(self) -> dict[str, str]:
         """Patient of each complete id: the case, or the first folder that differs; "" if unknown."""

@@ -145,7 +145,7 @@ def find_tumor_free(folder: Path, reading: PairingOptions = PairingOptions()) ->
 def find_pairs(folder: Path, reading: PairingOptions = PairingOptions()) -> tuple[list[Pair], list[str]]:
     """All pairs in a data folder, sorted by id, and one message per file that has a problem."""
     layout = find_layout(folder, reading)
-    problems = layout.problems + layout.unpaired()
+    problems = layout.problems + layout.unpaired() + layout.without_split()
     if not layout.files and not problems:
         problems.append(f"'{layout.parts[0].images}' contains no image files.")
     patients, splits = layout.patients(), layout.splits()

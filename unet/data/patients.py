@@ -77,7 +77,7 @@ def patient_facts(slices: Slices, folder: Path, table_path: Path | None = None) 
 
 
 def has_folders(slices: Slices) -> bool:
-    """Whether all images are in folders, of which there are several, inside the folder of images."""
+    """Whether every image is in a subfolder, and there are several of these."""
     folders = {pair.name.rpartition("/")[0] for pair in slices.pairs}
     return len(folders) > 1 and "" not in folders
 

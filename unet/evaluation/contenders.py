@@ -39,11 +39,12 @@ class GivenMasks(Predictor):
         endings = "_seg", "_mask"  # of names of predict.py's masks of scans; the first is DICOM-SEG
         names |= {f"{given}{ending}": name for given, name in names.items() for ending in endings}
         sources = find_sources(folder, names)
+        all_given = set(sources.values())
         for path, given in sources.items():
             name = names.get(given)
             if not name:
                 others.append(path)
-            elif f"{given.removesuffix('_seg')}_mask" in sources.values() and given.endswith("_seg"):
+            elif given.endswith("_seg") and f"{given.removesuffix('_seg')}_mask" in all_given:
                 continue  # the same mask
             elif name in images and self.paths.setdefault(name, path) != path:
                 problems.append(f"'{path}' and '{self.paths[name]}' are both named after '{name}': remove one.")

@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unet.data.folder import data_folder, no_tumor_folders
@@ -13,7 +13,7 @@ from unet.data.slices import load_slices
 from unet.errors import UserError
 from unet.files import only_process_in
 from unet.network.saved_run import SavedRun
-from unet.options import EvaluationOptions, PairingOptions, ReadingOptions, TrainingOptions
+from unet.options import EvaluationOptions, ReadingOptions, TrainingOptions
 from unet.tables import Facts
 
 
@@ -113,9 +113,7 @@ def select_from_folders(run: SavedRun | None, options: EvaluationOptions) -> Sel
     no_tumor = no_tumor_folders(options.no_tumor)
     size = run.config.options.size if run else TrainingOptions.size
     # The run knows how images are read. How masks are named, and what they mean, may differ in another folder.
-    reading = (
-        replace(options.reading, **asdict(run.reading_with(as_images(options.reading)))) if run else options.reading
-    )
+    reading = run.reading_with(options.reading, ReadingOptions) if run else options.reading
     slices = load_slices(folder, size, reading=reading, no_tumor=no_tumor)
     if slices.copies:
         print(f"Exact copies left out: {len(slices.copies)}.")
@@ -131,11 +129,6 @@ def select_from_folders(run: SavedRun | None, options: EvaluationOptions) -> Sel
             raise UserError(f"No slice in '{path}' is in the split {options.split}, according to {origin}.")
     pairs = [pair for pair in slices.pairs if facts[pair.id]["split"] == options.split]
     return make_selection(None, folders, f"{title}-{options.split}", pairs, slices.pairs, facts, options)
-
-
-def as_images(reading: PairingOptions) -> ReadingOptions:
-    """The options that are about images, and not about masks."""
-    return ReadingOptions(**{option.name: getattr(reading, option.name) for option in fields(ReadingOptions)})
 
 
 def make_selection(

@@ -46,10 +46,15 @@ def without_suffix(name: str) -> str:
     return os.path.splitext(root)[0] if suffix.lower() == ".gz" else root
 
 
+def is_image_or_scan(path: Path) -> bool:
+    """Whether a file is an image or a scan, by its suffix, or by its first bytes if DICOM files may lack one."""
+    return path.name.lower().endswith(SUFFIXES) or is_dicom(path)
+
+
 def is_unknown(path: Path) -> bool:
     """Whether a file is neither an image nor a scan, nor hidden, nor the patients table."""
     is_expected = path.name.startswith(".") or path.name == "patients.csv"
-    return not (is_expected or path.name.lower().endswith(SUFFIXES) or is_dicom(path))
+    return not (is_expected or is_image_or_scan(path))
 
 
 def counts_by_suffix(paths: list[Path]) -> str:
@@ -67,11 +72,11 @@ def is_named_mask(path: Path, names: Container[str] = ()) -> bool:
 
 
 def folders_of_masks(files: Iterable[Path], top: Path) -> set[Path]:
-    """The folders below `top`, or top itself, that contain some of these files and, by their names, the masks of images
-    beside them."""
+    """The folders below `top` that contain some of these files and, by their names, the masks of images beside them."""
+    parents = {file.parent for file in files}
     found = set()
-    for folder in {parent for file in files for parent in file.parents if parent == top or top in parent.parents}:
+    for folder in {one for parent in parents for one in (parent, *parent.parents) if top in one.parents}:
         images = next((name for name, masks in LABELS_OF.items() if folder.name.lower() in masks), None)
-        if images and folder != top and any(child.name.lower() == images for child in folder.parent.iterdir()):
+        if images and any(child.name.lower() == images for child in folder.parent.iterdir()):
             found.add(folder)
     return found

@@ -13,7 +13,7 @@ checkpoint-N.npz    the whole state after N steps, for --resume; presence-N.npz 
 import contextlib
 import hashlib
 import tempfile
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import keras
@@ -72,11 +72,13 @@ class SavedRun:
         origin = self.origin()
         return [self, *(origin.lineage if origin else [])]
 
-    def reading_with(self, given: ReadingOptions) -> ReadingOptions:
-        """How to read images: as in the training, except for given options that are not the defaults."""
-        kind, trained = type(given), self.config.options.data.reading
-        known = {option.name: getattr(trained, option.name) for option in fields(kind)}
-        return kind(**known | {name: value for name, value in asdict(given).items() if value != getattr(kind(), name)})
+    def reading_with(self, given: ReadingOptions, kind: type | None = None) -> ReadingOptions:
+        """Given options, in which defaults are replaced by what the training had; with a kind, only the options of
+        that class."""
+        trained, defaults = self.config.options.data.reading, type(given)()
+        names = [option.name for option in fields(kind or defaults)]
+        unchanged = [name for name in names if getattr(given, name) == getattr(defaults, name)]
+        return replace(given, **{name: getattr(trained, name) for name in unchanged})
 
     def create(self) -> None:
         """Write config.json and slices.csv of a new run; UserError if the folder already contains one."""

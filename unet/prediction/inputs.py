@@ -17,6 +17,7 @@ from unet.images.folders import (
     counts_by_suffix,
     find_files,
     folders_of_masks,
+    is_image_or_scan,
     is_named_mask,
     is_unknown,
     without_suffix,
@@ -140,13 +141,12 @@ def without_unknown(files: list[Path], argument: str) -> list[Path]:
     """The files that are images or scans by their names; prints how many others there are. UserError if none is."""
     if files == [Path(argument)]:
         return files
-    unknown = {file for file in files if is_unknown(file)}
-    images = [file for file in files if file.name.lower().endswith(SUFFIXES) or is_dicom(file)]
+    images = [file for file in files if is_image_or_scan(file)]
     if not images:
         found = f", only {counts_by_suffix(files)}" if files else ""
         raise UserError(f"No images found at '{argument}'{found}: give a file, a folder or a quoted glob.")
-    if unknown:
-        print(f"Ignored files of other types in '{argument}': {counts_by_suffix(sorted(unknown))}.")
+    if unknown := sorted(filter(is_unknown, set(files).difference(images))):
+        print(f"Ignored files of other types in '{argument}': {counts_by_suffix(unknown)}.")
     return images
 
 
