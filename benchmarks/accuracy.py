@@ -8,10 +8,11 @@ Usage:
 FOLDER contains the real data. `speeds` times our training, including augmentation. It needs an idle machine, of the
 kind that speed.py ran on. `curves` also works on a busy machine, since it counts slices: minutes are the slices seen,
 divided by the speed on the idle machine. Validation takes no time. The speed of a peer is that of its network alone,
-from speed.json, so its data and augmentation cost nothing. Each peer trains from scratch on the same slices of the
-published split, with our loss, augmentation close to ours, AdamW, and a cosine schedule over the slices that it trains
-on in --minutes. Our curves come from the history of finished runs. Results are written to
-benchmarks/results/accuracy.json. Older speeds and curves that are not measured now are kept.
+from speed.json, so its data and augmentation cost nothing. Each peer trains on the same slices of the published split,
+with our loss, augmentation close to ours, AdamW, and a cosine schedule over the slices that it trains on in --minutes:
+one from the ImageNet weights of its encoder, the others from scratch. Our curves come from the history of finished
+runs. Results are written to benchmarks/results/accuracy.json. Older speeds and curves that are not measured now are
+kept.
 """
 
 import json
@@ -42,7 +43,7 @@ BATCH = 16
 MINUTES_BETWEEN_POINTS = 10
 # Of the peers. Warm-up is a fraction of the steps, the same as ours.
 SCHEDULE = {"learning_rate": 1e-3, "warmup": 0.05}
-Peer = Literal["author", "smp-resnet18", "smp-resnet34", "monai-basicunet", "nnunet-plain"]
+Peer = Literal["smp-lite0-imagenet", "author", "smp-resnet18", "smp-resnet34", "monai-basicunet", "nnunet-plain"]
 OURS = {"ours, --quick": ["--quick"], "ours": []}
 
 

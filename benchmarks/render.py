@@ -36,12 +36,13 @@ HEADS = {
     "mni152.nii.gz": "MNI152",
     "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz": "MNI152",
 }
+IMAGENET_PEER = "smp-lite0-imagenet"
 # What growth.py varies.
 UNITS = {"slices": "slices", "size": "pixels a side", "batch": "slices per step"}
 NAMES = {
     "ours": "**this project**",
     "author": "data set author's",
-    "smp-lite0-imagenet": "segmentation_models_pytorch, EfficientNet-lite0 with ImageNet weights",
+    IMAGENET_PEER: "segmentation_models_pytorch, EfficientNet-lite0 with ImageNet weights",
     "smp-resnet18": "segmentation_models_pytorch, ResNet-18",
     "smp-resnet34": "segmentation_models_pytorch, ResNet-34",
     "monai-basicunet": "MONAI BasicUNet",
@@ -340,21 +341,22 @@ def viewer() -> str:
 
 
 def imagenet_peer() -> str:
-    """What a user would choose instead, stated until it is measured here."""
+    """How the network that a user would choose instead compares with ours, and its stated test score."""
     stated = read(RESULTS / "stated.json")
-    peer = stated["imagenet_peer"]
-    validation, test = (read(path)["scores"]["all"]["dice"]["mean"] for path in (PRETRAINED / "scores.json", TEST))
-    speeds, after = peer["slices_per_second"], peer["dice_after_minutes"]
-    minutes = " and ".join(
-        f"{dice['peer']:g} after {minutes} minutes (ours: {dice['ours']:g})" for minutes, dice in after.items()
-    )
+    peer, curves = stated["imagenet_peer"], accuracy_curves()
+    ours = [points for name, points in curves.items() if name.startswith("ours")]
+    ahead = [
+        minutes
+        for minutes in MINUTES
+        if dice_at(curves[IMAGENET_PEER], minutes) > max(dice_at(points, minutes) for points in ours)
+    ]
+    when = "at none of these times" if not ahead else f"after {' and '.join(map(str, ahead))} minutes"
+    test = read(TEST)["scores"]["all"]["dice"]["mean"]
     return (
-        "**All networks in this comparison are trained from scratch. A U-Net with an ImageNet encoder does better.** A "
-        f"{peer['network']} ({peer['setting']}) reaches a Dice of {peer['validation_dice']:.3f} on the validation "
-        f"patients and {peer['test_dice']:.3f} on the test patients, and {peer['validation_dice_after_2_epochs']:.3f} on "
-        f"validation after only two epochs; the network that comes with this project reaches {validation:.3f} and "
-        f"{test:.3f}{'' if is_tested() else ' (test: network of the last release)'}. It also learns faster: on one idle machine, it reaches about {minutes}, although it trains at "
-        f"{speeds['peer']} slices/s and ours at {speeds['ours']} ({speeds['ours, --quick']} with `--quick`). *{stated['source'].rstrip('.')}, {stated['date']}; a row measured here will follow.*"
+        f"**{NAMES[IMAGENET_PEER]}, is ahead of ours {when}.** All other networks are trained from scratch. On the test "
+        f"patients, it reached a Dice of {peer['test_dice']:.3f} ({peer['setting']}), and ours {test:.3f}"
+        f"{'' if is_tested() else ' (network of the last release)'}. "
+        f"*Test: {stated['source'].rstrip('.').lower()}, {stated['date']}.*"
     )
 
 
@@ -451,7 +453,7 @@ def draw_accuracy(curves: dict[str, list[tuple[float, float]]]) -> None:
             fontweight="bold" if ours else "normal",
         )  # fmt: skip
     axes.set(
-        title="Networks trained from scratch: Dice against training time on two cores",
+        title="Dice against training time on two cores",
         xlabel="minutes of training", ylabel="mean Dice, validation patients", xlim=(0, None),
         ylim=(0, None),
     )  # fmt: skip

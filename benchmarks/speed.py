@@ -28,7 +28,9 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 from unet.files import write_json  # noqa: E402
 
-Network = Literal["ours", "author", "smp-resnet18", "smp-resnet34", "monai-basicunet", "nnunet-plain"]
+Network = Literal[
+    "ours", "author", "smp-lite0-imagenet", "smp-resnet18", "smp-resnet34", "monai-basicunet", "nnunet-plain"
+]
 PRECISIONS = ("float32", "bfloat16")
 KERAS_MODES = {"ceiling": ["graph"], "ours": ["graph"], "author": ["graph", "xla"]}
 # Channels last (nhwc) or first (nchw): networks with instance normalization may be faster with channels first.

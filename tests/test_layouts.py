@@ -52,21 +52,21 @@ def test_images_with_masks_need_no_line(tmp_path, capsys):
 
 
 def test_folders_of_splits_decide_the_split(tmp_path, capsys):
-    for folder, count in (("train", 3), ("Valid", 2), ("test", 1)):
+    for folder, count in (("training", 3), ("Valid", 2), ("Testing", 1)):
         write_pairs(tmp_path / folder, count)
         (tmp_path / folder / "masks").rename(tmp_path / folder / "labels")
         write_image(
             tmp_path / folder / "images/0.png", np.random.default_rng(count).integers(0, 255, (20, 24), np.uint8)
         )
-    write_image(tmp_path / "train/images/1.png", 255 - np.arange(480, dtype=np.uint8).reshape(20, 24))
-    write_image(tmp_path / "train/images/2.png", np.arange(480, dtype=np.uint8).reshape(20, 24))
+    write_image(tmp_path / "training/images/1.png", 255 - np.arange(480, dtype=np.uint8).reshape(20, 24))
+    write_image(tmp_path / "training/images/2.png", np.arange(480, dtype=np.uint8).reshape(20, 24))
     slices = load_slices(tmp_path, 16)
     split = split_slices(slices, tmp_path, DataOptions())
-    assert split.ids["train"] == ["train/0", "train/1", "train/2"]
-    assert split.ids["val"] == ["Valid/0", "Valid/1"] and split.ids["test"] == ["test/0"]
+    assert split.ids["train"] == ["training/0", "training/1", "training/2"]
+    assert split.ids["val"] == ["Valid/0", "Valid/1"] and split.ids["test"] == ["Testing/0"]
     printed = capsys.readouterr().out
-    line = "train/images with train/labels: 3 pairs, Valid/images with Valid/labels: 2 pairs, "
-    assert line + "test/images with test/labels: 1 pairs.\n" in printed
+    line = "training/images with training/labels: 3 pairs, Valid/images with Valid/labels: 2 pairs, "
+    assert line + "Testing/images with Testing/labels: 1 pairs.\n" in printed
     # Now a table decides.
     rows = [f"{id},p{index},{('train', 'val')[index % 2]}" for index, id in enumerate(slices.ids)]
     (tmp_path / "patients.csv").write_text("\n".join(["id,patient,split", *rows]))
@@ -112,6 +112,9 @@ def test_nnunet_folders_are_paired_and_other_channels_are_named(tmp_path, capsys
     pairs = pairs_in(tmp_path)
     assert {pair.name for pair in pairs} == {"BRATS_001", "BRATS_002"} and len(pairs) == 6
     assert capsys.readouterr().out == "imagesTr with labelsTr: 2 pairs.\n"
+    write_scans(tmp_path / "imagesTs/BRATS_003_0000.nii.gz")
+    assert len(pairs_in(tmp_path)) == 6
+    assert f"Left out '{tmp_path}/imagesTs': nnU-Net's test images.\n" in capsys.readouterr().out
     write_scans(tmp_path / "imagesTr/BRATS_001_0001.nii.gz")
     [problem] = problems_in(tmp_path)
     assert problem.endswith(
@@ -250,6 +253,9 @@ def test_spaces_around_cells_do_not_count_and_patients_must_be_given(tmp_path):
     assert {row["patient"] for row in patient_facts(slices, tmp_path)[0].values()} == {"p1"}
     (tmp_path / "patients.csv").write_text("id,patient\n0,p1\n1, \n")
     with pytest.raises(UserError, match="has no patient for id '1': add one"):
+        patient_facts(slices, tmp_path)
+    (tmp_path / "patients.csv").write_text("id,patient,patient,,\n0,p1,q1,,\n1,p2,q2,,\n")
+    with pytest.raises(UserError, match="patients.csv': it has several columns 'patient'."):
         patient_facts(slices, tmp_path)
 
 

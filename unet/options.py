@@ -163,7 +163,7 @@ class TrainingOptions:
     """Start from the weights of this run, or of the network that comes with the project: pretrained. Then the defaults
     are the size, channel and shape of its network, a third of the epochs, and a quarter of the learning rate."""
     quick: bool = False
-    """Use the quick recipe: half an hour on two cores. Other options override it."""
+    """Use the quick recipe, half an hour on two cores: 20 epochs and width 16, unless other options say otherwise."""
     seed: Annotated[int, Interval(ge=0, lt=2**31)] = 0
     """Seed of the initial weights, the order of the slices and the augmentation."""
     size: Side = 256

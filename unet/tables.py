@@ -29,7 +29,11 @@ def write_table(path: Path, rows: list[dict]) -> None:
 
 
 def read_table(path: Path, errors: str = "strict") -> list[dict[str, str]]:
-    """Rows of a CSV with a header; `errors` as for str.decode."""
+    """Rows of a CSV with a header; `errors` as for str.decode. csv.Error if two columns have the same name."""
     # utf-8-sig drops the byte order mark that spreadsheets write.
     with open(path, newline="", encoding="utf-8-sig", errors=errors) as file:
-        return list(csv.DictReader(file))
+        rows = csv.DictReader(file)
+        columns = list(filter(None, rows.fieldnames or ()))
+        if repeated := [name for name in columns if columns.count(name) > 1]:
+            raise csv.Error(f"it has several columns '{repeated[0]}'")
+        return list(rows)

@@ -79,7 +79,9 @@ def test_same_seed_gives_the_same_run(phantoms, undisturbed, tmp_path):
     assert config["environment"]["cores"] and config["environment"]["TF_ENABLE_ONEDNN_OPTS"]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_38_signal_during_training(number, code, phantoms, undisturbed, tmp_path, survived):
     with start("--data", phantoms, "--name", "run", *SIX_EPOCHS, cwd=tmp_path) as training:
         wait_for_epoch(training)
@@ -96,7 +98,8 @@ def test_38_signal_during_training(number, code, phantoms, undisturbed, tmp_path
     survived(38, number.name, f"exit {code} with a checkpoint; same result after --resume, bit by bit")
 
 
-@pytest.mark.parametrize("number", [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, 20))])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(20))
 def test_34_killed_at_a_random_time(number, phantoms, undisturbed, tmp_path, survived):
     """Two kills: one at any time after the first epoch, one while the training resumes."""
     draw = random.Random(number)

@@ -17,7 +17,8 @@ from unet.options import LayoutName, PairingOptions
 
 IMAGES, MASKS = "images", "masks"
 KINDS = {IMAGES: MASKS, MASKS: IMAGES}  # and the other one
-SPLIT_OF_FOLDER = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+FOLDERS_OF_SPLIT = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+SPLIT_OF_FOLDER = {name: split for split, names in FOLDERS_OF_SPLIT.items() for name in names}
 TIME_POINT = re.compile(r"(BraTS-\w+-\d+)-\d+", re.IGNORECASE)  # of a patient in BraTS since 2023
 
 
@@ -184,8 +185,8 @@ def find_layout(folder: Path, options: PairingOptions) -> Layout:
         raise UserError(f"'{folder}' fits several layouts: choose {texts}.")
     if fitting[0].name != MASKS:
         print(f"{fitting[0].describe()}.")
-    for split_folder in unused_splits(folder, fitting[0]):
-        print(f"Left out '{split_folder}': it has no masks in a folder like those of the other splits.")
+    for path, reason in left_out(folder, fitting[0]):
+        print(f"Left out '{path}': {reason}.")
     roots = dict.fromkeys(root for part in fitting[0].parts for root in (part.images, part.masks))
     ignored = [path for root in roots for path in find_files(root, ("",)) if is_unknown(path)]
     if ignored:
@@ -218,11 +219,17 @@ def find_parts(name: str, folder: Path, mask_suffix: str | None) -> list[Part]:
     return parts
 
 
-def unused_splits(folder: Path, layout: Layout) -> list[Path]:
-    """The split folders with images/ that are not part of a layout of splits, as test/ often has no masks."""
+def left_out(folder: Path, layout: Layout) -> list[tuple[Path, str]]:
+    """Folders of images that are not part of a layout, and why: test images often have no masks."""
+    inside = subfolders(folder)
+    if layout.name == "nnunet":
+        return [(path, "nnU-Net's test images") for name, path in inside.items() if name == "imagests"]
+    if not layout.name.startswith("split/"):
+        return []
     used = {part.images.parent for part in layout.parts}
-    splits = [path for name, path in subfolders(folder).items() if name in SPLIT_OF_FOLDER and path not in used]
-    return [path for path in splits if layout.name.startswith("split/") and IMAGES in subfolders(path)]
+    splits = [path for name, path in inside.items() if name in SPLIT_OF_FOLDER and path not in used]
+    reason = "it has no masks in a folder like those of the other splits"
+    return [(path, reason) for path in splits if IMAGES in subfolders(path)]
 
 
 def subfolders(folder: Path) -> dict[str, Path]:
