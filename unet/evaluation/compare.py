@@ -79,27 +79,16 @@ def compare_and_write(
     check_unchanged(contenders[0].run, selection, scores[0])
     for contender in contenders:
         warn_about_known_patients(contender.runs, selection, scores[0])
-
     rows = [pair_rows(a.row, b.row) for a, b in zip(*scores, strict=True)]
-    with_tumor, without_tumor = by_kind(rows)
-    groups = {name: summarize_differences(group) for name, group in all_and_by_tumor(with_tumor).items() if group}
-    false_alarms = summarize_false_alarms(without_tumor)
     write_table(output / "per_slice.csv", rows)
-    scan_rows = [
-        pair_scan_rows(*pair) for pair in zip(*(score_scans(made, selection) for made in predictors), strict=True)
-    ]
-    scans = summarize_scan_differences(scan_rows)
-
-    answers = []
-    two = "trainings" if all(len(contender.runs) == 1 for contender in contenders) else "sets of outlines"
-    basis = f"{interval_basis(row['patient'] for row in rows)}, for these two {two}"
+    scan_scores = [score_scans(predictor, selection) for predictor in predictors]
+    scan_rows = [pair_scan_rows(a, b) for a, b in zip(*scan_scores, strict=True)]
     if scan_rows:
         write_table(output / "per_scan.csv", scan_rows)
-        answers += [f"Whole scans: {describe_scans(scans, *names, basis)}", WHAT_IS_SCORED]
-    if groups:
-        answers.append(("Slices: " if scan_rows else "") + answer_in_words(groups["all"], *names, basis))
-    if false_alarms:
-        answers.append(describe_false_alarms(false_alarms, *names))
+
+    found = summarize(rows, scan_rows)
+    two = "trainings" if all(len(contender.runs) == 1 for contender in contenders) else "sets of outlines"
+    answers = answer(found, names, f"{interval_basis(row['patient'] for row in rows)}, for these two {two}")
     about = {
         "compared": [contender.source for contender in contenders],
         "a": contenders[0].settings(options),
@@ -107,22 +96,47 @@ def compare_and_write(
         **selection.identity,
         **machine_facts(),
     }
-    results = {"answer": " ".join(answers), "groups": groups, "false_alarms": false_alarms}
-    write_json(output / "comparison.json", about | results | ({"whole_scans": scans} if scan_rows else {}))
-    tables, plots = [], []
-    if scans.get("dice"):
-        tables.append(difference_table({"all": scans["dice"]}, "scans"))
-    if groups:
-        tables.append(difference_table(groups))
-        svg = evaluation_plots.draw_comparison(with_tumor, groups, names, output / "comparison.png")
+    write_json(output / "comparison.json", about | {"answer": " ".join(answers)} | found)
+    plots = []
+    if found["groups"]:
+        with_tumor, _ = by_kind(rows)
+        svg = evaluation_plots.draw_comparison(with_tumor, found["groups"], names, output / "comparison.png")
         plots = [("Dice of both, and mean differences", svg)]
         draw_changes(predictors, selection, rows, names, output / "changes.png")
+    tables = difference_tables(found)
     tiles = [describe_tile(row, a.tile, b.tile) for row, a, b in zip(rows, *scores, strict=True)]
     report = comparison_report(tables, answers, names, plots, tiles)
     write_whole(output / "report.html", render(replace(report, about=about)))
     texts = [table.as_text() + "\n" for table in tables]
     lines = [f"A: {names[0]}", f"B: {names[1]}", *texts, footnote(tables), *answers]
     print("\n".join(filter(None, lines)), f"Look at {output}/report.html.", sep="\n")
+
+
+def summarize(rows: list[dict], scan_rows: list[dict]) -> dict[str, object]:
+    """What comparison.json says about rows of per_slice.csv and per_scan.csv."""
+    with_tumor, without_tumor = by_kind(rows)
+    groups = {name: summarize_differences(group) for name, group in all_and_by_tumor(with_tumor).items() if group}
+    found = {"groups": groups, "false_alarms": summarize_false_alarms(without_tumor)}
+    return found | ({"whole_scans": summarize_scan_differences(scan_rows)} if scan_rows else {})
+
+
+def answer(found: dict, names: tuple[str, str], basis: str) -> list[str]:
+    """Which of two is better, in sentences: on whole scans, on slices with tumor, and on slices without."""
+    scans, answers = found.get("whole_scans"), []
+    if scans:
+        answers += [f"Whole scans: {describe_scans(scans, *names, basis)}", WHAT_IS_SCORED]
+    if found["groups"]:
+        answers.append(("Slices: " if scans else "") + answer_in_words(found["groups"]["all"], *names, basis))
+    if found["false_alarms"]:
+        answers.append(describe_false_alarms(found["false_alarms"], *names))
+    return answers
+
+
+def difference_tables(found: dict) -> list[Table]:
+    """The differences over whole scans, if there are any, and over slices."""
+    scans = found.get("whole_scans", {}).get("dice")
+    tables = [difference_table({"all": scans}, "scans")] if scans else []
+    return tables + ([difference_table(found["groups"])] if found["groups"] else [])
 
 
 def short_names(a: Contender, b: Contender) -> tuple[str, str]:
@@ -162,9 +176,7 @@ def pair_scan_rows(row_a: dict, row_b: dict) -> dict[str, object]:
 
 def summarize_scan_differences(rows: list[dict]) -> dict[str, object]:
     """The part of comparison.json about whole scans: the difference in Dice over those with tumor, and for each run how
-    many of their regions it finds, and how many false alarms it raises per scan. Empty without scans."""
-    if not rows:
-        return {}
+    many of their regions it finds, and how many false alarms it raises per scan."""
     with_tumor = [row for row in rows if row["true_regions"]]
     return {
         "scans": len(rows),
