@@ -48,7 +48,7 @@ def test_all_problems_are_listed_at_once(tmp_path):
         "No image for 'masks/1.png': expected 'images/1.png'.",
         "'images/4.png' is not a readable image: it is empty, damaged or not an image.",
         "'masks/2.png' has 6 x 5 pixels but its image has 24 x 20: they must have the same size.",
-        "'masks/3.png' has 255 values besides 0: a mask has only one. Save it as PNG, or give the smallest value that "
+        "'masks/3.png' has 255 values besides 0, but a mask has only one: give the smallest value that "
         "means tumor, such as --mask-threshold 128.",
     ]
 
@@ -135,9 +135,9 @@ def test_the_split_in_the_table_is_used_if_it_is_valid(tmp_path):
 
 def test_an_unknown_split_is_refused_with_folds(tmp_path):
     write_pairs(tmp_path, 12)
-    rows = [(index, f"p{index}", "Test" if index < 3 else "train") for index in range(12)]
+    rows = [(index, f"p{index}", "held out" if index < 3 else "train") for index in range(12)]
     write_table(tmp_path / "patients.csv", rows)
-    with pytest.raises(UserError, match="has the unknown split 'Test': use train, val or test"):
+    with pytest.raises(UserError, match="has the unknown split 'held out': use train, val or test"):
         split_slices(load_slices(tmp_path, 16), tmp_path, DataOptions(fold=0))
 
 

@@ -20,7 +20,7 @@ from unet.machine import use_precision
 from unet.network.run_config import read_config
 from unet.network.saved_run import PRESENCE_CHECKPOINTS, SavedRun
 from unet.network.weights import weights_of
-from unet.options import QUICK, ModelConfig, TrainingOptions
+from unet.options import QUICK, DataOptions, ModelConfig, TrainingOptions
 from unet.tables import read_table
 from unet.training.learner import Learner
 from unet.training.recipes import recipe
@@ -40,7 +40,10 @@ def test_the_recipe_takes_the_shape_from_the_run_and_trains_less_and_more_gently
     assert (tuned.epochs, tuned.presence_epochs, tuned.learning_rate) == (10, 4, 5e-4)
     assert recipe(replace(options, quick=True)) == replace(tuned, quick=True, epochs=7)
     assert recipe(TrainingOptions(init="pretrained")).model == ModelConfig()
-    assert recipe(TrainingOptions(quick=True)) == QUICK and recipe(TrainingOptions(seed=1)) == TrainingOptions()
+    assert recipe(TrainingOptions(quick=True)) == QUICK and recipe(TrainingOptions(seed=1)) == TrainingOptions(seed=1)
+    # What was chosen stays.
+    chosen = TrainingOptions(DataOptions("mine"), quick=True, epochs=3, model=ModelConfig(depth=4))
+    assert recipe(chosen) == replace(chosen, model=replace(QUICK.model, depth=4))
 
 
 def test_from_the_pretrained_weights_the_network_answers_the_same_at_the_start():
@@ -112,7 +115,7 @@ def test_weights_that_do_not_fit_at_all_or_are_gone_are_one_line(trained, phanto
     )
     done = run_script(*start, "--init", "nowhere", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr == "'nowhere' is not a run folder: cannot read 'nowhere/config.json'.\n"
+    assert done.stderr == "'nowhere' is not a run folder, such as runs/NAME: cannot read 'nowhere/config.json'.\n"
     shutil.copytree(trained, tmp_path / "base")
     (tmp_path / "base" / "model.keras").unlink()
     done = run_script(*start, "--init", "base", cwd=tmp_path)

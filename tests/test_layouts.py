@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from conftest import write_image, write_pairs
 
-from unet.data.pairs import find_pairs
+from unet.data.folder import no_tumor_folders
+from unet.data.pairs import find_pairs, find_tumor_free
 from unet.data.patients import patient_facts
 from unet.data.slices import load_slices
 from unet.data.split import split_slices
@@ -146,7 +147,7 @@ def test_masks_beside_images_in_folders_of_patients(tmp_path, capsys):
     # In one folder, patients are unknown.
     assert {pair.patient for pair in pairs_in(tmp_path / "p1")} == {""}
     (tmp_path / "p2/a_mask.tif").unlink()
-    assert problems_in(tmp_path) == ["No mask for 'p2/a.tif': expected 'p2/a_mask.png'."]
+    assert problems_in(tmp_path) == ["No mask for 'p2/a.tif': expected 'p2/a_mask.tif'."]
 
 
 def test_the_first_folder_is_the_patient_if_there_are_more_below(tmp_path):
@@ -178,11 +179,67 @@ def test_masks_beside_images_in_folders_of_splits(tmp_path):
     assert [(pair.patient, pair.split) for pair in pairs] == [("p1", "train"), ("p2", "val")]
 
 
+def test_folders_of_splits_may_be_inside_images_and_masks(tmp_path):
+    for split in ("train", "val"):
+        write_small(tmp_path / f"images/{split}/a.png", tmp_path / f"masks/{split}/a.png")
+    assert {pair.id: pair.split for pair in pairs_in(tmp_path)} == {"train/a": "train", "val/a": "val"}
+    write_small(tmp_path / "images/b.png", tmp_path / "masks/b.png")
+    assert problems_in(tmp_path) == ["'images/b.png' is in no split, unlike others in train/ and val/: move it there."]
+
+
+def test_a_table_without_splits_leaves_those_of_folders(tmp_path):
+    for folder, seeds in (("train", range(4)), ("val", range(4, 6))):
+        for seed in seeds:
+            pixels = np.random.default_rng(seed).integers(0, 255, (20, 24), np.uint8)
+            write_image(tmp_path / folder / f"images/{seed}.png", pixels)
+            write_image(tmp_path / folder / f"masks/{seed}.png", np.eye(20, 24, dtype=np.uint8) * 255)
+    slices = load_slices(tmp_path, 16)
+    rows = [f"{id},p{index}" for index, id in enumerate(slices.ids)]
+    (tmp_path / "patients.csv").write_text("\n".join(["id,Patient", *rows]))
+    split = split_slices(slices, tmp_path, DataOptions())
+    assert split.ids["val"] == ["val/4", "val/5"] and not split.ids["test"]
+    assert f"the folders of the splits, '{tmp_path}/patients.csv'" in split.source
+    (tmp_path / "patients.csv").write_text(
+        "\n".join(
+            [
+                "ID,Patient,Split",
+                *(f"{row},{name}" for row, name in zip(rows, ["Training", "valid", "test"] * 2, strict=True)),
+            ]
+        )
+    )
+    assert {name: len(ids) for name, ids in split_slices(slices, tmp_path, DataOptions()).ids.items()} == {
+        "train": 2,
+        "val": 2,
+        "test": 2,
+    }
+
+
+@pytest.mark.parametrize("masks", ["{}_mask.png", "labels/{}.png", "train/masks/{}.png"])
+def test_images_with_masks_are_not_images_without_a_tumor(masks, tmp_path):
+    images = {"labels/{}.png": "images/{}.png", "train/masks/{}.png": "train/images/{}.png"}.get(masks, "{}.png")
+    write_small(tmp_path / images.format("a"), tmp_path / masks.format("a"))
+    with pytest.raises(UserError, match="has masks .*: 1 pairs.*need none: use --data for it"):
+        find_tumor_free(tmp_path)
+
+
+def test_folders_without_a_tumor_need_different_names(tmp_path):
+    folders = (tmp_path / "a/healthy", tmp_path / "b/healthy")
+    write_small(*(folder / "1.png" for folder in folders))
+    with pytest.raises(UserError, match="have the same name, which starts the ids of their images: rename one"):
+        no_tumor_folders(folders)
+
+
+def test_what_macos_adds_to_a_folder_is_no_image(tmp_path):
+    write_pairs(tmp_path, 2)
+    (tmp_path / "images/._0.png").write_bytes(b"\0\5\x16\7")
+    assert len(pairs_in(tmp_path)) == 2
+
+
 def test_if_two_layouts_fit_the_option_decides(tmp_path, capsys):
     write_small(*(tmp_path / kind / "a.png" for kind in ("images", "masks", "labels")))
     with pytest.raises(UserError) as caught:
         find_pairs(tmp_path)
-    assert "--layout masks (images with masks: 1 pairs) and --layout labels (images with labels" in str(caught.value)
+    assert "--layout masks (images with masks: 1 pairs) or --layout labels (images with labels" in str(caught.value)
     [pair] = pairs_in(tmp_path, layout="labels")
     assert pair.mask_path == tmp_path / "labels/a.png"
     with pytest.raises(UserError, match="is not in the layout nnunet: it contains 3 .png"):
@@ -209,6 +266,8 @@ def test_masks_with_a_suffix_are_paired_and_the_option_is_named(tmp_path):
 def test_the_nearest_name_is_a_candidate(tmp_path):
     write_small(tmp_path / "images/patient_07.png", tmp_path / "masks/patient07.png")
     assert "found 'masks/patient07.png': rename it?" in problems_in(tmp_path)[0]
+    (tmp_path / "masks/patient07.png").rename(tmp_path / "masks/patient_08.png")  # maybe of another patient
+    assert problems_in(tmp_path)[0] == "No mask for 'images/patient_07.png': expected 'masks/patient_07.png'."
 
 
 def test_names_that_differ_only_in_case_are_paired(tmp_path):

@@ -98,8 +98,18 @@ def test_a_threshold_reads_masks_with_soft_borders(tmp_path):
     np.testing.assert_array_equal(read_mask(path, soft), [[False, False, False, True, True]])
 
 
+@pytest.mark.parametrize(("dtype", "largest", "half"), [(np.uint16, 65535, "32768"), (np.float32, 1, "0.5")])
+def test_the_advised_threshold_is_half_of_the_largest_value(dtype, largest, half, tmp_path):
+    values = (np.linspace(0, 1, 20) * largest).astype(dtype)[np.newaxis]
+    path = tmp_path / "mask.tif"
+    Image.fromarray(values).save(path)
+    with pytest.raises(ImageError, match=f"such as --mask-threshold {half}\\.$"):
+        read_mask(path)
+    np.testing.assert_array_equal(read_mask(path, PairingOptions(mask_threshold=float(half))), values >= float(half))
+
+
 def test_many_values_are_not_listed(tmp_path):
-    with pytest.raises(ImageError, match="has 9 values besides 0: .*--mask-threshold 128"):
+    with pytest.raises(ImageError, match="has 9 values besides 0, but .*--mask-threshold 5"):
         read_mask(saved(tmp_path, np.arange(10, dtype=np.uint8)[np.newaxis]))
 
 

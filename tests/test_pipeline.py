@@ -159,6 +159,12 @@ def test_results_for_other_data_are_not_overwritten(trained, phantoms, tmp_path)
     (tmp_path / "file").write_text("")
     done = run_script("evaluate", trained, "--output", "file", cwd=tmp_path)
     assert done.returncode == 2 and "Cannot write to 'file'" in done.stderr
+    for name in ("report.html", "summary.json"):
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        (tmp_path / "mine" / name).write_text("{}")
+        done = run_script("evaluate", trained, "--output", "mine", cwd=tmp_path)
+        assert done.stderr == f"'mine' contains '{name}', which no evaluation wrote: choose another --output.\n"
+        assert done.returncode == 2 and (tmp_path / "mine" / name).read_text() == "{}"
 
 
 def test_evaluation_scores_every_validation_slice_at_its_native_size(trained):
@@ -404,7 +410,9 @@ def wrong_commands():
     few_epochs = ["train", "--resume", "RUN", "--epochs", "1"], "has already done 2 epochs: give more to --epochs"
     # Refused even if it is the default: the run may have another seed.
     with_seed = ["train", "--resume", "RUN", "--seed=0"], "remove '--seed'"
-    return [no_run, no_data, bad_size, no_image, nothing, few_epochs, with_seed]
+    parent = ["train", "--data", "pairs", "--name", ".."], "--name .. is invalid: give the short name of a folder"
+    long = ["train", "--data", "pairs", "--name", 300 * "x"], "is invalid: give the short name of a folder"
+    return [no_run, no_data, bad_size, no_image, nothing, few_epochs, with_seed, parent, long]
 
 
 @pytest.mark.parametrize(("arguments", "expected"), wrong_commands())

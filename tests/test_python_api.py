@@ -149,7 +149,7 @@ def test_load_takes_what_train_returns_and_names_what_is_wrong(trained, tmp_path
     from unet.network.saved_run import SavedRun
 
     assert unet.load(SavedRun.open(trained)).predictor.size == unet.load(str(trained)).predictor.size == 64
-    with pytest.raises(unet.UserError, match="nowhere' is not a run folder"):
+    with pytest.raises(unet.UserError, match="nowhere' is not a run folder, such as"):
         unet.load(tmp_path / "nowhere")
     with pytest.raises(unet.UserError, match="^--batch-size 0: Input should be greater"):
         unet.load(trained, batch_size=0)
@@ -173,3 +173,17 @@ def test_the_examples_of_the_guide_work_in_order(trained, phantoms, tmp_path, mo
     for example in examples:
         exec(compile(example, "docs/python.md", "exec"), names)
     assert (tmp_path / "runs/mine/model.keras").exists() and (tmp_path / "review.csv").exists()
+
+
+def test_wrong_arguments_are_user_errors():
+    with pytest.raises(unet.UserError, match="'data' are no options: pass those of unet.options, such as"):
+        unet.train("data")
+    with pytest.raises(unet.UserError, match="Name one run to score or two to compare, not 1"):
+        unet.compare(unet.EvaluationOptions())
+    with pytest.raises(unet.UserError, match="Name one run to score or two to compare, not 2"):
+        unet.evaluate(unet.EvaluationOptions(runs=(Path("pretrained"), Path("pretrained"))))
+    with pytest.raises(unet.UserError, match="^--format pytorch: "):
+        unet.export(unet.ExportOptions(format="pytorch"))
+    with pytest.raises(unet.UserError, match="^--data data: "):
+        unet.train(unet.TrainingOptions(data="data"))
+    assert unet.load("pretrained").saved.folder == unet.load().saved.folder

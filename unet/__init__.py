@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 PUBLIC = {
     "unet.errors": "ImageError UserError",
     "unet.options": "QUICK AugmentationConfig DataOptions EvaluationOptions ExportOptions MachineOptions ModelConfig "
-    "PredictionOptions ReadingOptions TrainingOptions",
+    "PairingOptions PredictionOptions ReadingOptions TrainingOptions",
     "unet.evaluation.compare": "compare",
     "unet.evaluation.evaluate": "evaluate",
     "unet.prediction.api": "load",

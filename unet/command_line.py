@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 
 import tyro
@@ -81,11 +81,14 @@ def validated(options):
     """The options with values of the types of their fields, such as paths for text; UserError if one is invalid."""
     from pydantic import TypeAdapter, ValidationError  # not needed for --help
 
+    if not is_dataclass(options) or isinstance(options, type):
+        raise UserError(f"{options!r} are no options: pass those of unet.options, such as TrainingOptions(...).")
     try:
         return TypeAdapter(type(options)).validate_python(asdict(options))
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"] if part not in UNGROUPED).replace("_", "-")
+        parts = [part for part in first["loc"] if part not in UNGROUPED] or first["loc"]
+        name = ".".join(map(str, parts)).replace("_", "-")
         raise UserError(f"--{name} {first['input']}: {first['msg']}.") from error
 
 
@@ -101,7 +104,8 @@ def check_resume_is_alone(options: object) -> None:
     others = [name for name in given_options() if name not in allowed]
     if options.resume and others:
         raise UserError(
-            f"--resume takes all options but --data and --epochs from the run: remove '{others[0]}' or start a new run."
+            f"--resume takes all options from the run but {', '.join(allowed[1:])}: remove '{others[0]}' or start a "
+            "new run."
         )
 
 

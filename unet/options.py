@@ -49,8 +49,8 @@ class PairingOptions(ReadingOptions):
     labels: str | None = None
     """What means tumor in masks: values such as 1 or 1,2,4, colors such as ff0000, or any. Default: anything but 0, if
     there is only one other value."""
-    mask_threshold: Annotated[int, Interval(ge=1, le=255)] | None = None
-    """Smallest value that means tumor, for masks with soft borders or in JPEG, such as 128."""
+    mask_threshold: Positive | None = None
+    """Smallest value that means tumor, for masks with soft borders or in JPEG, such as 128 of 255, or 0.5 of 1."""
 
 
 @dataclass(frozen=True)

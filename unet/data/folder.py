@@ -21,8 +21,9 @@ def data_folder(data: str) -> Path:
     if folder == PUBLISHED.folder:
         download()
     if not folder.is_dir():
+        state = "is not a folder" if folder.exists() else "does not exist"
         raise UserError(
-            f"The data folder '{folder}' does not exist: create it with images/ and masks/, name another one "
+            f"The data folder '{folder}' {state}: create it with images/ and masks/, name another one "
             "with --data, or try --data phantom."
         )
     return folder
@@ -38,4 +39,8 @@ def no_tumor_folders(folders: tuple[Path, ...]) -> tuple[Path, ...]:
                 f"The folder '{folder}' does not exist: name a folder of images without a tumor with --no-tumor. "
                 f"python -m unet.data.download --no-tumor downloads one into '{NO_TUMOR.folder}'."
             )
+    names = [folder.resolve().name for folder in folders]
+    if repeated := [folder for folder, name in zip(folders, names, strict=True) if names.count(name) > 1]:
+        paths = "' and '".join(map(str, repeated[:2]))
+        raise UserError(f"'{paths}' have the same name, which starts the ids of their images: rename one of them.")
     return folders

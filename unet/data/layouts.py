@@ -19,6 +19,7 @@ IMAGES, MASKS = "images", "masks"
 KINDS = {IMAGES: MASKS, MASKS: IMAGES}  # and the other one
 FOLDERS_OF_SPLIT = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 SPLIT_OF_FOLDER = {name: split for split, names in FOLDERS_OF_SPLIT.items() for name in names}
+LOSSLESS = (".png", ".tif", ".tiff", ".bmp", ".gif", ".npy")
 TIME_POINT = re.compile(r"(BraTS-\w+-\d+)-\d+", re.IGNORECASE)  # of a patient in BraTS since 2023
 
 
@@ -99,18 +100,19 @@ class Layout:
 
     def splits(self) -> dict[str, str]:
         """Split of each complete id: that of the folder that contains it; "" if folders are not splits."""
-        if self.name != "beside":
+        if self.name.startswith("split/"):
             return {id: self.part_of[id].split for id in self.complete}
         splits = self.top_folder_splits()
-        return splits if all(splits.values()) else dict.fromkeys(splits, "")
+        is_known = {"train", "val"} <= set(splits.values()) and all(splits.values())
+        return splits if is_known else dict.fromkeys(splits, "")
 
     def top_folder_splits(self) -> dict[str, str]:
         """Split that the first folder of each complete id is named after, or ""."""
         return {id: SPLIT_OF_FOLDER.get(id.partition("/")[0].lower(), "") for id in self.complete}
 
     def without_split(self) -> list[str]:
-        """A message about the first image outside of train/ and val/, if masks are beside images in these folders."""
-        splits = self.top_folder_splits() if self.name == "beside" else {}
+        """A message about the first image outside of train/ and val/, if others are in such folders."""
+        splits = {} if self.name.startswith("split/") else self.top_folder_splits()
         if not {"train", "val", ""} <= set(splits.values()):
             return []
         first = next(id for id, split in splits.items() if not split)
@@ -161,7 +163,9 @@ class Layout:
             image, mask = (id, other) if missing == MASKS else (other, id)
             if re.fullmatch(re.escape(image) + "[^0-9A-Za-z/].*", mask, re.IGNORECASE):
                 return f"; found '{self.files[other][missing]}': use --mask-suffix={mask[len(image) :]}?"
-        close = difflib.get_close_matches(id, others, n=1, cutoff=0.75)
+        # Other numbers are other images: their masks must not be mixed up.
+        alike = [other for other in others if re.findall(r"\d+", other) == re.findall(r"\d+", id)]
+        close = difflib.get_close_matches(id, alike, n=1, cutoff=0.75)
         return f"; found '{self.files[close[0]][missing]}': rename it?" if close else "."
 
 
@@ -169,19 +173,17 @@ def find_layout(folder: Path, options: PairingOptions) -> Layout:
     """The layout that fits a data folder, or that --layout names; UserError if none does, or several do."""
     if set(options.mask_suffix or "") & set("{}/"):
         raise UserError(f"--mask-suffix {options.mask_suffix} is invalid: give what names have at their end, as _mask.")
-    names = [options.layout] if options.layout else get_args(LayoutName)
-    parts = {name: find_parts(name, folder, options.mask_suffix) for name in names}
-    layouts = [Layout(name, folder, found) for name, found in parts.items() if found]
+    layouts = find_layouts(folder, options)
     # Folders without a pair have a layout only if nothing else has. Images alone are not "beside" masks.
     fitting = [layout for layout in layouts if layout.complete] or [one for one in layouts if one.name != "beside"]
     if not fitting:
         expected = f"is not in the layout {options.layout}" if options.layout else "has no images/ with masks/"
         raise UserError(
             f"'{folder}' {expected}: it contains {counts_by_suffix(find_files(folder, ('',)))}. docs/your-data.md "
-            "describes the layouts of a data folder."
+            "describes the layouts of a data folder; --mask-suffix=_seg finds NAME_seg beside NAME."
         )
     if len(fitting) > 1:
-        texts = " and ".join(f"--layout {layout.name} ({layout.describe()})" for layout in fitting)
+        texts = " or ".join(f"--layout {layout.name} ({layout.describe()})" for layout in fitting)
         raise UserError(f"'{folder}' fits several layouts: choose {texts}.")
     if fitting[0].name != MASKS:
         print(f"{fitting[0].describe()}.")
@@ -192,6 +194,13 @@ def find_layout(folder: Path, options: PairingOptions) -> Layout:
     if ignored:
         print(f"Ignored files of other types in '{folder}': {counts_by_suffix(ignored)}.")
     return fitting[0]
+
+
+def find_layouts(folder: Path, options: PairingOptions) -> list[Layout]:
+    """All layouts that a folder may have, or the one that --layout names, with and without files in them."""
+    names = [options.layout] if options.layout else get_args(LayoutName)
+    parts = {name: find_parts(name, folder, options.mask_suffix) for name in names}
+    return [Layout(name, folder, found) for name, found in parts.items() if found]
 
 
 def find_parts(name: str, folder: Path, mask_suffix: str | None) -> list[Part]:
@@ -285,4 +294,4 @@ def expected_suffixes(missing: str, found: Path) -> tuple[str, ...]:
         return (".nii.gz",) if missing == MASKS else (".nii.gz", "/")
     if is_scan(found):
         return (".nii.gz", ".dcm") if missing == MASKS else ("/",)
-    return (".png",)
+    return (found.suffix if found.suffix.lower() in LOSSLESS else ".png",)

@@ -14,11 +14,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from unet.data.layouts import IMAGES, MASKS, find_layout, find_sources, is_scan, name_problem, place_problem
+from unet.data.layouts import (
+    IMAGES,
+    MASKS,
+    find_layout,
+    find_layouts,
+    find_sources,
+    is_scan,
+    name_problem,
+    place_problem,
+)
 from unet.errors import ImageError, UserError
 from unet.images.dicom import is_dicom, read_series, slices_in_series
 from unet.images.dicom_seg import read_segmentation
-from unet.images.folders import is_named_mask
+from unet.images.folders import is_named_mask, without_suffix
 from unet.images.masks import read_mask
 from unet.images.nifti import read_volume, read_volume_mask, slices_in
 from unet.images.preprocessing import resize_into_square, to_training_image
@@ -123,12 +132,18 @@ def find_all_pairs(
 def find_tumor_free(folder: Path, reading: PairingOptions = PairingOptions()) -> tuple[list[Pair], list[str]]:
     """All images and slices of scans in a folder without tumors, or in its images/, sorted by id, and one message per
     file that has a problem."""
-    if (folder / MASKS).is_dir():
-        raise UserError(f"'{folder}' has a folder {MASKS}/, but images without a tumor need none: use --data for it.")
+    masks = [f"a folder {MASKS}/"] if (folder / MASKS).is_dir() else []
+    for layout in find_layouts(folder, reading):
+        # Beside a scan, there may be a mask of something else, such as the brain.
+        if layout.complete and not (layout.name == "beside" and is_scan(layout.files[layout.complete[0]][IMAGES])):
+            masks.append(layout.describe())
+    if masks:
+        raise UserError(f"'{folder}' has masks ({masks[0]}), but images without a tumor need none: use --data for it.")
     root = folder / IMAGES if (folder / IMAGES).is_dir() else folder
-    pairs, problems = [], []
-    for path, id in find_sources(root).items():
-        if is_named_mask(path):
+    pairs, problems, sources = [], [], find_sources(root)
+    names = {without_suffix(path.as_posix()) for path in sources}
+    for path, id in sources.items():
+        if is_named_mask(path, names):
             print(f"Skipping '{path}', a mask by its name.")
             continue
         pair = Pair(f"{folder.resolve().name}/{id}", path, None, reading)

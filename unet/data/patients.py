@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 from sklearn.neighbors import NearestNeighbors
 
-from unet.data.layouts import plain_id
+from unet.data.layouts import SPLIT_OF_FOLDER, plain_id
 from unet.data.pairs import Pair
 from unet.data.slices import Slices
 from unet.errors import UserError, raise_problems
@@ -37,6 +37,8 @@ def patient_facts(slices: Slices, folder: Path, table_path: Path | None = None) 
     names = {pair.id: pair.name.removeprefix(prefix) for pair in slices.pairs}
     path = table_path or (folder / "patients.csv")
     how = "no patients.csv there" if is_tumor_free else "no patients.csv there, no --patients"
+    splits = {pair.id: {"split": pair.split} if pair.split else {} for pair in slices.pairs}
+    by_folder = "the folders of the splits, " if any(splits.values()) else ""
     unknown = f"The patients in '{folder}' are unknown ({how}): "
     if table_path or path.exists():
         table = read_patients(path)
@@ -44,12 +46,12 @@ def patient_facts(slices: Slices, folder: Path, table_path: Path | None = None) 
         missing = [name for name in dict.fromkeys(names.values()) if name not in table]
         raise_problems([f"'{path}' has no row for the image '{name}': add one." for name in missing])
         check_copies(slices, lambda pair: table.get(plain_id(pair.name), {}).get("patient", ""))
+        has_split = any("split" in row for row in table.values())
         return {
-            id: table[name] | {"patient": prefix + table[name]["patient"]} for id, name in names.items()
-        }, f"'{path}'"
+            id: ({} if has_split else splits[id]) | table[name] | {"patient": prefix + table[name]["patient"]}
+            for id, name in names.items()
+        }, f"{'' if has_split else by_folder}'{path}'"
     check_copies(slices, lambda pair: pair.patient)
-    splits = {pair.id: {"split": pair.split} if pair.split else {} for pair in slices.pairs}
-    by_folder = "the folders of the splits, " if any(splits.values()) else ""
     if all(pair.patient for pair in slices.pairs):
         return {pair.id: {"patient": pair.patient} | splits[pair.id] for pair in slices.pairs}, "the patients' folders"
     if slices.pairs[0].slice_index is not None:
@@ -118,9 +120,14 @@ def read_patients(path: Path) -> Facts:
     """Rows of a patients table by id, without suffix; UserError if it is unreadable, ragged or has no id or patient."""
     try:
         rows = read_table(path)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"Cannot read the patients table '{path}': {error}.") from error
-    rows = [{name: cell.strip() if isinstance(cell, str) else cell for name, cell in row.items()} for row in rows]
+    except OSError as error:
+        raise UserError(f"Cannot read the patients table '{path}': {error.strerror}.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"Cannot read the patients table '{path}': {error}. Save it as CSV in UTF-8.") from error
+    rows = [
+        {plain_name(name): cell.strip() if isinstance(cell, str) else cell for name, cell in row.items()}
+        for row in rows
+    ]
     rows = [row for row in rows if any(row.values())]  # spreadsheets may add empty ones
     if not rows or not {"id", "patient"} <= rows[0].keys():
         found = f", not {', '.join(map(repr, rows[0]))}" if rows else ""
@@ -134,9 +141,17 @@ def read_patients(path: Path) -> Facts:
     raise_problems([f"'{path}' has no patient for id '{row['id']}': add one." for row in rows if not row["patient"]])
     for row in rows:
         row["id"] = plain_id(row["id"])
+        if "split" in row:
+            row["split"] = SPLIT_OF_FOLDER.get(row["split"].lower(), row["split"])
     repeated = [id for id, count in Counter(row["id"] for row in rows).items() if count > 1]
     raise_problems([f"'{path}' has several rows for id '{id}': keep one." for id in repeated])
     return {row.pop("id"): row for row in rows}
+
+
+def plain_name(column: str | None) -> str | None:
+    """The name of a column, in lower case if it is one that we know."""
+    known = ("id", "patient", "tumor", "split", "plane")
+    return column.strip().lower() if column and column.strip().lower() in known else column
 
 
 def is_published(id: str, facts: dict[str, str]) -> bool:

@@ -55,7 +55,7 @@ def compare(options: EvaluationOptions) -> Path:
         True
     """
     options = prepare(options)
-    contenders = a, b = find_contenders(options)
+    contenders = a, b = find_contenders(options, 2)
     selection = select(a.run, options)
     for run in [*a.runs[1:], *b.runs]:
         check_untrained(run, selection)

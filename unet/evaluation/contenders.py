@@ -139,11 +139,12 @@ class Contender:
         return Predictor(self.run, mirror=options.mirror, always_outline=options.always_outline)
 
 
-def find_contenders(options: EvaluationOptions) -> list[Contender]:
-    """What the options name, runs first, or the run that comes with the project. UserError for more than two."""
-    runs = [SavedRun.open(None if folder == Path("pretrained") else folder) for folder in options.runs]
+def find_contenders(options: EvaluationOptions, count: int) -> list[Contender]:
+    """What the options name, runs first, or the run that comes with the project. UserError if they are not `count`."""
+    runs = [SavedRun.open(folder) for folder in options.runs]
     runs += [open_runs(options.ensemble)] if options.ensemble else []
     found = [Contender(run.folder, run) for run in runs] + [Contender(folder, None) for folder in options.masks]
-    if len(found) > 2:
+    found = found or [Contender(PRETRAINED, SavedRun.open())]
+    if len(found) != count:
         raise UserError(f"Name one run to score or two to compare, not {len(found)}; --ensemble scores several as one.")
-    return found or [Contender(PRETRAINED, SavedRun.open())]
+    return found

@@ -39,7 +39,7 @@ def evaluate(options: EvaluationOptions) -> Path:
         ['per_slice.csv']
     """
     options = prepare(options)
-    (contender,) = find_contenders(options)
+    (contender,) = find_contenders(options, 1)
     selection = select(contender.run, options)
     for run in contender.runs[1:] if selection.split and not options.split else []:
         check_untrained(run, selection)

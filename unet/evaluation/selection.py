@@ -154,11 +154,14 @@ def results_in(output: Path, summary: str, identity: dict[str, object]) -> Itera
     UserError if the folder is not writable, or its summary (a JSON file) is about other ones.
     """
     with only_process_in(output):
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # missing or damaged
+        old = {}
+        with contextlib.suppress(OSError, ValueError):  # missing or damaged
             old = json.loads((output / summary).read_text())
-            for name, value in identity.items():
-                if old.get(name, value) != value:
-                    raise UserError(
-                        f"'{output}' contains results for other {name} ({old[name]}): choose another --output."
-                    )
+        # A report is written after its summary.
+        foreign = [name for name in (summary, "report.html") if (output / name).exists() and "slices" not in old]
+        if foreign:
+            raise UserError(f"'{output}' contains '{foreign[0]}', which no evaluation wrote: choose another --output.")
+        for name, value in identity.items():
+            if old.get(name, value) != value:
+                raise UserError(f"'{output}' contains results for other {name} ({old[name]}): choose another --output.")
         yield

@@ -61,7 +61,9 @@ def warn_unless_head_mri(path: Path) -> None:
     modality, part = (str(header.get(name, "")).upper() for name in ("Modality", "BodyPartExamined"))
     if modality not in ("", "MR") or (part and not any(word in part for word in HEAD)):
         facts = " of ".join(filter(None, (modality, part)))
-        warn_once(f"Warning: '{path}' is {facts}. The network that comes with the project knows only MRI of the head.")
+        warn_once(
+            f"Warning: '{path}' is {facts}. A network knows only what it was trained on, such as MRI of the head."
+        )
 
 
 def slices_in_series(paths: list[Path], reading: ReadingOptions = ReadingOptions()) -> dict[str, int]:

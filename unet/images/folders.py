@@ -37,6 +37,7 @@ def find_files(
             seen.add(place)
             roots += sorted(path for name in folders if os.path.islink(path := os.path.join(parent, name)))
             found += [Path(parent) / name for name in names]
+    found = [path for path in found if not path.name.startswith("._")]  # macOS keeps other things in these
     return sorted(path for path in found if path.name.lower().endswith(suffixes) or also(path))
 
 

@@ -1,5 +1,6 @@
 """Read a mask file as booleans: which of its values or colors mean tumor."""
 
+import math
 import re
 from pathlib import Path
 
@@ -48,7 +49,9 @@ def select_tumor(path: Path, values: np.ndarray, colors: np.ndarray | None, read
         raise UserError("--labels and --mask-threshold contradict each other: give only one of them.")
     if reading.mask_threshold is not None:
         brightest = values if colors is None else np.max([colors >> 16, colors >> 8 & 255, colors & 255], axis=0)
-        return brightest * (255 if values.dtype == bool else 1) >= reading.mask_threshold
+        return (
+            brightest >= min(reading.mask_threshold, 1) if values.dtype == bool else brightest >= reading.mask_threshold
+        )
     if reading.labels not in (None, "any"):
         numbers, wanted_colors = parse_labels(reading.labels)
         return np.isin(values, numbers) | np.isin(values * np.int64(GREY) if colors is None else colors, wanted_colors)
@@ -78,13 +81,13 @@ def parse_labels(labels: str) -> tuple[list[float], list[int]]:
 def describe(found: np.ndarray, is_grey: bool) -> str:
     """What is wrong with a mask that has these values or colors besides 0, and what to do."""
     kind, shown = ("values", "{:g}") if is_grey else ("colors", "{:06x}")
+    largest = float(found.max()) if is_grey else 255.0
+    half = math.ceil(largest / 2) if largest > 1 else largest / 2
+    threshold = f"the smallest value that means tumor, such as --mask-threshold {half:g}"
     if len(found) > FEW:
-        return (
-            f"has {len(found)} {kind} besides 0: a mask has only one. Save it as PNG, or give the smallest value that "
-            "means tumor, such as --mask-threshold 128."
-        )
+        return f"has {len(found)} {kind} besides 0, but a mask has only one: give {threshold}."
     names = [shown.format(value) for value in found.tolist()]
     return (
         f"has the {kind} {', '.join(names[:-1])} and {names[-1]} besides 0: say which mean tumor, with --labels "
-        f"{names[0]} or --labels any."
+        f"{names[0]} or --labels any, or give {threshold}."
     )

@@ -101,8 +101,8 @@ class SliceTable:
 
 
 def run_folder(name: str | Path) -> Path:
-    """The folder of the run that --init names."""
-    return PRETRAINED if name == "pretrained" else Path(name)
+    """The folder of a run; that of the network that comes with the project is called pretrained."""
+    return PRETRAINED if str(name) == "pretrained" else Path(name)
 
 
 def read_config(folder: Path) -> RunConfig:
@@ -111,7 +111,7 @@ def read_config(folder: Path) -> RunConfig:
     try:
         version = read_json(path, TypeAdapter(FormatVersion)).format_version
     except OSError as error:
-        raise UserError(f"'{folder}' is not a run folder: cannot read '{path}'.") from error
+        raise UserError(f"'{folder}' is not a run folder, such as runs/NAME: cannot read '{path}'.") from error
     # First, as other formats have other fields.
     if version != FORMAT_VERSION:
         raise UserError(
@@ -133,6 +133,6 @@ def read_slice_table(folder: Path, count: int) -> SliceTable:
             raise ValueError("rows are missing or extra")
         return SliceTable.from_rows(rows)
     except OSError as error:
-        raise UserError(f"'{folder}' is not a run folder: cannot read '{path}'.") from error
+        raise UserError(f"'{folder}' is not a run folder, such as runs/NAME: cannot read '{path}'.") from error
     except Exception as error:  # missing cells or columns, unknown splits, text that is not UTF-8
         raise UserError(f"'{path}' is damaged: restore it.") from error

@@ -55,7 +55,7 @@ class SavedRun:
 
         UserError if the folder does not contain a run, or one in another format.
         """
-        folder = Path(folder or PRETRAINED)
+        folder = run_folder(folder or PRETRAINED)
         config = read_config(folder)
         return cls(folder, config, read_slice_table(folder, config.slice_count))
 

@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from unet.command_line import import_tensorflow_quietly, run
+from unet.command_line import import_tensorflow_quietly, run, validated
 from unet.errors import UserError
 from unet.files import TEMPORARY, write_whole
 from unet.options import ExportOptions
@@ -50,7 +50,7 @@ def export(options: ExportOptions) -> None:
         >>> export(ExportOptions(format="saved_model", output=Path("exported")))  # doctest: +ELLIPSIS
         'exported' agrees with Keras: Dice ... on simulated slices. ... where the probability is ...
     """
-    format = FORMATS[options.format]
+    format = FORMATS[validated(options).format]
     missing = [name for name in format.packages if not find_spec(name)]
     if missing:
         raise UserError(f"--format {options.format} needs: pip install {' '.join(missing)}")

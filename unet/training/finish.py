@@ -129,7 +129,10 @@ def found(rule: PresenceRule | None, evidence: np.ndarray) -> np.ndarray:
 def describe_presence(rule: PresenceRule | None, evidence: np.ndarray, free: dict[str, np.ndarray]) -> str:
     """How often a tumor is found in slices with and without one, in a sentence."""
     if not rule:
-        return "Every image gets an outline, as there were no validation slices without tumor: see --no-tumor."
+        return (
+            "Every image gets an outline, as there are no validation slices without tumor. With --no-tumor, these need "
+            "seven patients or groups, or a patients.csv with the column split."
+        )
     alarms = f"{found(rule, free['tumor_free']).mean():.1%} of {len(free['tumor_free'])} without"
     healed = free["healed"]
     if len(healed):

@@ -1,5 +1,6 @@
 """The start of a training: a new run or a saved one, and its data."""
 
+import os
 import sys
 from dataclasses import replace
 from datetime import datetime
@@ -32,14 +33,14 @@ def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[Sav
     check_size(options.size, options.model)
     Board.check_installed(options.tensorboard)
     name = options.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{options.size}px"
-    if name != Path(name).name:
-        raise UserError(f"--name {name} is invalid: give the name of a folder, without / and the like.")
+    if name != Path(name).name or name == ".." or len(os.fsencode(name)) > 200:
+        raise UserError(f"--name {name} is invalid: give the short name of a folder, without / and the like.")
     SavedRun.check_free(runs / name)
     folder = workers.chief_first(lambda: data_folder(options.data.data))
     no_tumor = workers.chief_first(lambda: no_tumor_folders(options.data.no_tumor))
     slices = load_slices(folder, options.size, options.data.memory_gib, options.data.reading, no_tumor)
     if not slices.has_tumor.any():
-        raise UserError(f"No mask in '{folder}' contains a tumor: there is nothing to learn.")
+        raise UserError(f"No mask in '{folder}' contains a tumor: check the masks, --labels and --mask-threshold.")
     split = split_slices(slices, folder, options.data)
     for part in ("train", "val"):
         if not slices.has_tumor[slices.indices(split.ids[part])].any():
@@ -81,7 +82,8 @@ def print_data(run: SavedRun, slices: Slices) -> None:
     size = f"Tumor in {len(percent)} of {len(slices.ids)} slices, median {percent_text(median)} of the image"
     print(f"{size}: look at some in {write_data_page(run, slices)}.")
     if median > INVERTED:
-        print("Warning: most of the image is tumor. Are the masks inverted? Then use --labels 0.", file=sys.stderr)
+        remedy = "If the masks are inverted, say what means tumor with --labels (docs/your-data.md)."
+        print(f"Warning: most of the image is tumor. {remedy}", file=sys.stderr)
 
 
 def resumed_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[SavedRun, Slices]:
