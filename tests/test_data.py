@@ -123,7 +123,7 @@ def test_the_split_in_the_table_is_used_if_it_is_valid(tmp_path):
     split = split_slices(slices, tmp_path, options)
     assert split.ids == {"train": ["0", "1"], "val": ["2"], "test": ["3"]}
     write_table(table, [(0, "a", "train"), (1, "a", "val"), (2, "b", "val"), (3, "c", "test")])
-    with pytest.raises(UserError, match="patient 'a' in train and val"):
+    with pytest.raises(UserError, match="patient 'a' is in train and val"):
         split_slices(slices, tmp_path, options)
     write_table(table, [(0, "a", "train"), (1, "a", ""), (2, "b", "val"), (3, "c", "test")])
     with pytest.raises(UserError, match="some slices but not of 1 others"):

@@ -5,6 +5,7 @@ import nibabel
 import numpy as np
 import pytest
 from conftest import write_image, write_pairs
+from test_dicom import write_series
 
 from unet.data.folder import no_tumor_folders
 from unet.data.pairs import find_pairs, find_tumor_free
@@ -12,7 +13,9 @@ from unet.data.patients import patient_facts
 from unet.data.slices import load_slices
 from unet.data.split import split_slices
 from unet.errors import UserError
+from unet.images.dicom import read_series
 from unet.images.folders import find_files
+from unet.images.nifti import encode_volume_mask
 from unet.options import DataOptions, PairingOptions
 
 
@@ -233,6 +236,19 @@ def test_what_macos_adds_to_a_folder_is_no_image(tmp_path):
     write_pairs(tmp_path, 2)
     (tmp_path / "images/._0.png").write_bytes(b"\0\5\x16\7")
     assert len(pairs_in(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(("ids", "patients"), [("AAB", ["A", "A", "B"]), ("AAA", ["", "", ""])])
+def test_dicom_headers_say_whose_series_it_is_unless_all_are_anonymous(ids, patients, tmp_path):
+    for number, id in enumerate(ids):
+        files = write_series(
+            tmp_path / f"images/{number}", change=lambda dataset, id=id: setattr(dataset, "PatientID", id)
+        )
+        volume = read_series(files)
+        mask = encode_volume_mask(np.ones(volume.grey.shape, bool), volume)
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        (tmp_path / f"masks/{number}.nii.gz").write_bytes(mask)
+    assert [pair.patient for pair in pairs_in(tmp_path) if pair.slice_index == 0] == patients
 
 
 def test_if_two_layouts_fit_the_option_decides(tmp_path, capsys):

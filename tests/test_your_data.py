@@ -29,7 +29,7 @@ def test_the_example_trains_on_the_lgg_layout_in_one_command(phantoms, tmp_path)
     done = run_script("train", *train.split()[2:], *TINY, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "NAME with NAME_mask: 50 pairs of 25 patients, by their folders." in done.stdout
-    assert "Split by patient (the patients' folders) into seven folds" in done.stdout
+    assert "Split by patient (the patients' folders, or DICOM headers) into seven folds" in done.stdout
     done = run_script("evaluate", *evaluate.split()[2:], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 

@@ -63,7 +63,7 @@ def empty_masks(folder: Path) -> None:
         (29, "a mask half the size of its image", shrink_mask, "'pairs/masks/3.png' has 12 x 10 pixels but", 1),
         (30, "a mask saved as JPEG", save_mask_as_jpeg, "but a mask has only one: give the smallest", 1),
         (31, "an image copied, with another mask", copy_image, "but has another mask: delete the wrong pair", 1),
-        (31, "a patient in two splits", put_patient_in_two_splits, "patient '1' in train and val", 1),
+        (31, "a patient in two splits", put_patient_in_two_splits, "patient '1' is in train and val", 1),
         (32, "all masks empty", empty_masks, "No mask in 'pairs' contains a tumor", 1),
     ],
 )

@@ -4,6 +4,7 @@ unet/data/layouts.py finds the files. A scan is a NIfTI volume, or a folder with
 its slices is a pair. Images in a folder without tumors have no mask files: their masks are empty.
 """
 
+import contextlib
 import functools
 import os
 import threading
@@ -26,6 +27,7 @@ from unet.data.layouts import (
 )
 from unet.errors import ImageError, UserError
 from unet.images.dicom import is_dicom, read_series, slices_in_series
+from unet.images.dicom_frames import read_header
 from unet.images.dicom_seg import read_segmentation
 from unet.images.folders import is_named_mask, without_suffix
 from unet.images.masks import read_mask
@@ -172,9 +174,24 @@ def find_pairs(folder: Path, reading: PairingOptions = PairingOptions()) -> tupl
     if any(scans) and not all(scans):
         problems.append(f"'{folder}' contains both images and volumes: use a separate folder for each.")
     elif any(scans):
-        pairs, unreadable = slice_pairs(pairs)
+        pairs, unreadable = slice_pairs(with_dicom_patients(pairs))
         problems += unreadable
     return pairs, problems
+
+
+def with_dicom_patients(scans: list[Pair]) -> list[Pair]:
+    """The scans with the patients in their DICOM headers, if all have one, and not the same, as anonymous ones may."""
+    patients = [dicom_patient(scan.image_path) for scan in scans]
+    if not all(patients) or len(set(patients)) == 1:
+        return scans
+    return [replace(scan, patient=scan.patient or id) for scan, id in zip(scans, patients, strict=True)]
+
+
+def dicom_patient(path: Path) -> str:
+    """The patient id in the header of a DICOM series; "" for another scan, or if it has none."""
+    with contextlib.suppress(ImageError):  # reading its slices reports the problem
+        return str(read_header(dicom_files(path)[0]).get("PatientID") or "") if dicom_files(path) else ""
+    return ""
 
 
 def slice_pairs(scans: list[Pair]) -> tuple[list[Pair], list[str]]:

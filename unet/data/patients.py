@@ -20,6 +20,7 @@ from unet.tables import Facts, read_table
 PUBLISHED_TABLE = Path(__file__).with_name("published.csv")
 # 512 pixels of 0.49 mm (data/README.md), at any resolution.
 PUBLISHED_FIELD_OF_VIEW_MM = 512 * 0.49
+OF_FOLDERS = "the patients' folders, or DICOM headers"
 GROUP_PREFIX = "like "  # of the names of groups of similar slices, which replace unknown patients
 # Correlation of the thumbnails of near-copies. If it were much lower, chains of them would join most patients.
 NEAR_COPY = 0.94
@@ -53,7 +54,7 @@ def patient_facts(slices: Slices, folder: Path, table_path: Path | None = None) 
         }, f"{'' if has_split else by_folder}'{path}'"
     check_copies(slices, lambda pair: pair.patient)
     if all(pair.patient for pair in slices.pairs):
-        return {pair.id: {"patient": pair.patient} | splits[pair.id] for pair in slices.pairs}, "the patients' folders"
+        return {pair.id: {"patient": pair.patient} | splits[pair.id] for pair in slices.pairs}, OF_FOLDERS
     if slices.pairs[0].slice_index is not None:
         print(f"{unknown}each volume counts as one patient.")
         facts = {id: {"patient": prefix + name} | splits[id] for id, name in names.items()}

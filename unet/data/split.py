@@ -115,7 +115,7 @@ def check_one_split_per_patient(split_of: dict[str, str], facts: Facts, origin: 
         splits_of_patient.setdefault(facts[id]["patient"], set()).add(split)
     raise_problems(
         [
-            f"{origin} has patient '{patient}' in {' and '.join(sorted(splits))}: use one split per patient."
+            f"According to {origin}, patient '{patient}' is in {' and '.join(sorted(splits))}: choose one of them."
             for patient, splits in splits_of_patient.items()
             if len(splits) > 1
         ]
