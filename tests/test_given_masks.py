@@ -13,11 +13,11 @@ from ready import run_script
 
 from unet.data.pairs import Pair, find_pairs
 from unet.errors import UserError
-from unet.evaluation.contenders import GivenMasks, names_of
+from unet.evaluation.contenders import GivenMasks, find_contenders, names_of
 from unet.images.masks import read_mask
 from unet.images.nifti import encode_volume_mask, read_volume
 from unet.network.saved_run import SavedRun
-from unet.options import PairingOptions
+from unet.options import EvaluationOptions, PairingOptions
 from unet.tables import read_table
 
 
@@ -62,6 +62,15 @@ def test_masks_in_another_folder_of_the_same_name_are_not_mixed_up(data):
     assert run_script("evaluate", "--masks", "other", "--data", "data", cwd=data).returncode == 0
     done = run_script("evaluate", "--masks", "b/other", "--data", "data", cwd=data)
     assert done.returncode == 2 and "results for other masks" in done.stderr
+
+
+def test_of_what_predict_wrote_the_masks_are_scored(tmp_path):
+    (tmp_path / "p/masks").mkdir(parents=True)
+    (tmp_path / "p/prediction.json").write_text("{}")
+    names = [contender.name for contender in find_contenders(EvaluationOptions(masks=(tmp_path / "p",)), 1)]
+    assert names == ["p"]
+    [contender] = find_contenders(EvaluationOptions(masks=(tmp_path / "p/masks",)), 1)
+    assert (contender.folder, contender.name) == (tmp_path / "p/masks", "p")
 
 
 def test_two_folders_of_masks_are_compared(data):

@@ -143,7 +143,9 @@ def find_contenders(options: EvaluationOptions, count: int) -> list[Contender]:
     """What the options name, runs first, or the run that comes with the project. UserError if they are not `count`."""
     runs = [SavedRun.open(folder) for folder in options.runs]
     runs += [open_runs(options.ensemble)] if options.ensemble else []
-    found = [Contender(run.folder, run) for run in runs] + [Contender(folder, None) for folder in options.masks]
+    # Of what predict.py wrote, the masks are in masks/.
+    masks = [folder / MASKS if (folder / PREDICTION).exists() else folder for folder in options.masks]
+    found = [Contender(run.folder, run) for run in runs] + [Contender(folder, None) for folder in masks]
     found = found or [Contender(PRETRAINED, SavedRun.open())]
     if len(found) != count:
         raise UserError(f"Name one run to score or two to compare, not {len(found)}; --ensemble scores several as one.")
