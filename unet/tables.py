@@ -33,7 +33,7 @@ def read_table(path: Path, errors: str = "strict") -> list[dict[str, str]]:
     # utf-8-sig drops the byte order mark that spreadsheets write.
     with open(path, newline="", encoding="utf-8-sig", errors=errors) as file:
         rows = csv.DictReader(file)
-        columns = list(filter(None, rows.fieldnames or ()))
+        columns = [name.strip().lower() for name in rows.fieldnames or () if name.strip()]
         if repeated := [name for name in columns if columns.count(name) > 1]:
             raise csv.Error(f"it has several columns '{repeated[0]}'")
         return list(rows)
