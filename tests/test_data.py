@@ -237,7 +237,7 @@ def test_grafted_slices_keep_their_masks(slices):
     grafted = AlteredSlices(np.array([3]), np.full((1, 32, 32), 77, np.uint8))
     material = Material(slices, np.arange(8), grafted=grafted)
     image, mask = material.take(3, TUMOR, True)
-    assert (image == 77).all() and np.array_equal(mask, slices.masks[3])
+    assert (image == 77).all() and np.array_equal(mask[..., 0], 255 * slices.masks[3])
     assert np.array_equal(material.take(2, TUMOR, True)[0], slices.images[2])  # has no grafted version
     assert np.array_equal(material.take(3, TUMOR, False)[0], slices.images[3])
 

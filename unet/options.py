@@ -162,6 +162,9 @@ class TrainingOptions:
     init: str | None = None
     """Start from the weights of this run, or of the network that comes with the project: pretrained. Then the defaults
     are the size, channel and shape of its network, a third of the epochs, and a quarter of the learning rate."""
+    teacher: Path | None = None
+    """Folder with the probabilities of another network for the training slices, ID.png: learn from these as well.
+    predict.py --probabilities and benchmarks/teacher.py write such folders."""
     quick: bool = False
     """Use the quick recipe, half an hour on two cores: 20 epochs and width 16, unless other options say otherwise."""
     seed: Annotated[int, Interval(ge=0, lt=2**31)] = 0

@@ -54,7 +54,7 @@ def augment(
 
     Args:
         image: float32 (size, size, 1).
-        mask: float32 (size, size, 1), 0 or 1. It moves with the image.
+        mask: float32 (size, size, channels), in [0, 1]. It moves with the image.
         config: Probabilities and ranges.
         seed: int32 (2,). The same seed gives the same pixels.
     """
@@ -86,7 +86,7 @@ def paste_tumors(images: tf.Tensor, masks: tf.Tensor, chosen: tf.Tensor) -> tupl
 
     Args:
         images: n + 1 slices, float32 (n + 1, size, size, 1).
-        masks: Their masks, with the same shape.
+        masks: Their masks, float32 (n + 1, size, size, channels): the mask, and maybe a teacher's label.
         chosen: Which of the last n slices get a tumor, bool (n,).
 
     Returns:
@@ -95,8 +95,11 @@ def paste_tumors(images: tf.Tensor, masks: tf.Tensor, chosen: tf.Tensor) -> tupl
     other_images, other_masks, images, masks = images[:-1], masks[:-1], images[1:], masks[1:]
     other_masks *= tf.cast(chosen, tf.float32)[:, tf.newaxis, tf.newaxis, tf.newaxis]
     # Grown by two pixels, then averaged over 5 x 5: still 1 everywhere on the tumor.
-    share = tf.nn.avg_pool2d(tf.nn.max_pool2d(other_masks, 5, 1, "SAME"), 5, 1, "SAME")
-    return images + share * (other_images - images), tf.maximum(masks, other_masks)
+    share = tf.nn.avg_pool2d(tf.nn.max_pool2d(other_masks[..., :1], 5, 1, "SAME"), 5, 1, "SAME")
+    # What a teacher says about the rest of the other slice does not belong to this one.
+    labels = masks[..., 1:] + share * (other_masks[..., 1:] - masks[..., 1:])
+    masks = tf.maximum(masks[..., :1], other_masks[..., :1])
+    return images + share * (other_images - images), tf.concat([masks, labels], axis=-1)
 
 
 def hide_part(image: tf.Tensor, mask: tf.Tensor, hides_tumor: tf.Tensor, draws: Draws) -> tuple[tf.Tensor, tf.Tensor]:
@@ -180,7 +183,7 @@ def output_to_input(angle, scale, shift, flips, size: int) -> tf.Tensor:
 
 
 def resample(pixels: tf.Tensor, transform: tf.Tensor, interpolation: str) -> tf.Tensor:
-    """Pixels (size, size, 1) resampled with a projective transform (8,); 0 outside the image."""
+    """Pixels (size, size, channels) resampled with a projective transform (8,); 0 outside the image."""
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=pixels[tf.newaxis],
         transforms=transform[tf.newaxis],

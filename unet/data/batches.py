@@ -23,13 +23,21 @@ class Material:
     without_tumor: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     healed: AlteredSlices = field(default_factory=AlteredSlices.none)
     grafted: AlteredSlices = field(default_factory=AlteredSlices.none)
+    labels: np.ndarray | None = None  # of a teacher, uint8 (slices, size, size)
 
     def take(self, index: int, kind: int, is_grafted: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Image and mask of an item, each uint8 (size, size). Its index is that of a slice, or of a healed one."""
+        """Image uint8 (size, size) and mask uint8 (size, size, channels) of an item. Its index is that of a slice, or
+        of a healed one."""
         if kind == HEALED:
-            return self.healed.images[index], np.zeros_like(self.healed.images[index])
+            return self.healed.images[index], np.zeros((*self.healed.images.shape[1:], self.channels), np.uint8)
         image = self.grafted.find(index) if is_grafted else None
-        return self.slices.images[index] if image is None else image, self.slices.masks[index]
+        masks = [255 * self.slices.masks[index]] + ([] if self.labels is None else [self.labels[index]])
+        return self.slices.images[index] if image is None else image, np.stack(masks, axis=-1)
+
+    @property
+    def channels(self) -> int:
+        """Channels of masks: the mask, and with a teacher also what is learned."""
+        return 1 if self.labels is None else 2
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,8 @@ class BatchPlan:
 
 
 def training_batches(material: Material, plan: BatchPlan) -> tf.data.Dataset:
-    """Augmented batches of images and masks, each float32 (batch, size, size, 1), for all epochs of a plan.
+    """Augmented batches of images, float32 (batch, size, size, 1), and masks, with one or two channels as in Material,
+    for all epochs of a plan.
 
     Order and augmentation depend on (seed, epoch, slice) only, and copy-paste on which slices share a batch. So
     a dataset that starts at a later step continues exactly like one that ran from the start, and a part of a
@@ -86,8 +95,9 @@ def training_batches(material: Material, plan: BatchPlan) -> tf.data.Dataset:
         is_grafted = (kind == TUMOR) & Draws(item_seed).happens("grafted", config.grafted)
         # numpy_function: the array may be larger than memory, so it cannot become a tensor.
         taken = tf.numpy_function(material.take, [index, kind, is_grafted], (tf.uint8, tf.uint8))
-        image, mask = (tf.ensure_shape(pixels, (size, size))[..., tf.newaxis] for pixels in taken)
-        image, mask = tf.cast(image, tf.float32) / 255, tf.cast(mask, tf.float32)
+        image = tf.ensure_shape(taken[0], (size, size))[..., tf.newaxis]
+        mask = tf.ensure_shape(taken[1], (size, size, material.channels))
+        image, mask = tf.cast(image, tf.float32) / 255, tf.cast(mask, tf.float32) / 255
         return *augment(image, mask, config, item_seed), kind, item_seed, batch_seed
 
     def finish(images: tf.Tensor, masks: tf.Tensor, kinds: tf.Tensor, seeds: tf.Tensor, batch_seeds: tf.Tensor):
@@ -108,8 +118,8 @@ def training_batches(material: Material, plan: BatchPlan) -> tf.data.Dataset:
             items = (images, masks, kinds[1:], seeds[1:])
             signature = (tf.TensorSpec((size, size, 1)), tf.TensorSpec((size, size, 1)))
             images, masks = tf.map_fn(hide, items, fn_output_signature=signature)
-        shape = (len(columns) - 1, size, size, 1)
-        return tf.ensure_shape(images, shape), tf.ensure_shape(masks, shape)
+        shape = (len(columns) - 1, size, size)
+        return tf.ensure_shape(images, (*shape, 1)), tf.ensure_shape(masks, (*shape, material.channels))
 
     items = tf.data.Dataset.range(plan.epochs.start, plan.epochs.stop).flat_map(one_epoch)
     items = items.skip(plan.first_step * len(columns))

@@ -46,6 +46,7 @@ class RunConfig:
     machine: str
     environment: dict[str, str]  # other settings that may change the last digits
     initial_network: str | None = None  # fingerprint of the network that --init names
+    teacher: str | None = None  # fingerprint of the labels that --teacher gives the training slices
 
 
 CONFIG = TypeAdapter(RunConfig)

@@ -75,6 +75,7 @@ def decisive_settings(run: SavedRun) -> dict[str, object]:
     return {
         "precision": run.config.precision,
         "initial_network": run.config.initial_network,
+        "teacher": run.config.teacher,
         "slices": hashlib.sha256(slices).hexdigest()[:16],
         **flatten(options, "options"),
     }
@@ -82,7 +83,7 @@ def decisive_settings(run: SavedRun) -> dict[str, object]:
 
 def settings_of_all_workers(run: SavedRun) -> dict[str, object]:
     """The decisive settings that must be the same for all workers. Their paths and machines may differ."""
-    own = ("options.data.", "options.machine.", "options.name", "options.resume", "options.init")
+    own = ("options.data.", "options.machine.", "options.name", "options.resume", "options.init", "options.teacher")
     return {name: value for name, value in decisive_settings(run).items() if not name.startswith(own)}
 
 

@@ -52,12 +52,13 @@ class Learner:
 
     @tf.function
     def train_step(self, images: tf.Tensor, masks: tf.Tensor) -> None:
-        """One update from a batch of images and masks, each (batch, size, size, 1)."""
+        """One update from a batch of images (batch, size, size, 1) and masks (batch, size, size, channels): the last
+        channel is learned, and the first one is scored."""
 
         def on_replica(images: tf.Tensor, masks: tf.Tensor) -> None:
             with tf.GradientTape() as tape:
                 logits = self.network(images, training=True)
-                losses = segmentation_loss(masks, logits)
+                losses = segmentation_loss(masks[..., -1:], logits)
                 # Divided by the whole batch size: a replica sees a part, and gradients are summed over replicas.
                 loss = self.optimizer.scale_loss(tf.reduce_sum(losses) / self.batch_size)
             variables = self.network.trainable_variables
@@ -66,7 +67,7 @@ class Learner:
             gradients = tf.distribute.get_replica_context().all_reduce("sum", gradients)
             self.optimizer.apply(gradients, variables)
             self.loss.update_state(losses)
-            self.dice.update_state(masks, tf.sigmoid(logits))
+            self.dice.update_state(masks[..., :1], tf.sigmoid(logits))
 
         self.strategy.run(on_replica, (images, masks))
         self.update_average()

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 import tensorflow as tf
 from tqdm import tqdm
 
-from unet.data.batches import BatchPlan, Material, training_batches, validation_batches
+from unet.data.batches import BatchPlan, training_batches, validation_batches
 from unet.data.slices import Slices
 from unet.errors import UserError
 from unet.machine import free_memory
@@ -18,7 +18,7 @@ from unet.network.saved_run import SavedRun
 from unet.signals import Stopped, StopRequest
 from unet.training.checkpoints import check_disk, load_checkpoint, save_checkpoint, settings_of_all_workers
 from unet.training.learner import Learner
-from unet.training.material import indices_of
+from unet.training.material import indices_of, outline_material
 from unet.training.samples import Samples, film_epochs
 from unet.training.start import use_initial_weights
 from unet.training.tensorboard import Board
@@ -51,6 +51,7 @@ class TrainingLoop:
         self.workers = workers
         self.options = run.config.options
         self.train_indices, self.val_indices = (indices_of(run, slices, part, True) for part in ("train", "val"))
+        self.material = outline_material(run, slices, self.train_indices)
         self.steps = len(self.train_indices) // learner.batch_size  # per epoch
         self.progress = Progress()
         self.stop = StopRequest()
@@ -103,7 +104,7 @@ class TrainingLoop:
             worker=worker.input_pipeline_id,
             workers=worker.num_input_pipelines,
         )
-        batches = training_batches(Material(self.slices, self.train_indices), plan)
+        batches = training_batches(self.material, plan)
         per_device = worker.get_per_replica_batch_size(plan.batch_size)
         return batches if per_device * plan.workers == plan.batch_size else batches.rebatch(per_device)
 

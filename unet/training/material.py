@@ -1,11 +1,32 @@
 """What a run trains and validates on: slices with tumor, without tumor, healed and grafted."""
 
+import hashlib
+
 import numpy as np
 
 from unet.data.batches import Material
 from unet.data.healing import AlteredSlices, graft, heal
 from unet.data.slices import Slices
+from unet.data.teacher import load_labels
+from unet.errors import UserError
 from unet.network.saved_run import SavedRun
+
+
+def outline_material(run: SavedRun, slices: Slices, indices: np.ndarray) -> Material:
+    """What outlines are learned from: these slices with tumor, and the opinion of a teacher if there is one.
+    UserError if that has changed since the run was started."""
+    options = run.config.options
+    if not options.teacher:
+        return Material(slices, indices)
+    labels = load_labels(options.teacher, slices, indices, options.data.memory_gib)
+    fingerprint = hashlib.sha256(labels).hexdigest()[:16]
+    if run.config.teacher not in (None, fingerprint):
+        raise UserError(
+            f"The probabilities in '{options.teacher}' have changed since '{run.folder}' was started: restore them, or "
+            "start a new run."
+        )
+    run.update_config(teacher=fingerprint)
+    return Material(slices, indices, labels=labels)
 
 
 def training_material(run: SavedRun, slices: Slices) -> Material:
