@@ -60,8 +60,9 @@ def test_the_same_command_continues_and_other_options_are_refused(five, phantoms
     shutil.rmtree(tmp_path / "runs/five-fold-3/evaluation-val")
     shutil.rmtree(tmp_path / "runs/five-all-folds")
     unfinished = tmp_path / "runs/five-fold-4"
-    for name in ("metrics.json", "confidence.json", "evaluation-val/summary.json"):
+    for name in ("metrics.json", "confidence.json"):
         (unfinished / name).unlink()
+    shutil.rmtree(unfinished / "evaluation-val")
     done = run_script("train", "--data", phantoms, *ALL, cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.count("Resuming after epoch 1 of 1.") == 1, done.stderr
     once, continued = (read_table(folder / "runs/five-all-folds/per_slice.csv") for folder in (five[0], tmp_path))
