@@ -108,8 +108,8 @@ class Curves:
                     if "val_dice" in point:
                         print(peer, point, flush=True)
                         curve["points"].append(point)
-                curves[peer] = curve
-                save(results)
+                        curves[peer] = curve
+                        save(results)
 
 
 def our_speed(folder: Path, options: list[str], temporary: Path) -> dict:

@@ -342,8 +342,10 @@ def viewer() -> str:
 
 def imagenet_peer() -> str:
     """How the network that a user would choose instead compares with ours, and its stated test score."""
-    stated = read(RESULTS / "stated.json")
-    peer, curves = stated["imagenet_peer"], accuracy_curves()
+    stated, curves = read(RESULTS / "stated.json"), accuracy_curves()
+    if IMAGENET_PEER not in curves:
+        return ""
+    peer = stated["imagenet_peer"]
     ours = [points for name, points in curves.items() if name.startswith("ours")]
     ahead = [
         minutes
