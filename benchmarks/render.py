@@ -27,7 +27,7 @@ PLOT = ROOT / "docs" / "accuracy.png"
 FINETUNE_PLOT = ROOT / "docs" / "finetune.png"
 ARMS = {"scratch": "from scratch", "scratch-long": "from scratch, longer", "init": "`--init`"}  # of finetune.py
 GROWTH_PLOT = ROOT / "docs" / "growth.png"
-MINUTES = (10, 20, 45)
+MINUTES = (10, 20, 30)
 KINDS = ("validation slices with tumor", "images without a tumor", "healed slices")  # in detection.json
 # Of volumes whose file names say little.
 HEADS = {
