@@ -353,12 +353,14 @@ def imagenet_peer() -> str:
         if dice_at(curves[IMAGENET_PEER], minutes) > max(dice_at(points, minutes) for points in ours)
     ]
     when = "at none of these times" if not ahead else f"after {' and '.join(map(str, ahead))} minutes"
-    test = read(TEST)["scores"]["all"]["dice"]["mean"]
+    validation, test = (read(path)["scores"]["all"]["dice"]["mean"] for path in (PRETRAINED / "scores.json", TEST))
     return (
-        f"**{NAMES[IMAGENET_PEER]}, is ahead of ours {when}.** All other networks are trained from scratch. On the test "
-        f"patients, it reached a Dice of {peer['test_dice']:.3f} ({peer['setting']}), and ours {test:.3f}"
-        f"{'' if is_tested() else ' (network of the last release)'}. "
-        f"*Test: {stated['source'].rstrip('.').lower()}, {stated['date']}.*"
+        f"**{NAMES[IMAGENET_PEER]}, is ahead of ours {when}.** All other networks are trained from scratch. At its best "
+        f"({peer['setting']}), it reaches {peer['validation_dice']:.3f} on the validation patients after "
+        f"{peer['epochs']} epochs ({peer['validation_dice_after_2_epochs']:.3f} after two) and {peer['test_dice']:.3f} on "
+        f"the test patients; the network that comes with this project reaches {validation:.3f} and {test:.3f}"
+        f"{'' if is_tested() else ' (test: network of the last release)'}. "
+        f"*The peer at its best: {stated['source'].rstrip('.').lower()}, {stated['date']}.*"
     )
 
 
@@ -429,6 +431,13 @@ def name_of(curve: str) -> str:
     return f"**{curve}**" if curve.startswith("ours") else NAMES[curve]
 
 
+def short_name(peer: str) -> str:
+    """Name of a peer in the plot."""
+    return (
+        NAMES[peer].replace("segmentation_models_pytorch, ", "SMP, ").replace(" with ImageNet weights", " (ImageNet)")
+    )
+
+
 @in_our_style
 def draw_accuracy(curves: dict[str, list[tuple[float, float]]]) -> None:
     """docs/accuracy.png."""
@@ -448,7 +457,7 @@ def draw_accuracy(curves: dict[str, list[tuple[float, float]]]) -> None:
         color = style.PREDICTION if ours else next(others)
         axes.plot(minutes, dice, color=color, linewidth=2 if ours else 1.2)
         axes.annotate(
-            name if ours else NAMES[name], (minutes[-1], heights.get(name, dice[-1])),
+            name if ours else short_name(name), (minutes[-1], heights.get(name, dice[-1])),
             # Below, because the longer run continues where the quick one ends.
             (4, -10 if "quick" in name else 0),
             textcoords="offset points", va="center", fontsize=8, color=color,
