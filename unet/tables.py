@@ -29,7 +29,8 @@ def write_table(path: Path, rows: list[dict]) -> None:
 
 
 def read_table(path: Path, errors: str = "strict") -> list[dict[str, str]]:
-    """Rows of a CSV with a header; `errors` as for str.decode. csv.Error if two columns have the same name."""
+    """Rows of a CSV with a header; `errors` as for str.decode. csv.Error if two columns have the same name, in any
+    case."""
     # utf-8-sig drops the byte order mark that spreadsheets write.
     with open(path, newline="", encoding="utf-8-sig", errors=errors) as file:
         rows = csv.DictReader(file)

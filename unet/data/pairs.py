@@ -190,7 +190,8 @@ def with_dicom_patients(scans: list[Pair]) -> list[Pair]:
 def dicom_patient(path: Path) -> str:
     """The patient id in the header of a DICOM series; "" for another scan, or if it has none."""
     with contextlib.suppress(ImageError):  # reading its slices reports the problem
-        return str(read_header(dicom_files(path)[0]).get("PatientID") or "") if dicom_files(path) else ""
+        for file in dicom_files(path)[:1]:
+            return str(read_header(file).get("PatientID") or "")
     return ""
 
 

@@ -151,8 +151,8 @@ def read_patients(path: Path) -> Facts:
 
 def plain_name(column: str | None) -> str | None:
     """The name of a column, in lower case if it is one that we know."""
-    known = ("id", "patient", "tumor", "split", "plane")
-    return column.strip().lower() if column and column.strip().lower() in known else column
+    lower = (column or "").strip().lower()
+    return lower if lower in ("id", "patient", "tumor", "split", "plane") else column
 
 
 def is_published(id: str, facts: dict[str, str]) -> bool:

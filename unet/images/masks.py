@@ -49,9 +49,7 @@ def select_tumor(path: Path, values: np.ndarray, colors: np.ndarray | None, read
         raise UserError("--labels and --mask-threshold contradict each other: give only one of them.")
     if reading.mask_threshold is not None:
         brightest = values if colors is None else np.max([colors >> 16, colors >> 8 & 255, colors & 255], axis=0)
-        return (
-            brightest >= min(reading.mask_threshold, 1) if values.dtype == bool else brightest >= reading.mask_threshold
-        )
+        return brightest >= (min(reading.mask_threshold, 1) if values.dtype == bool else reading.mask_threshold)
     if reading.labels not in (None, "any"):
         numbers, wanted_colors = parse_labels(reading.labels)
         return np.isin(values, numbers) | np.isin(values * np.int64(GREY) if colors is None else colors, wanted_colors)
