@@ -3,12 +3,15 @@
 Usage:
 
     python benchmarks/folds.py FOLDER --no-tumor FOLDER
+    python benchmarks/folds.py FOLDER --no-tumor FOLDER --teacher OUTPUT
 
 The first folder contains the real data, the second one images without a tumor. There are six trainings of the quick
 recipe. Finished ones are kept, and interrupted ones continue. Five of them are train.py --fold all. The sixth is split
 by slice: it validates on a random fifth of the slices, and trains on other slices of the same patients. Its scores
-minus those of the folds on the same slices are the optimism of a split by slice (the leakage), from one training each.
-Results are written to benchmarks/results/folds.json.
+minus those of the folds on the same slices, all outlined, are the optimism of a split by slice (the leakage).
+
+With --teacher, five more trainings learn from the probabilities that teacher.py has written to OUTPUT for each fold.
+What they gain is compared slice by slice. Results are written to benchmarks/results/folds.json.
 """
 
 import json
@@ -28,6 +31,7 @@ from unet.tables import read_table, write_table  # noqa: E402
 
 FOLDS, JOINT = [Path("runs") / f"quick-fold-{fold}" for fold in range(5)], Path("runs") / "quick-all-folds"
 BY_SLICE = Path("runs") / "quick-by-slice"
+TAUGHT = [Path("runs") / f"quick-taught-fold-{fold}" for fold in range(5)]
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class FoldsOptions:
     """Folder with images/, masks/ and patients.csv."""
     no_tumor: tuple[Path, ...] = ()
     """Folders of images without a tumor, to train and validate with."""
+    teacher: Path | None = None
+    """Output folder of teacher.py for all five folds."""
     output: Path = ROOT / "benchmarks" / "results" / "folds.json"
     """File for the figures."""
 
@@ -47,10 +53,14 @@ def measure(options: FoldsOptions) -> None:
     without_tumor = ["--no-tumor", *options.no_tumor] if options.no_tumor else []
     data = ["--quick", "--data", options.folder, *without_tumor]
     run_script("train.py", *data, "--fold", "all", "--name", "quick")
-    train_and_score(BY_SLICE, [*data, "--patients", table_by_slice(options.folder)])
-    for run in FOLDS:
-        score(run, "evaluation-always", "--always-outline")
-    write_json(options.output, gather())
+    train_and_score(BY_SLICE, ["--quick", "--data", options.folder, "--patients", table_by_slice(options.folder)])
+    figures = gather()
+    if options.teacher:
+        for fold, run in enumerate(TAUGHT):
+            probabilities = options.teacher / f"probabilities-fold-{fold}"
+            train_and_score(run, ["--quick", "--data", options.folder, "--fold", fold, "--teacher", probabilities])
+        figures["with_teacher"] = gather_taught()
+    write_json(options.output, figures)
 
 
 def table_by_slice(folder: Path) -> Path:
@@ -81,16 +91,35 @@ def with_tumor(scores: Path) -> list[dict]:
     return rows
 
 
+def always_outlined(runs: list[Path]) -> list[dict]:
+    """Rows of all slices with tumor that these runs validate on, each of which is outlined."""
+    return [row for run in runs for row in with_tumor(score(run, "evaluation-always", "--always-outline"))]
+
+
+def gather_taught() -> dict:
+    """Scores of the folds with a teacher, and what they gain over those without, every slice outlined."""
+    from unet.evaluation.intervals import interval_over_patients
+    from unet.evaluation.summary import all_and_by_tumor, summarize_groups
+
+    rows, before = always_outlined(TAUGHT), {row["id"]: row["dice"] for row in always_outlined(FOLDS)}
+    gain = np.array([row["dice"] - before[row["id"]] for row in rows])
+    patients = np.array([row["patient"] for row in rows])
+    return {
+        "scores_always_outlined": summarize_groups(all_and_by_tumor(rows)),
+        "gain": float(gain.mean()),
+        "gain_interval": interval_over_patients(gain, patients),
+    }
+
+
 def gather() -> dict:
     """Scores over all slices of the five folds, with intervals over patients, and those of the split by slice."""
     from unet.evaluation.intervals import interval_over_patients
     from unet.evaluation.summary import all_and_by_tumor, summarize_groups
 
-    rows = with_tumor(JOINT)
-    always = [row for run in FOLDS for row in with_tumor(run / "evaluation-always")]
+    rows, always = with_tumor(JOINT), always_outlined(FOLDS)
     config = json.loads((FOLDS[0] / "config.json").read_text())
     summaries = [json.loads((run / "evaluation-val" / "summary.json").read_text()) for run in FOLDS]
-    by_id = {row["id"]: row for row in rows}
+    by_id = {row["id"]: row for row in always}
     leaky = with_tumor(BY_SLICE / "evaluation-val")
     optimism = np.array([row["dice"] - by_id[row["id"]]["dice"] for row in leaky])
     patients = np.array([by_id[row["id"]]["patient"] for row in leaky])

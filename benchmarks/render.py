@@ -144,10 +144,19 @@ def folds() -> str:
     everything, by_slice = kept["scores"]["all"], kept["split_by_slice"]
     low, high = by_slice["optimism_interval"]
     each = ", ".join(f"{dice:.3f}" for dice in kept["dice_of_each_fold"])
+    taught, with_teacher = kept.get("with_teacher"), ""
+    if taught:
+        always = kept["scores_always_outlined"]["all"]["dice"]["mean"]
+        least, most = taught["gain_interval"]
+        with_teacher = (
+            f"With `--teacher` and every slice outlined: {taught['scores_always_outlined']['all']['dice']['mean']:.3f} "
+            f"instead of {always:.3f}, a gain of {taught['gain']:.3f} ({least:.3f} to {most:.3f}). "
+        )
     return (
         f"**Five folds.** `python train.py --quick` on five folds over the {everything['patients']} training and "
         f"validation patients: Dice {mean_and_interval(everything['dice'])}; by fold: {each}. Each patient is scored by "
         "the network that did not train on it, although its epoch and outline rule were chosen on that fold. "
+        f"{with_teacher}"
         f"*{setup(kept['machine'], kept['versions'])}.*\n\n"
         f"**Why the split is by patient.** With a random fifth of the *slices* held out instead, the same recipe scores "
         f"{by_slice['dice']:.3f}. That is {by_slice['optimism']:.3f} ({low:.3f} to {high:.3f}) more than the five folds "

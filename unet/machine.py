@@ -50,7 +50,7 @@ def choose_precision(wanted: str) -> str:
     convolutions = [_convolution(dtype) for dtype in (tf.float32, tf.bfloat16)]
     # Rounds alternate between the formats, so that a brief load on the machine does not decide.
     # The first round builds the graphs.
-    rounds = [[timeit.timeit(convolve, number=1) for convolve in convolutions] for _ in range(10)]
+    rounds = [[timeit.timeit(convolve, number=1) for convolve in convolutions] for _ in range(6)]
     float32, bfloat16 = (min(times) for times in zip(*rounds[1:], strict=True))
     # Timed, because some CPUs with a bfloat16 flag run it at half speed. The margin pays for the conversions
     # between layers and keeps the choice stable on one machine.
