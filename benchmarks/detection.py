@@ -33,7 +33,11 @@ from unet.machine import installed_versions, machine_description  # noqa: E402
 from unet.network.predictor import Predictor  # noqa: E402
 from unet.network.saved_run import SavedRun  # noqa: E402
 from unet.options import ReadingOptions  # noqa: E402
+from unet.tables import read_table  # noqa: E402
 from unet.training.material import healed_validation_slices, indices_of, patients_of  # noqa: E402
+
+# Images without a tumor that show a mass or another lesion, as judged by eye.
+LESIONS = Path(__file__).with_name("no-tumor-lesions.csv")
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,16 @@ def measure(options: DetectionOptions) -> None:
     run = SavedRun.open(options.run)
     predictor = Predictor(run)
     slices = load_slices(options.folder, predictor.size, no_tumor=options.no_tumor)
+    lesions = {row["id"] for row in read_table(LESIONS)}
+    with_tumor, free = (indices_of(run, slices, "val", has_tumor) for has_tumor in (True, False))
+    intact = [index for index in free if slices.pairs[index].name.rpartition("/")[2] not in lesions]
+    kinds = {
+        "validation slices with tumor": with_tumor,
+        "images without a tumor": free,
+        "images without a tumor or another lesion": np.array(intact, int),
+    }
     rows = {}
-    for name, has_tumor in (("validation slices with tumor", True), ("images without a tumor", False)):
-        indices = indices_of(run, slices, "val", has_tumor)
+    for name, indices in kinds.items():
         pairs = [slices.pairs[index] for index in indices]
         outlined = score_pairs(predictor, pairs, lambda prediction, _: bool(predictor.mask(prediction).any()), name)
         rows[name] = summarize(outlined, patients_of(run, slices, indices))

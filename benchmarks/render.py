@@ -250,6 +250,10 @@ def limits() -> str:
     if kept:
         rows = dict(kept["outlined"])
         found, free, healed = (rows.pop(name) for name in KINDS)
+        intact = rows.pop(f"{KINDS[1]} or another lesion", None)
+        without_lesion = (
+            f"; {intact['outlined']:.1%} of the {intact['slices']} without another lesion" if intact else ""
+        )
         planes: dict[str, list[float]] = {}
         for name, row in rows.items():
             planes.setdefault(head_name(name.partition(",")[0]), []).append(row["outlined"])
@@ -258,7 +262,7 @@ def limits() -> str:
         return (
             "**It raises false alarms.** The network first decides whether there is a tumor, and outlines one only "
             f"then. On validation patients and groups, it outlines {found['outlined']:.1%} of the slices with tumor, "
-            f"{free['outlined']:.1%} ({low:.1%} to {high:.1%}) of {free['slices']} images without one, and "
+            f"{free['outlined']:.1%} ({low:.1%} to {high:.1%}) of {free['slices']} images without one{without_lesion}, and "
             f"{healed['outlined']:.0%} of {healed['slices']} slices whose tumor was replaced by healthy tissue. In whole "
             f"healthy heads, it outlines something in a part of the slices, depending on the plane: {heads}. "
             f"*{setup(kept['machine'], kept['versions'])}, {kept['date']}.*{limits_of_scans()}"
