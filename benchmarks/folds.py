@@ -30,6 +30,7 @@ from unet.files import write_json  # noqa: E402
 from unet.tables import read_table, write_table  # noqa: E402
 
 FOLDS, JOINT = [Path("runs") / f"quick-fold-{fold}" for fold in range(5)], Path("runs") / "quick-all-folds"
+LESIONS = Path(__file__).with_name("no-tumor-lesions.csv")  # images without a tumor that show another lesion
 BY_SLICE = Path("runs") / "quick-by-slice"
 TAUGHT = [Path("runs") / f"quick-taught-fold-{fold}" for fold in range(5)]
 
@@ -111,6 +112,26 @@ def gather_taught() -> dict:
     }
 
 
+def false_alarms() -> dict:
+    """How often something is outlined in images without a tumor, with and without another lesion."""
+    from unet.evaluation.intervals import interval_over_patients
+
+    lesions = {row["id"] for row in read_table(LESIONS)}
+    free = [row for row in read_table(JOINT / "per_slice.csv") if not float(row["truth_pixels"])]
+    has_lesion = np.array([row["id"].rpartition("/")[2] in lesions for row in free], bool)
+    outlined = np.array([float(row["predicted_pixels"]) > 0 for row in free], float)
+    groups = np.array([row["patient"] for row in free])
+    return {
+        name: {
+            "images": int(chosen.sum()),
+            "outlined": float(outlined[chosen].mean()),
+            "interval": interval_over_patients(outlined[chosen], groups[chosen]),
+        }
+        for name, chosen in (("without another lesion", ~has_lesion), ("with another lesion", has_lesion))
+        if chosen.any()
+    }
+
+
 def gather() -> dict:
     """Scores over all slices of the five folds, with intervals over patients, and those of the split by slice."""
     from unet.evaluation.intervals import interval_over_patients
@@ -130,6 +151,7 @@ def gather() -> dict:
         "epochs": config["options"]["epochs"],
         "scores": summarize_groups(all_and_by_tumor(rows)),
         "scores_always_outlined": summarize_groups(all_and_by_tumor(always)),
+        "false_alarms": false_alarms(),
         "detection_of_each_fold": [summary["detection"] for summary in summaries],
         "dice_of_each_fold": [summary["scores"]["all"]["dice"]["mean"] for summary in summaries],
         "split_by_slice": {

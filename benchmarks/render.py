@@ -145,6 +145,18 @@ def folds() -> str:
     low, high = by_slice["optimism_interval"]
     each = ", ".join(f"{dice:.3f}" for dice in kept["dice_of_each_fold"])
     taught, with_teacher = kept.get("with_teacher"), ""
+    without_tumor = ""
+    if "false_alarms" in kept:
+        found = np.mean([fold["sensitivity"]["mean"] for fold in kept["detection_of_each_fold"]])
+        alarms = " and ".join(
+            f"{row['outlined']:.0%} ({row['interval'][0]:.0%} to {row['interval'][1]:.0%}) of {row['images']} {name}"
+            for name, row in kept["false_alarms"].items()
+        )
+        by_fold = ", ".join(f"{1 - fold['specificity']['mean']:.0%}" for fold in kept["detection_of_each_fold"])
+        without_tumor = (
+            f"They outline {found:.1%} of the slices with tumor. Of images without a tumor, they outline {alarms} (all "
+            f"by fold: {by_fold}). "
+        )
     if taught:
         always = kept["scores_always_outlined"]["all"]["dice"]["mean"]
         least, most = taught["gain_interval"]
@@ -156,7 +168,7 @@ def folds() -> str:
         f"**Five folds.** `python train.py --quick` on five folds over the {everything['patients']} training and "
         f"validation patients: Dice {mean_and_interval(everything['dice'])}; by fold: {each}. Each patient is scored by "
         "the network that did not train on it, although its epoch and outline rule were chosen on that fold. "
-        f"{with_teacher}"
+        f"{with_teacher}{without_tumor}"
         f"*{setup(kept['machine'], kept['versions'])}.*\n\n"
         f"**Why the split is by patient.** With a random fifth of the *slices* held out instead, the same recipe scores "
         f"{by_slice['dice']:.3f}. That is {by_slice['optimism']:.3f} ({low:.3f} to {high:.3f}) more than the five folds "
