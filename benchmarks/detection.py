@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from lesions import show_lesions
 from tqdm import tqdm
 
 ROOT = Path(__file__).parent.parent
@@ -33,11 +34,7 @@ from unet.machine import installed_versions, machine_description  # noqa: E402
 from unet.network.predictor import Predictor  # noqa: E402
 from unet.network.saved_run import SavedRun  # noqa: E402
 from unet.options import ReadingOptions  # noqa: E402
-from unet.tables import read_table  # noqa: E402
 from unet.training.material import healed_validation_slices, indices_of, patients_of  # noqa: E402
-
-# Images without a tumor that show a mass or another lesion, as judged by eye.
-LESIONS = Path(__file__).with_name("no-tumor-lesions.csv")
 
 
 @dataclass(frozen=True)
@@ -61,13 +58,12 @@ def measure(options: DetectionOptions) -> None:
     run = SavedRun.open(options.run)
     predictor = Predictor(run)
     slices = load_slices(options.folder, predictor.size, no_tumor=options.no_tumor)
-    lesions = {row["id"] for row in read_table(LESIONS)}
     with_tumor, free = (indices_of(run, slices, "val", has_tumor) for has_tumor in (True, False))
-    intact = [index for index in free if slices.pairs[index].name.rpartition("/")[2] not in lesions]
+    has_lesion = show_lesions([slices.pairs[index].name for index in free])
     kinds = {
         "validation slices with tumor": with_tumor,
         "images without a tumor": free,
-        "images without a tumor or another lesion": np.array(intact, int),
+        "images without a tumor or another lesion": free[~has_lesion],
     }
     rows = {}
     for name, indices in kinds.items():

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from lesions import show_lesions
 from running import ROOT, run_script, score, train_and_score
 
 sys.path.insert(0, str(ROOT))
@@ -30,7 +31,6 @@ from unet.files import write_json  # noqa: E402
 from unet.tables import read_table, write_table  # noqa: E402
 
 FOLDS, JOINT = [Path("runs") / f"quick-fold-{fold}" for fold in range(5)], Path("runs") / "quick-all-folds"
-LESIONS = Path(__file__).with_name("no-tumor-lesions.csv")  # images without a tumor that show another lesion
 BY_SLICE = Path("runs") / "quick-by-slice"
 TAUGHT = [Path("runs") / f"quick-taught-fold-{fold}" for fold in range(5)]
 
@@ -93,7 +93,7 @@ def with_tumor(scores: Path) -> list[dict]:
 
 
 def always_outlined(runs: list[Path]) -> list[dict]:
-    """Rows of all slices with tumor that these runs validate on, each of which is outlined."""
+    """Scores of these runs on their validation slices with tumor, which are all outlined."""
     return [row for run in runs for row in with_tumor(score(run, "evaluation-always", "--always-outline"))]
 
 
@@ -116,9 +116,8 @@ def false_alarms() -> dict:
     """How often something is outlined in images without a tumor, with and without another lesion."""
     from unet.evaluation.intervals import interval_over_patients
 
-    lesions = {row["id"] for row in read_table(LESIONS)}
     free = [row for row in read_table(JOINT / "per_slice.csv") if not float(row["truth_pixels"])]
-    has_lesion = np.array([row["id"].rpartition("/")[2] in lesions for row in free], bool)
+    has_lesion = show_lesions([row["id"] for row in free])
     outlined = np.array([float(row["predicted_pixels"]) > 0 for row in free], float)
     groups = np.array([row["patient"] for row in free])
     return {

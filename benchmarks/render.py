@@ -146,7 +146,7 @@ def folds() -> str:
     each = ", ".join(f"{dice:.3f}" for dice in kept["dice_of_each_fold"])
     taught, with_teacher = kept.get("with_teacher"), ""
     without_tumor = ""
-    if "false_alarms" in kept:
+    if kept.get("false_alarms"):
         found = np.mean([fold["sensitivity"]["mean"] for fold in kept["detection_of_each_fold"]])
         alarms = " and ".join(
             f"{row['outlined']:.0%} ({row['interval'][0]:.0%} to {row['interval'][1]:.0%}) of {row['images']} {name}"
