@@ -1,17 +1,20 @@
-"""Scores of the quick recipe on five folds of patients, and how much a split by slice would inflate them.
+"""Scores of our recipes on five folds of patients, and how much a split by slice would inflate them.
 
 Usage:
 
     python benchmarks/folds.py FOLDER --no-tumor FOLDER
+    python benchmarks/folds.py FOLDER --no-tumor FOLDER --default
     python benchmarks/folds.py FOLDER --no-tumor FOLDER --teacher OUTPUT
 
 The first folder contains the real data, the second one images without a tumor. There are six trainings of the quick
-recipe. Finished ones are kept, and interrupted ones continue. Five of them are train.py --fold all. The sixth is split
-by slice: it validates on a random fifth of the slices, and trains on other slices of the same patients. Its scores
-minus those of the folds on the same slices, all outlined, are the optimism of a split by slice (the leakage).
+recipe: five folds, and one that is split by slice. That one validates on a random fifth of the slices, and trains on
+other slices of the same patients. Its scores minus those of the folds on the same slices, all outlined, are the
+optimism of a split by slice (the leakage). With --default, there are five more trainings, of the default recipe. With
+--teacher, five more of the quick recipe learn from the probabilities that teacher.py has written to OUTPUT.
 
-With --teacher, five more trainings learn from the probabilities that teacher.py has written to OUTPUT for each fold.
-What they gain is compared slice by slice. Results are written to benchmarks/results/folds.json.
+An interrupted training continues. The scores of a finished one go to benchmarks/results/folds/, one row per slice: they
+outlive the run folder, and other networks can be compared with them slice by slice. A training with such scores is not
+repeated; delete them to measure it again. Once all are there, benchmarks/results/folds.json gets the figures.
 """
 
 import json
@@ -20,48 +23,62 @@ import sys
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from statistics import mean
 
-import numpy as np
 import tyro
 from lesions import show_lesions
-from running import ROOT, run_script, score, train_and_score
+from running import ROOT, score, train_and_score
 
 sys.path.insert(0, str(ROOT))
+from unet.evaluation.intervals import mean_over_rows  # noqa: E402
+from unet.evaluation.summary import all_and_by_tumor, summarize_groups  # noqa: E402
 from unet.files import write_json  # noqa: E402
+from unet.network.run_config import read_config  # noqa: E402
 from unet.tables import read_table, write_table  # noqa: E402
 
-FOLDS, JOINT = [Path("runs") / f"quick-fold-{fold}" for fold in range(5)], Path("runs") / "quick-all-folds"
-BY_SLICE = Path("runs") / "quick-by-slice"
-TAUGHT = [Path("runs") / f"quick-taught-fold-{fold}" for fold in range(5)]
+RESULTS = ROOT / "benchmarks" / "results"
+KEPT = RESULTS / "folds"
+FOLDS = range(5)
+FACTS = ("id", "patient", "tumor", "truth_pixels", "predicted_pixels", "tumor_probability")
+SCORES = ("dice", "iou", "surface_dice", "hd95_pixels")
+ALWAYS = "dice_always_outlined"  # as if it were known that every slice shows a tumor
 
 
 @dataclass(frozen=True)
 class FoldsOptions:
-    """Which data."""
+    """Which data, and which recipes."""
 
     folder: tyro.conf.Positional[Path]
     """Folder with images/, masks/ and patients.csv."""
-    no_tumor: tuple[Path, ...] = ()
+    no_tumor: tuple[Path, ...]
     """Folders of images without a tumor, to train and validate with."""
+    default: bool = False
+    """Also train the default recipe."""
     teacher: Path | None = None
-    """Output folder of teacher.py for all five folds."""
-    output: Path = ROOT / "benchmarks" / "results" / "folds.json"
-    """File for the figures."""
+    """Output folder of teacher.py for all five folds: also train the quick recipe with it."""
 
 
 def measure(options: FoldsOptions) -> None:
-    """Run the trainings that are not finished, then gather the scores."""
-    without_tumor = ["--no-tumor", *options.no_tumor] if options.no_tumor else []
-    data = ["--quick", "--data", options.folder, *without_tumor]
-    run_script("train.py", *data, "--fold", "all", "--name", "quick")
-    train_and_score(BY_SLICE, ["--quick", "--data", options.folder, "--patients", table_by_slice(options.folder)])
-    figures = gather()
+    """Run the trainings that are not scored yet, then gather the figures."""
+    data = ["--data", options.folder, "--no-tumor", *options.no_tumor]
+    folds = [[*data, "--fold", fold] for fold in FOLDS]
+    trainings = {name_of("quick", fold): ["--quick", *folds[fold]] for fold in FOLDS}
+    trainings["by-slice"] = ["--quick", "--data", options.folder, "--patients", table_by_slice(options.folder)]
+    if options.default:
+        trainings |= {name_of("default", fold): folds[fold] for fold in FOLDS}
     if options.teacher:
-        for fold, run in enumerate(TAUGHT):
+        for fold in FOLDS:
             probabilities = options.teacher / f"probabilities-fold-{fold}"
-            train_and_score(run, ["--quick", "--data", options.folder, "--fold", fold, "--teacher", probabilities])
-        figures["with_teacher"] = gather_taught()
-    write_json(options.output, figures)
+            trainings[name_of("taught", fold)] = ["--quick", *folds[fold], "--teacher", probabilities]
+    for name, arguments in trainings.items():
+        if not (KEPT / f"{name}.csv").exists():
+            keep_scores(name, arguments)
+    write_json(RESULTS / "folds.json", gather())
+
+
+def name_of(recipe: str, fold: int) -> str:
+    """Name of the training of a recipe on a fold."""
+    return f"{recipe}-fold-{fold}"
 
 
 def table_by_slice(folder: Path) -> Path:
@@ -82,84 +99,94 @@ def table_by_slice(folder: Path) -> Path:
     return path
 
 
-def with_tumor(scores: Path) -> list[dict]:
-    """Rows of the slices with tumor in a folder with scores, with these as numbers."""
-    from unet.evaluation.summary import SUMMARIZED
-
-    rows = [row for row in read_table(scores / "per_slice.csv") if float(row["truth_pixels"])]
-    for row in rows:
-        row |= {name: float(row[name]) for name in row.keys() & {*SUMMARIZED, "truth_pixels"}}
-    return rows
-
-
-def always_outlined(runs: list[Path]) -> list[dict]:
-    """Scores of these runs on their validation slices with tumor, which are all outlined."""
-    return [row for run in runs for row in with_tumor(score(run, "evaluation-always", "--always-outline"))]
-
-
-def gather_taught() -> dict:
-    """Scores of the folds with a teacher, and what they gain over those without, every slice outlined."""
-    from unet.evaluation.intervals import interval_over_patients
-    from unet.evaluation.summary import all_and_by_tumor, summarize_groups
-
-    rows, before = always_outlined(TAUGHT), {row["id"]: row["dice"] for row in always_outlined(FOLDS)}
-    gain = np.array([row["dice"] - before[row["id"]] for row in rows])
-    patients = np.array([row["patient"] for row in rows])
-    return {
-        "scores_always_outlined": summarize_groups(all_and_by_tumor(rows)),
-        "gain": float(gain.mean()),
-        "gain_interval": interval_over_patients(gain, patients),
-    }
+def keep_scores(name: str, arguments: list) -> None:
+    """Train and score runs/NAME, and keep its scores, and the facts about the training."""
+    run = Path("runs") / name
+    rows = read_table(train_and_score(run, arguments) / "per_slice.csv")
+    config = read_config(run)
+    always = {row["id"]: row["dice"] for row in rows}
+    if config.presence_rule:
+        scores = score(run, "evaluation-always", "--always-outline")
+        always = {row["id"]: row["dice"] for row in read_table(scores / "per_slice.csv")}
+    facts = {"date": f"{datetime.now():%Y-%m-%d}", "machine": config.machine, "versions": config.versions}
+    write_json(KEPT / f"{name}.json", facts)
+    table = [
+        {column: row.get(column, "") for column in FACTS}
+        | {column: rounded(row[column]) for column in SCORES}
+        | {ALWAYS: rounded(always[row["id"]])}
+        for row in rows
+    ]
+    write_table(KEPT / f"{name}.csv", table)
 
 
-def false_alarms() -> dict:
-    """How often something is outlined in images without a tumor, with and without another lesion."""
-    from unet.evaluation.intervals import interval_over_patients
+def rounded(number: str) -> str:
+    """A number with five digits; "" stays ""."""
+    return number and f"{float(number):.5g}"
 
-    free = [row for row in read_table(JOINT / "per_slice.csv") if not float(row["truth_pixels"])]
-    has_lesion = show_lesions([row["id"] for row in free])
-    outlined = np.array([float(row["predicted_pixels"]) > 0 for row in free], float)
-    groups = np.array([row["patient"] for row in free])
-    return {
-        name: {
-            "images": int(chosen.sum()),
-            "outlined": float(outlined[chosen].mean()),
-            "interval": interval_over_patients(outlined[chosen], groups[chosen]),
-        }
-        for name, chosen in (("without another lesion", ~has_lesion), ("with another lesion", has_lesion))
-        if chosen.any()
-    }
+
+def read_kept(*names: str) -> list[dict]:
+    """The kept rows of these trainings, with numbers as floats; those without tumor have no scores."""
+    rows = [row for name in names for row in read_table(KEPT / f"{name}.csv")]
+    numbers = ("truth_pixels", "predicted_pixels", *SCORES, ALWAYS)
+    return [row | {name: float(row[name]) for name in numbers if row[name]} for row in rows]
 
 
 def gather() -> dict:
-    """Scores over all slices of the five folds, with intervals over patients, and those of the split by slice."""
-    from unet.evaluation.intervals import interval_over_patients
-    from unet.evaluation.summary import all_and_by_tumor, summarize_groups
+    """Everything that folds.json says: the quick recipe, what a split by slice claims, and the other recipes."""
+    figures = summarize("quick") | {"split_by_slice": compare_by_slice()}
+    for recipe in ("default", "taught"):
+        names = [name_of(recipe, fold) for fold in FOLDS]
+        if all((KEPT / f"{name}.csv").exists() for name in names):
+            figures[recipe] = summarize(recipe) | {"gain": paired(names)[1]}
+    return figures
 
-    rows, always = with_tumor(JOINT), always_outlined(FOLDS)
-    config = json.loads((FOLDS[0] / "config.json").read_text())
-    summaries = [json.loads((run / "evaluation-val" / "summary.json").read_text()) for run in FOLDS]
-    by_id = {row["id"]: row for row in always}
-    leaky = with_tumor(BY_SLICE / "evaluation-val")
-    optimism = np.array([row["dice"] - by_id[row["id"]]["dice"] for row in leaky])
-    patients = np.array([by_id[row["id"]]["patient"] for row in leaky])
+
+def summarize(recipe: str) -> dict:
+    """Scores of a recipe over all slices of the five folds, with intervals over patients."""
+    names = [name_of(recipe, fold) for fold in FOLDS]
+    rows = read_kept(*names)
+    with_tumor = [row for row in rows if row["truth_pixels"]]
+    always = [row | {"dice": row[ALWAYS], "iou": row[ALWAYS] / (2 - row[ALWAYS])} for row in with_tumor]
+    facts = [json.loads((KEPT / f"{name}.json").read_text()) for name in names]
     return {
-        "date": f"{datetime.now():%Y-%m-%d}",
-        "machine": config["machine"],
-        "versions": config["versions"],
-        "epochs": config["options"]["epochs"],
-        "scores": summarize_groups(all_and_by_tumor(rows)),
+        "date": max(each["date"] for each in facts),
+        "machine": " and ".join(dict.fromkeys(each["machine"] for each in facts)),
+        "versions": facts[0]["versions"],
+        "scores": summarize_groups(all_and_by_tumor(with_tumor)),
         "scores_always_outlined": summarize_groups(all_and_by_tumor(always)),
-        "false_alarms": false_alarms(),
-        "detection_of_each_fold": [summary["detection"] for summary in summaries],
-        "dice_of_each_fold": [summary["scores"]["all"]["dice"]["mean"] for summary in summaries],
-        "split_by_slice": {
-            "slices": len(leaky),
-            "dice": float(np.mean([row["dice"] for row in leaky])),
-            "optimism": float(optimism.mean()),
-            "optimism_interval": interval_over_patients(optimism, patients),
-        },
+        "dice_of_each_fold": [mean(row["dice"] for row in read_kept(name) if row["truth_pixels"]) for name in names],
+        "tumors_outlined": mean(row["predicted_pixels"] > 0 for row in with_tumor),
+        "false_alarms": false_alarms([row for row in rows if not row["truth_pixels"]]),
     }
+
+
+def false_alarms(rows: list[dict]) -> dict[str, dict]:
+    """How often something is outlined in images without a tumor, with and without another lesion."""
+    has_lesion = show_lesions([row["id"] for row in rows])
+    kinds = {"without another lesion": ~has_lesion, "with another lesion": has_lesion}
+    result = {}
+    for name, chosen in kinds.items():
+        images = [row for row, is_chosen in zip(rows, chosen, strict=True) if is_chosen]
+        outlined = [row["predicted_pixels"] > 0 for row in images]
+        result[name] = {"images": len(images), "outlined": mean_over_rows(images, outlined)}
+    return result
+
+
+def compare_by_slice() -> dict:
+    """What a split by slice claims, and how much more that is than the five folds give for the same slices."""
+    rows, gain = paired(["by-slice"])
+    return {"slices": len(rows), "dice": mean(row[ALWAYS] for row in rows), "optimism": gain}
+
+
+def paired(names: list[str]) -> tuple[list[dict], dict]:
+    """Rows with tumor of these trainings, and the mean of what they gain over the folds of the quick recipe, slice by
+    slice and all outlined, with its interval over patients."""
+    folds = {row["id"]: row for row in read_kept(*(name_of("quick", fold) for fold in FOLDS))}
+    rows = [row for row in read_kept(*names) if row["truth_pixels"]]
+    # The patients come from the folds: in the split by slice, each slice is one.
+    pairs = [folds[row["id"]] for row in rows]
+    gains = [row[ALWAYS] - pair[ALWAYS] for row, pair in zip(rows, pairs, strict=True)]
+    return rows, mean_over_rows(pairs, gains)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ FINETUNE_PLOT = ROOT / "docs" / "finetune.png"
 ARMS = {"scratch": "from scratch", "scratch-long": "from scratch, longer", "init": "`--init`"}  # of finetune.py
 GROWTH_PLOT = ROOT / "docs" / "growth.png"
 MINUTES = (10, 20, 30)
+MORE_RECIPES = (("default", ""), ("taught", " --quick --teacher"))  # of folds.py
 KINDS = ("validation slices with tumor", "images without a tumor", "healed slices")  # in detection.json
 # Of volumes whose file names say little.
 HEADS = {
@@ -137,43 +138,42 @@ def expected_dice() -> str:
 
 
 def folds() -> str:
-    """The five folds of the quick recipe, and what a split by slice would have claimed."""
+    """Our recipes on five folds, and what a split by slice would have claimed."""
     kept = read(RESULTS / "folds.json")
     if not kept:
         return ""
     everything, by_slice = kept["scores"]["all"], kept["split_by_slice"]
-    low, high = by_slice["optimism_interval"]
-    each = ", ".join(f"{dice:.3f}" for dice in kept["dice_of_each_fold"])
-    taught, with_teacher = kept.get("with_teacher"), ""
-    without_tumor = ""
-    if kept.get("false_alarms"):
-        found = np.mean([fold["sensitivity"]["mean"] for fold in kept["detection_of_each_fold"]])
-        alarms = " and ".join(
-            f"{row['outlined']:.0%} ({row['interval'][0]:.0%} to {row['interval'][1]:.0%}) of {row['images']} {name}"
-            for name, row in kept["false_alarms"].items()
-        )
-        by_fold = ", ".join(f"{1 - fold['specificity']['mean']:.0%}" for fold in kept["detection_of_each_fold"])
-        without_tumor = (
-            f"They outline {found:.1%} of the slices with tumor. Of images without a tumor, they outline {alarms} (all "
-            f"by fold: {by_fold}). "
-        )
-    if taught:
-        always = kept["scores_always_outlined"]["all"]["dice"]["mean"]
-        least, most = taught["gain_interval"]
-        with_teacher = (
-            f"With `--teacher` and every slice outlined: {taught['scores_always_outlined']['all']['dice']['mean']:.3f} "
-            f"instead of {always:.3f}, a gain of {taught['gain']:.3f} ({least:.3f} to {most:.3f}). "
-        )
+    recipes = {"train.py --quick": kept} | {
+        f"train.py{more}": kept[name] for name, more in MORE_RECIPES if name in kept
+    }
     return (
-        f"**Five folds.** `python train.py --quick` on five folds over the {everything['patients']} training and "
-        f"validation patients: Dice {mean_and_interval(everything['dice'])}; by fold: {each}. Each patient is scored by "
+        f"**Five folds** over the {everything['patients']} training and validation patients. Each patient is scored by "
         "the network that did not train on it, although its epoch and outline rule were chosen on that fold. "
-        f"{with_teacher}{without_tumor}"
-        f"*{setup(kept['machine'], kept['versions'])}.*\n\n"
-        f"**Why the split is by patient.** With a random fifth of the *slices* held out instead, the same recipe scores "
-        f"{by_slice['dice']:.3f}. That is {by_slice['optimism']:.3f} ({low:.3f} to {high:.3f}) more than the five folds "
-        "score on the same slices, because other slices of the same heads were in the training data."
+        f"{' '.join(recipe_on_folds(name, figures) for name, figures in recipes.items())}\n\n"
+        f"**Why the split is by patient.** With a random fifth of the *slices* held out instead, `train.py --quick` scores "
+        f"{by_slice['dice']:.3f}. That is {mean_and_interval(by_slice['optimism'])} more than the five folds score on the "
+        "same slices, because other slices of the same heads were in the training data."
     )
+
+
+def recipe_on_folds(name: str, kept: dict) -> str:
+    """Scores of a recipe on five folds."""
+    each = ", ".join(f"{dice:.3f}" for dice in kept["dice_of_each_fold"])
+    text = f"`{name}`: Dice {mean_and_interval(kept['scores']['all']['dice'])}; by fold: {each}."
+    if "false_alarms" in kept:  # the folds were trained with images without a tumor
+        always = mean_and_interval(kept["scores_always_outlined"]["all"]["dice"])
+        alarms = " and ".join(
+            "{:.0%} ({:.0%} to {:.0%})".format(row["outlined"]["mean"], *row["outlined"]["interval"])
+            + f" of {row['images']} {which}"
+            for which, row in kept["false_alarms"].items()
+        )
+        text += (
+            f" With `--always-outline`: {always}. It outlines {kept['tumors_outlined']:.1%} of the slices with tumor. Of "
+            f"images without a tumor, it outlines {alarms}."
+        )
+    if "gain" in kept:
+        text += f" Gain over `--quick`, every slice outlined: {mean_and_interval(kept['gain'])}."
+    return f"{text} *{setup(kept['machine'], kept['versions'])}.*"
 
 
 def finetuning() -> str:
