@@ -39,8 +39,8 @@ from unet.tables import read_table, write_table  # noqa: E402
 RESULTS = ROOT / "benchmarks" / "results"
 KEPT = RESULTS / "folds"
 FOLDS = range(5)
-FACTS = ("id", "patient", "tumor", "truth_pixels", "predicted_pixels", "tumor_probability")
-SCORES = ("dice", "iou", "surface_dice", "hd95_pixels")
+FACTS = ("id", "patient", "tumor", "truth_pixels", "predicted_pixels")
+SCORES = ("tumor_probability", "dice", "iou", "surface_dice", "hd95_pixels")
 ALWAYS = "dice_always_outlined"  # as if it were known that every slice shows a tumor
 
 
@@ -112,7 +112,7 @@ def keep_scores(name: str, arguments: list) -> None:
     write_json(KEPT / f"{name}.json", facts)
     table = [
         {column: row.get(column, "") for column in FACTS}
-        | {column: rounded(row[column]) for column in SCORES}
+        | {column: rounded(row.get(column, "")) for column in SCORES}
         | {ALWAYS: rounded(always[row["id"]])}
         for row in rows
     ]

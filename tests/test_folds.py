@@ -2,17 +2,22 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
 from conftest import TINY
-from ready import run_script
+from ready import ROOT, run_script
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import folds as folds_benchmark
 
 from unet.errors import UserError
 from unet.evaluation.intervals import interval_over_patients
+from unet.files import write_json
 from unet.network.saved_run import SavedRun
 from unet.options import DataOptions, TrainingOptions
-from unet.tables import read_table
+from unet.tables import read_table, write_table
 from unet.training.folds import join
 from unet.training.train import train
 
@@ -96,3 +101,38 @@ def test_several_workers_cannot_train_all_folds(phantoms, tmp_path, monkeypatch)
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": workers, "task": {"type": "worker", "index": 0}}))
     done = run_script("train", "--data", phantoms, *ALL, cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.startswith("--fold all needs a single worker: ")
+
+
+def test_recipes_are_compared_slice_by_slice_with_intervals_over_patients(tmp_path, monkeypatch):
+    monkeypatch.setattr(folds_benchmark, "KEPT", tmp_path)
+    images = {"no-tumor/te-0020": 9, "no-tumor/te-0001": 0}  # the first one is listed: it shows a large mass
+
+    def keep(training: str, *rows: tuple[str, str, float, float]) -> None:
+        table = [
+            {"id": id, "patient": patient, "truth_pixels": 5, "predicted_pixels": 5 * bool(dice), "iou": 0.5}
+            | {"dice": dice, "dice_always_outlined": always, "surface_dice": 0, "hd95_pixels": 1}
+            | {"tumor_probability": 0.5}
+            for id, patient, dice, always in rows
+        ]
+        if training == "quick-fold-0":
+            numbers = dict.fromkeys(table[0].keys() - {"id", "patient", "truth_pixels", "predicted_pixels"}, "")
+            table += [
+                {"id": id, "patient": id, "truth_pixels": 0, "predicted_pixels": pixels} | numbers
+                for id, pixels in images.items()
+            ]
+        write_table(tmp_path / f"{training}.csv", table)
+        write_json(tmp_path / f"{training}.json", {"date": "", "machine": "this one", "versions": {}})
+
+    for fold in range(5):
+        keep(f"quick-fold-{fold}", (f"{fold}", f"patient {fold}", 0.0 if fold == 4 else 0.8, 0.6))
+    keep("by-slice", ("0", "0", 0.9, 0.9), ("3", "3", 0.9, 0.5))
+    figures = folds_benchmark.gather()
+    assert figures["scores"]["all"]["dice"]["mean"] == pytest.approx(0.64)  # (4 x 0.8 + 0) / 5
+    assert figures["scores_always_outlined"]["all"]["dice"]["mean"] == pytest.approx(0.6)
+    assert figures["tumors_outlined"] == 0.8
+    assert figures["false_alarms"]["with another lesion"]["outlined"]["mean"] == 1
+    assert figures["false_alarms"]["without another lesion"]["outlined"]["mean"] == 0
+    # 0.9 - 0.6 and 0.5 - 0.6, always outlined; their mean is 0.1, and two patients give their values as the interval.
+    assert figures["split_by_slice"]["optimism"]["mean"] == pytest.approx(0.1)
+    assert figures["split_by_slice"]["optimism"]["interval"] == pytest.approx((-0.1, 0.3))
+    assert "default" not in figures

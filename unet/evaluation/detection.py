@@ -133,7 +133,7 @@ def detection_table(detection: dict) -> Table:
         interval = f"({interval_text(auc['interval'])})" if auc["interval"] else "–"
         slices = sum(group["slices"] for group in kinds)
         rows.append(["area under the ROC curve", f"{slices}", "", f"{auc['mean']:.3f} {interval}"])
-    return Table("Is there a tumor?", rows)
+    return Table("Detection", rows)
 
 
 def percent_interval(interval: tuple[float, float] | None, sign: str = "") -> str:

@@ -141,7 +141,7 @@ def score_tables(summary: dict) -> list[Table]:
     if "scores" not in summary:
         return []
     unit = distance_unit(summary["scores"]["all"])
-    columns = ("dice", "iou", "precision", "recall", "surface_dice", f"hd95_{unit}", f"average_distance_{unit}")
+    columns = ("dice", "iou", "precision", "recall", "surface_dice", f"hd95_{unit}")
     groupings = {"tumor type": "scores", "tumor size": "scores_by_size", "plane": "scores_by_plane"}
     return [
         score_table(grouping, summary[key], columns, has_intervals=columns, separator="\n")
