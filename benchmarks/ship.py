@@ -22,7 +22,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import tyro
-from render import detection, score_table
+from rendering.presence import detection
+from rendering.scores import score_table
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from unet.command_line import UNGROUPED  # noqa: E402

@@ -12,7 +12,7 @@ import pytest
 from ready import ROOT, run_script
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
-from render import score_table
+from rendering.scores import score_table
 
 from unet.data.phantoms import phantom_slice
 from unet.errors import UserError

@@ -1,0 +1,1 @@
+"""Measured figures as text and plots, for render.py."""

@@ -1,0 +1,174 @@
+"""Scores of the network that comes with the project, five folds, and fine-tuning."""
+
+import numpy as np
+
+from rendering.text import DOCS, PRETRAINED, RESULTS, markdown_table, mean_and_interval, read, setup
+from unet.evaluation.summary import score_table as summary_table
+from unet.network.saved_run import SavedRun
+from unet.pictures import style
+from unet.pictures.style import in_our_style
+
+TEST = RESULTS / "test.json"
+MORE_RECIPES = (("default", ""), ("taught", " --quick --teacher"))  # of folds.py
+ARMS = {"scratch": "from scratch", "scratch-long": "from scratch, longer", "init": "`--init`"}  # of finetune.py
+
+
+def score_table(scores: dict) -> str:
+    """Scores of all slices and by tumor type, for the model card."""
+    return summary_table("tumor", scores, ("dice", "iou"), has_intervals=("dice",)).as_markdown()
+
+
+def results() -> str:
+    """Scores of the shipped network on the validation and test patients."""
+    config, validation, test = (read(path) for path in (PRETRAINED / "config.json", PRETRAINED / "scores.json", TEST))
+    rows = [("tumor", "validation: patients, slices", "Dice (95% interval)", "missed completely")]
+    rows[0] += ("test: patients, slices", "Dice (95% interval)", "missed completely")
+    for name in validation["scores"]:
+        row = [name]
+        for group in (validation["scores"][name], test["scores"][name]):
+            row += [
+                f"{group['patients']}, {group['slices']}",
+                mean_and_interval(group["dice"]),
+                f"{group['missed_completely']:.1%}",
+            ]
+        rows.append(tuple(row))
+    return (
+        "Dice of the network that comes with the project, on patients it was not trained on. Scores are means over "
+        "slices; intervals are over patients. The validation patients (slices of 256 x 256 pixels) were also used to "
+        "choose the epoch, the thresholds and the recipe. The test patients (slices at their original size) were "
+        f"measured once, {tested_network()}.\n\n"
+        f"{markdown_table(*rows)}\n\n"
+        f"*Trained on {setup(config['machine'], config['versions'])}. Scored on "
+        f"{setup(validation['machine'], validation['versions'])}.*"
+    )
+
+
+def is_tested() -> bool:
+    """Whether the test patients were measured with the network that comes with the project now."""
+    return read(TEST)["network"] == SavedRun.open().network_fingerprint()
+
+
+def tested_network() -> str:
+    """Which network the test patients were measured with, in words."""
+    return "for this release" if is_tested() else "with the network of the last release; this one was not tested yet"
+
+
+def expected_dice() -> str:
+    """How well the shipped network knows where it is wrong."""
+    sentences = []
+    for name, path in (("validation", PRETRAINED / "scores.json"), ("test", TEST)):
+        figures = read(path)["expected_dice"]
+        of_which = " (network of the last release)" if path == TEST and not is_tested() else ""
+        reviewed = sum(figures["to_review"].values())
+        sentences.append(
+            f"on the {name} patients{of_which}, it has a rank correlation of {figures['spearman']:.2f} with the true Dice and a "
+            f"mean error of {figures['mean_absolute_error']:.2f}; {reviewed:.0%} of the slices are marked for review, "
+            f"among them {figures['missed_and_marked_for_review']} of the {figures['missed_completely']} tumors that "
+            "are missed completely"
+        )
+    return (
+        f"**It says where it may be wrong.** `predict.py` estimates the Dice of each outline: {'; '.join(sentences)}."
+    )
+
+
+def folds() -> str:
+    """Our recipes on five folds, and what a split by slice would have claimed."""
+    kept = read(RESULTS / "folds.json")
+    if not kept:
+        return ""
+    everything, by_slice = kept["scores"]["all"], kept["split_by_slice"]
+    recipes = {"train.py --quick": kept} | {
+        f"train.py{more}": kept[name] for name, more in MORE_RECIPES if name in kept
+    }
+    return (
+        f"**Five folds** over the {everything['patients']} training and validation patients. Each patient is scored by "
+        "the network that did not train on it, although its epoch and outline rule were chosen on that fold. "
+        f"{' '.join(recipe_on_folds(name, figures) for name, figures in recipes.items())}\n\n"
+        f"**Why the split is by patient.** With a random fifth of the *slices* held out instead, `train.py --quick` scores "
+        f"{by_slice['dice']:.3f}. That is {mean_and_interval(by_slice['optimism'])} more than the five folds score on the "
+        "same slices, because other slices of the same heads were in the training data."
+    )
+
+
+def recipe_on_folds(name: str, kept: dict) -> str:
+    """Scores of a recipe on five folds."""
+    each = ", ".join(f"{dice:.3f}" for dice in kept["dice_of_each_fold"])
+    text = f"`{name}`: Dice {mean_and_interval(kept['scores']['all']['dice'])}; by fold: {each}."
+    if "false_alarms" in kept:  # the folds were trained with images without a tumor
+        always = mean_and_interval(kept["scores_always_outlined"]["all"]["dice"])
+        alarms = " and ".join(
+            "{:.0%} ({:.0%} to {:.0%})".format(row["outlined"]["mean"], *row["outlined"]["interval"])
+            + f" of {row['images']} {which}"
+            for which, row in kept["false_alarms"].items()
+        )
+        text += (
+            f" With `--always-outline`: {always}. It outlines {kept['tumors_outlined']:.1%} of the slices with tumor. Of "
+            f"images without a tumor, it outlines {alarms}."
+        )
+    if "gain" in kept:
+        text += f" Gain over `--quick`, every slice outlined: {mean_and_interval(kept['gain'])}."
+    return f"{text} *{setup(kept['machine'], kept['versions'])}.*"
+
+
+def finetuning() -> str:
+    """What --init gives with few patients."""
+    kept = read(RESULTS / "finetune.json")
+    if not kept:
+        return ""
+    rows = [("patients", *ARMS.values(), "gain of --init over the longer training")]
+    for count in dict.fromkeys(point["patients"] for point in kept["points"]):
+        points = {point["arm"]: point for point in kept["points"] if point["patients"] == count}
+        gain = mean_and_interval(points["init"]["gain_over_scratch-long"])
+        rows.append((str(count), *(mean_and_interval(points[arm]["dice"]) for arm in ARMS), gain))
+    first = kept["points"][0]
+    return (
+        f"{markdown_table(*rows)}\n\n"
+        f"Dice with 95% intervals over the same {first['scored_patients']} patients ({first['scored_slices']} slices), "
+        f"all with `{kept['recipe']}`, one training each. `--init` starts from a network trained on "
+        f"{kept['base']['patients']} other patients of the same data set, and takes a third of the epochs; the longer "
+        "training from scratch takes as many steps as that network did.\n\n"
+        f"*{setup(kept['machine'], kept['versions'])}, {kept['date']}.*"
+    )
+
+
+def finetuning_in_short() -> str:
+    """The plot of what --init gives, and its figures in a sentence."""
+    kept = read(RESULTS / "finetune.json")
+    if not kept:
+        return ""
+    dice = {(point["patients"], point["arm"]): point["dice"]["mean"] for point in kept["points"]}
+    counts = dict.fromkeys(point["patients"] for point in kept["points"])
+    tuned, scratch = (", ".join(f"{dice[count, arm]:.2f}" for count in counts) for arm in ("init", "scratch-long"))
+    return (
+        "**Few patients of your own?** Start from a network that knows other tumors, with `train.py --init`. With "
+        f"{', '.join(map(str, counts))} patients, the Dice on new ones is {tuned}. From scratch, it is {scratch}, after many "
+        "more steps. [More](docs/benchmarks.md#fine-tuning). "
+        f"*{setup(kept['machine'], kept['versions'])}.* "
+        "![Dice against the number of patients, from scratch and with --init](docs/finetune.png)"
+    )
+
+
+@in_our_style
+def draw_finetuning() -> None:
+    """docs/finetune.png."""
+    kept = read(RESULTS / "finetune.json")
+    if not kept:
+        return
+    figure, axes = style.canvas(figsize=(7.5, 4))
+    colors = {"init": style.PREDICTION, "scratch-long": style.TRAINING, "scratch": style.NEUTRAL}
+    counts = sorted({point["patients"] for point in kept["points"]})
+    for place, (arm, color) in enumerate(colors.items()):
+        points = [point for point in kept["points"] if point["arm"] == arm]
+        # Side by side, so that the intervals do not hide each other.
+        at = [point["patients"] * 1.02 ** (place - 1) for point in points]
+        dice = np.array([point["dice"]["mean"] for point in points])
+        ends = np.array([point["dice"]["interval"] for point in points]).T
+        axes.errorbar(at, dice, abs(ends - dice), fmt="o-", color=color, capsize=3, label=ARMS[arm].strip("`"))
+    axes.set(
+        title="Fine-tuning needs fewer patients", xlabel="patients to learn from", ylabel="mean Dice, other patients",
+        xscale="log", ylim=(0, 1),
+    )  # fmt: skip
+    axes.minorticks_off()
+    axes.set_xticks(counts, [str(count) for count in counts])
+    axes.legend(loc="lower right")
+    style.save(figure, DOCS / "finetune.png")

@@ -1,0 +1,34 @@
+"""What all rendered sections share: where results are, and how figures read."""
+
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+from unet.pictures.table import Table  # noqa: E402
+
+PRETRAINED = ROOT / "unet" / "network" / "pretrained"
+RESULTS = ROOT / "benchmarks" / "results"
+DOCS = ROOT / "docs"
+
+
+def read(path: Path) -> dict:
+    """Content of a JSON file; {} if it does not exist."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def setup(machine: str, versions: dict[str, str]) -> str:
+    """Machine and versions, in words."""
+    return f"{machine}; {', '.join(f'{name} {number}' for name, number in versions.items())}"
+
+
+def markdown_table(*rows: tuple[str, ...]) -> str:
+    """A table. The first row has the headings."""
+    return Table("", [list(row) for row in rows]).as_markdown()
+
+
+def mean_and_interval(figure: dict) -> str:
+    """A mean with its interval."""
+    low, high = figure["interval"]
+    return f"{figure['mean']:.3f} ({low:.3f} to {high:.3f})"
