@@ -90,7 +90,8 @@ def run_of(arm: str, count: int) -> Path:
 
 def split_in_two(ids: list[str], facts: Facts) -> tuple[list[str], list[str]]:
     """Ids in folds 0 to 2, and in folds 3 and 4, as those of train.py --fold."""
-    folds = stratified_folds(ids, facts, 5)
+    kinds = {id: facts[id].get("tumor", "") for id in ids}
+    folds = stratified_folds(ids, facts, kinds, 5)
     return [id for fold in folds[:3] for id in fold], [id for fold in folds[3:] for id in fold]
 
 

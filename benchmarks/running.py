@@ -30,6 +30,6 @@ def score(run: Path, name: str, *options: str) -> Path:
     Returns the folder with the scores, which has this name.
     """
     scores = run / name
-    if not (scores / "summary.json").exists():
+    if not (scores / "report.html").exists():
         run_script("evaluate.py", run, "--output", scores, *options)
     return scores

@@ -5,9 +5,10 @@ Usage:
     python benchmarks/ship.py runs/NAME FOLDER
 
 FOLDER contains the data that the run was trained on. If the run is unet/network/pretrained, the network stays, and its
-confidence model, scores and card are written again. The weights are saved in 16 bits. The scores on the card are those
-of the saved file, with mirror averaging as in predict.py. Nothing that shows a patient is copied. Images without a
-tumor are not in its slices.csv, as their names differ from download to download; benchmarks/detection.py measures them.
+limits, confidence model, scores and card are written again. The weights are saved in 16 bits. The scores on the card
+are those of the saved file, with mirror averaging as in predict.py. Nothing that shows a patient is copied. Images
+without a tumor are not in its slices.csv, as their names differ from download to download; benchmarks/detection.py
+measures them.
 """
 
 import functools
@@ -63,6 +64,7 @@ def ship(options: ShipOptions) -> None:
     if options.run.resolve() != PRETRAINED:
         copy_run(options)
     run = SavedRun.open(PRETRAINED)
+    choose_presence_limits(run, options.folder)
     fit_confidence(run, options.folder)
     with tempfile.TemporaryDirectory() as folder:
         evaluate(EvaluationOptions(split="val", data=options.folder, output=Path(folder)))
@@ -106,7 +108,6 @@ def copy_run(options: ShipOptions) -> None:
     )
     shipped.create()
     save_in_16_bits(shipped, network)
-    choose_presence_limits(shipped, options.folder)
     for name in COPIED:
         shutil.copy(options.run / name, PRETRAINED / name)
 

@@ -26,7 +26,7 @@ import tyro
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 from unet.data.slices import Slices, load_slices  # noqa: E402
-from unet.data.split import Split, split_slices, stratified_folds  # noqa: E402
+from unet.data.split import Split, kinds_of, split_slices, stratified_folds  # noqa: E402
 from unet.options import DataOptions  # noqa: E402
 
 SIZE = 256
@@ -89,7 +89,7 @@ def divide(options: TeacherOptions, slices: Slices) -> list[tuple[str, list[str]
 
     own = split(options.fold)
     if options.fold is None:
-        parts = dict(enumerate(stratified_folds(own.ids["train"], own.facts, PARTS)))
+        parts = dict(enumerate(stratified_folds(own.ids["train"], own.facts, kinds_of(slices, own.facts), PARTS)))
         names = {part: f"train-without-{part}" for part in parts}
     else:
         parts = {fold: split(fold).ids["val"] for fold in range(5) if fold != options.fold}

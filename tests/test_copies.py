@@ -117,3 +117,12 @@ def test_inverted_masks_cause_a_warning(tmp_path):
     done = run_script("train", "--data", "pairs", "--name", "run", *TINY, cwd=tmp_path)
     assert "Tumor in 14 of 14 slices, median 93% of the image:" in done.stdout
     assert "Warning: most of the image is tumor. If the masks are inverted," in done.stderr
+
+
+def test_copies_in_two_folders_without_tumors_are_left_out_and_those_in_one_are_not(tmp_path):
+    image = np.arange(480, dtype=np.uint8).reshape(20, 24)
+    for name in ("a/x", "a/x-again", "b/copy of x", "b/y"):
+        write_image(tmp_path / f"{name}.png", image if "x" in name else 255 - image)
+    slices = load_slices(None, 16, no_tumor=(tmp_path / "a", tmp_path / "b"))
+    assert slices.ids == ["a/x", "a/x-again", "b/y"]
+    assert [(copy.id, original.id) for copy, original in slices.copies] == [("b/copy of x", "a/x")]

@@ -4,6 +4,7 @@ import csv
 import shutil
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from conftest import write_image, write_pairs
@@ -109,6 +110,34 @@ def test_five_folds_validate_every_patient_once_except_test_patients(phantoms):
     assert len(seen) == len(set(seen)) == 25 - len(test)
 
 
+def test_a_few_patients_without_a_tumor_train_in_every_fold(tmp_path):
+    write_pairs(tmp_path / "data", 20)
+    shutil.copytree(tmp_path / "data/images", tmp_path / "free")
+    for path in (tmp_path / "free").iterdir():
+        write_image(path, 255 - cv2.imread(str(path), 0))
+    patients = [(index, f"p{index % 4}", ("train", "train", "val", "val")[index % 4]) for index in range(20)]
+    write_table(tmp_path / "free/patients.csv", patients)
+    free = (tmp_path / "free",)
+    slices = load_slices(tmp_path / "data", 16, no_tumor=free)
+    split = split_slices(slices, tmp_path / "data", DataOptions(no_tumor=free))
+    assert {id for id in split.ids["val"] if id.startswith("free/")} == {f"free/{i}" for i in range(20) if i % 4 > 1}
+    for fold in range(5):
+        split = split_slices(slices, tmp_path / "data", DataOptions(no_tumor=free, fold=fold))
+        assert sum(id.startswith("free/") for id in split.ids["train"]) == 20
+        assert len(split.ids["val"]) in (3, 4) and "too few for folds" in split.source
+
+
+def test_rare_tumors_are_in_every_fold(tmp_path):
+    write_pairs(tmp_path, 60)
+    for index in range(10, 60):
+        write_image(tmp_path / f"masks/{index}.png", np.zeros((20, 24), np.uint8))
+    slices = load_slices(tmp_path, 16)
+    for fold in range(5):
+        split = split_slices(slices, tmp_path, DataOptions(fold=fold))
+        counts = [slices.has_tumor[slices.indices(split.ids[part])].sum() for part in ("train", "val", "test")]
+        assert min(counts) >= 1 and counts[2] <= 2  # of ten; a seventh is for the test
+
+
 def write_table(path, rows):
     with open(path, "w", newline="") as file:
         csv.writer(file).writerows([("id", "patient", "split"), *rows])
@@ -153,8 +182,8 @@ def test_spreadsheet_exports_need_commas_and_may_have_empty_rows(tmp_path):
 
 def test_tumor_types_with_fewer_patients_than_folds_are_split_anyway(tmp_path):
     write_pairs(tmp_path, 12)
-    facts = {f"{index}": {"patient": f"p{index}", "tumor": "abc"[index % 3]} for index in range(12)}
-    folds = stratified_folds(list(facts), facts, 7)
+    facts = {f"{index}": {"patient": f"p{index}"} for index in range(12)}
+    folds = stratified_folds(list(facts), facts, {id: "abc"[int(id) % 3] for id in facts}, 7)
     assert sorted(sum(folds, [])) == sorted(facts) and min(map(len, folds)) > 0
 
 

@@ -202,6 +202,9 @@ def test_folders_without_a_tumor_are_selected_with_data_or_alone(folders):
     assert both.facts["empty/0"].keys() == both.facts["0"].keys()  # the columns of per_slice.csv
     with pytest.raises(UserError, match="--patients is only for --data"):
         select(run, EvaluationOptions(no_tumor=empty, patients=folders / "data/patients.csv"))
+    with pytest.raises(UserError, match="has no slices of '.*other': to score all images in it, leave out --split"):
+        shutil.copytree(empty[0], folders / "other")
+        select(run, EvaluationOptions(split="val", no_tumor=(folders / "other",)))
     # The run has no test slices, so the patients tables say which slices are meant.
     with pytest.raises(UserError, match="empty' is in the split test, according to 5 groups"):
         select(run, EvaluationOptions(split="test", no_tumor=empty))

@@ -64,12 +64,14 @@ def test_the_same_command_continues_and_other_options_are_refused(five, phantoms
     shutil.copytree(five[0] / "runs", tmp_path / "runs")
     shutil.rmtree(tmp_path / "runs/five-fold-3/evaluation-val")
     shutil.rmtree(tmp_path / "runs/five-all-folds")
+    (tmp_path / "runs/five-fold-2/evaluation-val/report.html").unlink()  # the evaluation was killed before the end
     unfinished = tmp_path / "runs/five-fold-4"
     for name in ("metrics.json", "confidence.json"):
         (unfinished / name).unlink()
     shutil.rmtree(unfinished / "evaluation-val")
     done = run_script("train", "--data", phantoms, *ALL, cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.count("Resuming after epoch 1 of 1.") == 1, done.stderr
+    assert (tmp_path / "runs/five-fold-2/evaluation-val/report.html").exists()
     once, continued = (read_table(folder / "runs/five-all-folds/per_slice.csv") for folder in (five[0], tmp_path))
     assert [row["id"] for row in continued] == [row["id"] for row in once]
     # Threads may add probabilities in another order.

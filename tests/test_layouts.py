@@ -92,7 +92,10 @@ def test_similar_slices_in_two_splits_are_reported(tmp_path, capsys):
         image[0, 0] ^= 1
         write_image(path, image)
     split = split_slices(load_slices(tmp_path, 16), tmp_path, DataOptions())
-    assert "7 groups that look alike, 3 of them also in another split." in capsys.readouterr().out
+    assert (
+        "7 groups of slices that look alike count as patients, 3 of them also in another split."
+        in capsys.readouterr().out
+    )
     assert len(split.ids["val"]) == 4
 
 
@@ -249,6 +252,17 @@ def test_dicom_headers_say_whose_series_it_is_unless_all_are_anonymous(ids, pati
         (tmp_path / "masks").mkdir(exist_ok=True)
         (tmp_path / f"masks/{number}.nii.gz").write_bytes(mask)
     assert [pair.patient for pair in pairs_in(tmp_path) if pair.slice_index == 0] == patients
+
+
+def test_dicom_headers_also_say_whose_series_without_a_tumor_it_is(tmp_path):
+    for number, id in enumerate("AAB"):
+        write_series(tmp_path / f"free/{number}", change=lambda dataset, id=id: setattr(dataset, "PatientID", id))
+    slices = load_slices(None, 16, no_tumor=(tmp_path / "free",))
+    facts, origin = patient_facts(slices, tmp_path / "free")
+    assert {row["patient"] for row in facts.values()} == {"free/A", "free/B"} and "DICOM" in origin
+    write_small(tmp_path / "free/picture.png")
+    _, problems = find_tumor_free(tmp_path / "free")
+    assert problems == [f"'{tmp_path}/free' contains both images and volumes: use a separate folder for each."]
 
 
 def test_if_two_layouts_fit_the_option_decides(tmp_path, capsys):

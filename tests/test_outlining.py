@@ -93,6 +93,8 @@ def test_a_tumor_that_is_known_to_be_there_gets_an_outline(rule):
     assert not rule.mask(faint).any()
     mask = rule.mask(rule.at_least_one_region(faint))
     assert mask[0, 2] and not mask[0, [0, 1, 4]].any()  # half the maximum of 0.1 is 0.05
+    share = float(rule.faint.partition("%")[0].split()[-1]) / 100
+    np.testing.assert_array_equal(mask, faint >= share * faint.max())  # what is printed for exported networks
     nothing = np.zeros((1, 5), np.float32)
     assert rule.at_least_one_region(nothing) is nothing
     clear = np.array([[0.0, 0.97, 0.96]], np.float32)

@@ -11,6 +11,7 @@ import pytest
 from conftest import write_image
 
 from unet.errors import UserError
+from unet.evaluation.fitting import fit_presence, presence_limits
 from unet.network.confidence import ConfidenceModel
 from unet.network.predictor import Predictor
 from unet.network.presence import PresenceRule, log_odds
@@ -147,9 +148,40 @@ def test_a_prediction_does_not_resume_with_another_decision(tmp_path):
     run.config = replace(run.config, presence_rule=NEVER)
     started = OutputFolder(tmp_path, settings_of(run, OPTIONS), [])
     started.prepare(resume=False, overwrite=False)
-    assert (started.presence_threshold, started.without_outline) == (2, "no tumor found")
+    empty = PredictionRow("image.png", tumor_pixels=0, tumor_probability=0.9)
+    assert (started.presence_threshold, started.finding(empty)) == (2, "no tumor found")
+    # The network finds a region in a scan with a probability of 0.5 or more.
+    assert started.finding(replace(empty, slices=9)) == "nothing outlined"
     other = OutputFolder(tmp_path, settings_of(run, replace(OPTIONS, always_outline=True)), [])
-    assert (other.presence_threshold, other.without_outline) == (None, "nothing outlined")
+    assert (other.presence_threshold, other.finding(empty)) == (None, "nothing outlined")
     with pytest.raises(UserError, match="was started with always_outline False, not True"):
         other.prepare(resume=True, overwrite=False)
     started.prepare(resume=True, overwrite=False)
+
+
+def test_evidence_that_speaks_against_tumors_says_nothing():
+    rule = fit_presence(np.array([0.1, 0.2, 0.3]), np.array([0.7, 0.8, 0.9]))
+    assert rule.slope > 0 and abs(rule.probability(0.1) - 0.5) < 0.01
+    assert all(map(rule.finds_tumor, (0.1, 0.2, 0.3)))
+
+
+def test_a_few_slices_also_have_an_unsure_range_on_both_sides_of_the_threshold():
+    threshold, unsure_from, unsure_to = presence_limits(np.array([0.2, 0.5, 0.6, 0.7]))
+    # The lowest is 0.2, with odds of 1/4, and the next one 0.5, with odds of 1: 1/16 is as far below.
+    assert (unsure_from, unsure_to) == pytest.approx((1 / 17, 0.5)) and threshold == pytest.approx(0.19)
+    many = presence_limits(np.arange(1, 1001) / 1001)
+    assert many[1] < many[0] < many[2]
+
+
+@pytest.mark.parametrize(
+    ("rule", "field", "value"),
+    [("outline_rule", "threshold", 7), ("presence_rule", "threshold", 5), ("presence_rule", "slope", -1)],
+)
+def test_impossible_rules_are_refused(rule, field, value, tmp_path):
+    run = SavedRun.open()
+    wrong = replace(getattr(run.config, rule), **{field: value})
+    copied = SavedRun(tmp_path / "run", replace(run.config, **{rule: wrong}), run.slices)
+    copied.create()
+    with pytest.raises(UserError, match=f"config.json.*{field}"):
+        SavedRun.open(tmp_path / "run")
+    assert PresenceRule(1000, 0, 0.5, 0.4, 0.6).probability(0.9) == 1  # no overflow

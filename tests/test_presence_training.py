@@ -52,6 +52,7 @@ def without_head(phantoms, tmp_path_factory):
     done = run_script("train", "--data", phantoms, "--name", "a", *TINY, "--presence-epochs", 0, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "Is there a tumor?" not in done.stdout
+    assert "Every image gets an outline, as nothing has learned to tell whether there is a tumor" in done.stdout
     return folder / "runs/a"
 
 
@@ -60,6 +61,11 @@ def test_the_u_net_stays_as_it_is(without_head, trained):
     assert before.keys() == after.keys() and is_same(before, after)
     assert not is_same(weights_of(without_head, is_head=True), weights_of(trained, is_head=True))
     assert len(list(trained.glob(PRESENCE_CHECKPOINTS))) == 1
+
+
+def test_a_head_that_was_not_trained_decides_nothing(without_head, trained):
+    assert SavedRun.open(without_head).config.presence_rule is None
+    assert SavedRun.open(trained).config.presence_rule is not None
 
 
 def copy_of(run, folder):

@@ -175,7 +175,11 @@ def test_the_examples_of_the_guide_work_in_order(trained, phantoms, tmp_path, mo
     assert (tmp_path / "runs/mine/model.keras").exists() and (tmp_path / "review.csv").exists()
 
 
-def test_wrong_arguments_are_user_errors():
+def test_wrong_arguments_are_user_errors(run):
+    with pytest.raises(unet.UserError, match="^3 is no run: give the folder of one"):
+        unet.load(3)
+    with pytest.raises(unet.UserError, match="^5 is no path: give files, folders or globs"):
+        run.rows(5)
     with pytest.raises(unet.UserError, match="'data' are no options: pass those of unet.options, such as"):
         unet.train("data")
     with pytest.raises(unet.UserError, match="Name one run to score or two to compare, not 1"):

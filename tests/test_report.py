@@ -187,7 +187,7 @@ DECIDED = {"presence_rule": {"threshold": 0.05}, "always_outline": False}
     ("settings", "judgment", "label", "groups"),
     [
         (UNDECIDED, {"tumor_pixels": 20}, "tumor outlined", ["not judged", "tumor outlined"]),
-        (UNDECIDED, {"tumor_pixels": 20, "expected_dice": 0.8}, "0.80", ["no reason for doubt", "tumor outlined"]),
+        (UNDECIDED, {"tumor_pixels": 20, "expected_dice": 0.8}, "Dice 0.80", ["no reason for doubt", "tumor outlined"]),
         (UNDECIDED, {"tumor_pixels": 0}, "nothing outlined", ["not judged", "nothing outlined"]),
         (UNDECIDED, {"tumor_pixels": 0, "review": "nothing outlined"}, "nothing outlined", ["nothing outlined"]),
         (
@@ -205,7 +205,7 @@ DECIDED = {"presence_rule": {"threshold": 0.05}, "always_outline": False}
         (
             DECIDED,
             {"tumor_pixels": 20, "tumor_probability": 0.06, "expected_dice": 0.8, "review": "tumor uncertain"},
-            "0.80, tumor uncertain",
+            "tumor 0.06, Dice 0.80, tumor uncertain",
             ["tumor uncertain", "tumor outlined"],
         ),
         (
@@ -213,6 +213,12 @@ DECIDED = {"presence_rule": {"threshold": 0.05}, "always_outline": False}
             {"tumor_pixels": 0, "tumor_probability": 0.9, "review": "nothing outlined"},
             "nothing outlined",
             ["nothing outlined"],
+        ),
+        (
+            DECIDED,
+            {"tumor_pixels": 0, "tumor_probability": 0.9, "review": "unlike training data"},
+            "nothing outlined, unlike training data",
+            ["unlike training data", "nothing outlined"],
         ),
     ],
 )
@@ -265,7 +271,7 @@ def test_headline_cards():
         Card("Expected Dice", "0.70", "median of images with an outline"),
     ]
     cards = headline_cards(ROWS[:1], OutputFolder(Path(), DECIDED | {"always_outline": True}, []))
-    assert cards[1] == Card("Nothing outlined", "1", "")
+    assert cards[1] == Card("Nothing outlined", "1", "no pixel reaches the threshold")
 
 
 def test_evaluation_and_prediction_write_a_report(visit, trained, phantoms, tmp_path):

@@ -57,6 +57,11 @@ class Pair:
         return self.id if self.slice_index is None else self.id.rpartition("@")[0]
 
     @property
+    def tumor_free_folder(self) -> str:
+        """Name of the folder without tumors that the image is in; "" for an image with a mask."""
+        return "" if self.mask_path else self.id.partition("/")[0]
+
+    @property
     def preparation(self) -> Callable[[np.ndarray, int], np.ndarray]:
         """The function that turns the image, and the network's size, into an input."""
         # Slices of volumes keep their contrast: it has been stretched over the whole volume.
@@ -92,6 +97,7 @@ class Pair:
             return _read_volume_and_mask(self.image_path, self.mask_path, self.reading)
 
 
+BOTH_KINDS = "'{}' contains both images and volumes: use a separate folder for each."
 _VOLUME_LOCKS = [threading.Lock() for _ in range(64)]
 
 
@@ -142,7 +148,7 @@ def find_tumor_free(folder: Path, reading: PairingOptions = PairingOptions()) ->
     if masks:
         raise UserError(f"'{folder}' has masks ({masks[0]}), but images without a tumor need none: use --data for it.")
     root = folder / IMAGES if (folder / IMAGES).is_dir() else folder
-    pairs, problems, sources = [], [], find_sources(root)
+    images, scans, problems, sources = [], [], [], find_sources(root)
     names = {without_suffix(path.as_posix()) for path in sources}
     for path, id in sources.items():
         if is_named_mask(path, names):
@@ -152,11 +158,14 @@ def find_tumor_free(folder: Path, reading: PairingOptions = PairingOptions()) ->
         if problem := name_problem(path, pair.id) or place_problem(path):
             problems.append(problem)
             continue
-        slices, unreadable = slice_pairs([pair]) if is_scan(path) else ([pair], [])
-        pairs, problems = pairs + slices, problems + unreadable
-    if not pairs and not problems:
+        (scans if is_scan(path) else images).append(pair)
+    if images and scans:
+        problems.append(BOTH_KINDS.format(folder))
+    slices, unreadable = slice_pairs(with_dicom_patients(scans)) if scans else (images, [])
+    problems += unreadable
+    if not slices and not problems:
         problems.append(f"'{root}' contains no image files.")
-    return pairs, problems
+    return slices, problems
 
 
 def find_pairs(folder: Path, reading: PairingOptions = PairingOptions()) -> tuple[list[Pair], list[str]]:
@@ -172,7 +181,7 @@ def find_pairs(folder: Path, reading: PairingOptions = PairingOptions()) -> tupl
     ]
     scans = [is_scan(path) for pair in pairs for path in (pair.image_path, pair.mask_path)]
     if any(scans) and not all(scans):
-        problems.append(f"'{folder}' contains both images and volumes: use a separate folder for each.")
+        problems.append(BOTH_KINDS.format(folder))
     elif any(scans):
         pairs, unreadable = slice_pairs(with_dicom_patients(pairs))
         problems += unreadable

@@ -54,7 +54,7 @@ def patient_facts(slices: Slices, folder: Path, table_path: Path | None = None) 
         }, f"{'' if has_split else by_folder}'{path}'"
     check_copies(slices, lambda pair: pair.patient)
     if all(pair.patient for pair in slices.pairs):
-        return {pair.id: {"patient": pair.patient} | splits[pair.id] for pair in slices.pairs}, OF_FOLDERS
+        return {pair.id: {"patient": prefix + pair.patient} | splits[pair.id] for pair in slices.pairs}, OF_FOLDERS
     if slices.pairs[0].slice_index is not None:
         print(f"{unknown}each volume counts as one patient.")
         facts = {id: {"patient": prefix + name} | splits[id] for id, name in names.items()}
@@ -70,11 +70,12 @@ def patient_facts(slices: Slices, folder: Path, table_path: Path | None = None) 
     facts = {id: {"patient": patients[key]} | splits[id] for id, key in zip(slices.ids, keys, strict=True)}
     torn = len(patients) - len(set(groups))
     more = f", {torn} of them also in another split" if torn else ""
-    how = "by folder, into" if by_folder else "as"
+    how = "the slices are split by folder. " if by_folder else ""
     hint = " If the folders of the images are patients, list them in a patients.csv." if has_folders(slices) else ""
     print(
-        f"{unknown}the slices are split {how} {len(patients)} groups that look alike{more}. Slices of one patient that "
-        f"look different may be on both sides of the split, so the scores will be too high for new patients.{hint}"
+        f"{unknown}{how}{len(patients)} groups of slices that look alike count as patients{more}. Slices of one "
+        "patient that look different may be on both sides of a split, so the scores will be too high for new "
+        f"patients.{hint}"
     )
     return facts, f"{by_folder}{len(patients)} groups of similar slices"
 

@@ -144,7 +144,7 @@ def find_copies(pairs: list[Pair], fingerprints: list[str], of_images: list[str]
     """Each image or scan that is an exact copy, and its original, which has the shortest name: their first slices.
 
     `fingerprints` are those of images with masks, and `of_images` those of images alone. UserError if a copy has
-    another mask. Copies among images without masks do not count: they are in one group of similar slices, so in one
+    another mask. Copies in one folder without masks do not count: they are in one group of similar slices, so in one
     split.
     """
     slices_of_name: dict[str, list[int]] = {}
@@ -155,11 +155,10 @@ def find_copies(pairs: list[Pair], fingerprints: list[str], of_images: list[str]
     # The shortest name is the original's: copies are called x_copy or "x (1)".
     for own in sorted(slices_of_name.values(), key=lambda own: original_first(pairs[own[0]])):
         content = tuple(of_images[index] for index in own)
-        has_mask = pairs[own[0]].mask_path is not None
-        its = (originals.setdefault if has_mask else originals.get)(content, own) if any(content) else own
-        if its is own:
-            continue
+        its = originals.setdefault(content, own) if any(content) else own
         copy, original = pairs[own[0]], pairs[its[0]]
+        if its is own or (copy.tumor_free_folder and copy.tumor_free_folder == original.tumor_free_folder):
+            continue
         copies.append((copy, original))
         if [fingerprints[index] for index in own] != [fingerprints[index] for index in its]:
             paths = f"'{copy.image_path}' is an exact copy of '{original.image_path}'"

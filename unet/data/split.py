@@ -46,18 +46,19 @@ def split_folder(slices: Slices, folder: Path, options: DataOptions, is_tumor_fr
     """
     facts, origin = patient_facts(slices, folder, None if is_tumor_free else options.patients)
     where = f"'{folder.resolve().name}', split" if is_tumor_free else "Split"
-    is_too_small = is_tumor_free and len({row["patient"] for row in facts.values()}) < 7
+    kinds = kinds_of(slices, facts)
+    too_few = ", too few for folds"
     without_split = [id for id, row in facts.items() if not row.get("split")]
     if without_split and len(without_split) < len(facts):
         raise UserError(
             f"{origin} gives the split of some slices but not of {len(without_split)} others "
             f"('{without_split[0]}', ...): complete the column split or remove it."
         )
-    if without_split and is_too_small:
+    if without_split and is_tumor_free and len({row["patient"] for row in facts.values()}) < 7:
         split_of = dict.fromkeys(slices.ids, "train")
-        source = f"{where} by patient ({origin}), too few for folds"
+        source = f"{where} by patient ({origin}){too_few}"
     elif without_split:
-        folds = stratified_folds(slices.ids, facts, 7)
+        folds = stratified_folds(slices.ids, facts, kinds, 7)
         split_of = dict.fromkeys(slices.ids, "train")
         split_of |= dict.fromkeys(folds[0], "test") | dict.fromkeys(folds[1], "val")
         source = f"{where} by patient ({origin}) into seven folds: five train, one val, one test"
@@ -66,11 +67,16 @@ def split_folder(slices: Slices, folder: Path, options: DataOptions, is_tumor_fr
         source = f"{where} by patient according to {origin}"
     unknown = sorted(set(split_of.values()) - set(SPLITS))
     raise_problems([f"{origin} has the unknown split '{name}': use train, val or test." for name in unknown])
-    if options.fold is not None and not is_too_small:
+    if options.fold is not None:
         pool = [id for id in slices.ids if split_of[id] != "test"]
-        validation = set(stratified_folds(pool, facts, 5)[options.fold])
-        split_of |= {id: "val" if id in validation else "train" for id in pool}
-        source += f"; validating on fold {options.fold} of 5 over train and val"
+        if is_tumor_free and len({facts[id]["patient"] for id in pool}) < 5:
+            # Otherwise, the same patients would validate in every fold.
+            split_of |= dict.fromkeys(pool, "train")
+            source = f"{source.removesuffix(too_few)}{too_few}"
+        else:
+            validation = set(stratified_folds(pool, facts, kinds, 5)[options.fold])
+            split_of |= {id: "val" if id in validation else "train" for id in pool}
+            source += f"; validating on fold {options.fold} of 5 over train and val"
     check_one_split_per_patient(split_of, facts, origin)
     ids = {name: [id for id in slices.ids if split_of[id] == name] for name in SPLITS}
     for name, purpose in (("train", "train on"), ("val", "validate on")):
@@ -84,16 +90,22 @@ def split_folder(slices: Slices, folder: Path, options: DataOptions, is_tumor_fr
     return Split(ids, facts, f"{source}: {counts}.")
 
 
-def stratified_folds(ids: list[str], facts: Facts, folds: int) -> list[list[str]]:
-    """Ids in folds of whole patients, always the same. Tumor types that are not rare are spread evenly."""
+def kinds_of(slices: Slices, facts: Facts) -> dict[str, str]:
+    """What each slice shows, by id: its tumor type, or whether there is a tumor."""
+    pairs = zip(slices.ids, slices.has_tumor, strict=True)
+    return {id: facts[id].get("tumor") or ("tumor" if has_tumor else "no tumor") for id, has_tumor in pairs}
+
+
+def stratified_folds(ids: list[str], facts: Facts, kinds: dict[str, str], folds: int) -> list[list[str]]:
+    """Ids in folds of whole patients, always the same. Kinds of slices that are not rare are spread evenly."""
     patients = [facts[id]["patient"] for id in ids]
-    tumors = [facts[id].get("tumor", "") for id in ids]
+    labels = [kinds[id] for id in ids]
     if len(set(patients)) < folds:
         raise UserError(too_few_patients(set(patients), folds))
-    if max(Counter(tumors).values()) < folds:
-        tumors = [""] * len(ids)  # scikit-learn refuses types rarer than the number of folds
+    if max(Counter(labels).values()) < folds:
+        labels = [""] * len(ids)  # scikit-learn refuses kinds rarer than the number of folds
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
-    return [[ids[index] for index in held_out] for _, held_out in splitter.split(np.zeros(len(ids)), tumors, patients)]
+    return [[ids[index] for index in held_out] for _, held_out in splitter.split(np.zeros(len(ids)), labels, patients)]
 
 
 def too_few_patients(patients: set[str], folds: int) -> str:

@@ -31,6 +31,8 @@ def load_labels(folder: Path, slices: Slices, indices: np.ndarray, memory_gib: f
     """
     if any(slices.pairs[index].plane for index in indices):
         raise UserError("--teacher is only for images, not for scans: leave it out.")
+    if not folder.is_dir():
+        raise UserError(f"--teacher '{folder}' is not a folder: name one with a probability ID.png for each slice.")
     size = slices.pixels.shape[-1]
     labels = allocate((len(slices.pairs), size, size), memory_gib)
     problems = []

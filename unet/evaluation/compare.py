@@ -88,7 +88,8 @@ def compare_and_write(
 
     found = summarize(rows, scan_rows)
     two = "trainings" if all(len(contender.runs) == 1 for contender in contenders) else "sets of outlines"
-    answers = answer(found, names, f"{interval_basis(row['patient'] for row in rows)}, for these two {two}")
+    with_tumor, _ = by_kind(rows)
+    answers = answer(found, names, f"{interval_basis(row['patient'] for row in with_tumor)}, for these two {two}")
     about = {
         "compared": [contender.source for contender in contenders],
         "a": contenders[0].settings(options),
@@ -99,7 +100,6 @@ def compare_and_write(
     write_json(output / "comparison.json", about | {"answer": " ".join(answers)} | found)
     plots = []
     if found["groups"]:
-        with_tumor, _ = by_kind(rows)
         svg = evaluation_plots.draw_comparison(with_tumor, found["groups"], names, output / "comparison.png")
         plots = [("Dice of both, and mean differences", svg)]
         draw_changes(predictors, selection, rows, names, output / "changes.png")

@@ -123,7 +123,7 @@ def detection_table(detection: dict) -> Table:
     kinds = detection["with_tumor"], detection["without_tumor"]
     rows = [["is there a tumor?", "slices", "patients or groups", "fraction or area (95% interval)"]]
     for name, score, group in (
-        ("tumors found (sensitivity)", detection["sensitivity"], kinds[0]),
+        ("outlined with tumor (sensitivity)", detection["sensitivity"], kinds[0]),
         ("nothing outlined without tumor (specificity)", detection["specificity"], kinds[1]),
     ):
         if score:
@@ -147,7 +147,10 @@ def describe_false_alarms(detection: dict) -> str:
     area = detection["false_alarm_percent_of_image"]
     if not area:
         return ""
+    count = detection["false_alarms"]
+    if count == 1:
+        return f"The outline in a slice without tumor covers {area['mean']:.1f}% of the image."
     return (
-        f"The {detection['false_alarms']} outlines in slices without tumor cover {area['median']:.1f}% of the image "
-        f"(median; mean {area['mean']:.1f}%)."
+        f"The {count} outlines in slices without tumor cover {area['median']:.1f}% of the image (median; mean "
+        f"{area['mean']:.1f}%)."
     )

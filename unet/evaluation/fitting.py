@@ -2,6 +2,7 @@
 rule that decides whether an image contains a tumor."""
 
 import numpy as np
+from scipy.special import expit, logit
 from sklearn.covariance import LedoitWolf
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
@@ -16,8 +17,11 @@ REVIEW_FRACTION = 0.2
 UNLIKE_FRACTION = 0.005
 MOST_FITTED = 5000  # slices; more add nothing
 KEPT = 0.985  # fraction of the slices with tumor that are outlined
-ROUNDING = 1e-3  # relative; probabilities differ between machines, and must not fall below the threshold by that
+# Relative: the probabilities of a slice in bfloat16 and in float32 differ by up to 3%, and it must not fall below the
+# threshold by that.
+ROUNDING = 0.05
 UNSURE = (0.995, 0.95)  # a person should look at tumor probabilities that these fractions of them reach
+LEAST_SLOPE = 1e-3  # less would mean that more evidence speaks against a tumor
 
 
 def fit_confidence_model(confidences: np.ndarray, dice: np.ndarray, training: np.ndarray) -> ConfidenceModel:
@@ -84,14 +88,17 @@ def cross_validated_dice(confidences: np.ndarray, dice: np.ndarray, patients: np
 def fit_presence(with_tumor: np.ndarray, without_tumor: np.ndarray) -> PresenceRule:
     """Fit tumor probability and threshold to the evidence of validation slices with tumor (n,) and without (m,).
 
-    The probability is calibrated (Platt 1999) as if half of all images contained a tumor.
+    The probability is calibrated (Platt 1999) as if half of all images contained a tumor. If evidence says nothing, or
+    the opposite, it is close to 0.5 for all images.
     """
     evidence = np.concatenate([with_tumor, without_tumor])
     features = np.array([[log_odds(value)] for value in evidence])
     has_tumor = np.arange(len(evidence)) < len(with_tumor)
     fit = LogisticRegression(class_weight="balanced").fit(features, has_tumor)
     slope, intercept = float(fit.coef_[0, 0]), float(fit.intercept_[0])
-    return PresenceRule(slope, intercept, *presence_limits(fit.predict_proba(features[has_tumor])[:, 1]))
+    if slope < LEAST_SLOPE:
+        slope, intercept = LEAST_SLOPE, 0.0
+    return PresenceRule(slope, intercept, *presence_limits(expit(slope * features[has_tumor, 0] + intercept)))
 
 
 def presence_limits(probabilities: np.ndarray) -> tuple[float, float, float]:
@@ -99,4 +106,8 @@ def presence_limits(probabilities: np.ndarray) -> tuple[float, float, float]:
     with tumor."""
     limits = (float(np.quantile(probabilities, 1 - kept, method="lower")) for kept in (KEPT, *UNSURE))
     threshold, unsure_from, unsure_to = limits
+    if unsure_from == threshold:
+        # Too few slices to know what is rare: as far below the threshold as the range goes above it, in log-odds.
+        unsure_to = float(np.quantile(probabilities, 1 - UNSURE[1], method="higher"))
+        unsure_from = float(expit(2 * logit(threshold) - logit(unsure_to)))
     return threshold * (1 - ROUNDING), unsure_from, unsure_to

@@ -124,8 +124,9 @@ def headline_cards(summary: dict) -> list[Card]:
         cards += [Card(kind + title, *score_texts(group, name)) for title, name in shown.items()]
         cards.append(Card("Tumors missed completely", f"{group['missed_completely']:.1%}", "no pixel in common"))
     if found := detection["sensitivity"]:
-        note = f"{percent_interval(found['interval'])} of {detection['with_tumor']['slices']} slices with tumor"
-        cards.append(Card("Tumors found", f"{found['mean']:.1%}", note))
+        slices = f"{detection['with_tumor']['slices']} slices with tumor"
+        note = f"{percent_interval(found['interval'])} of {slices} have an outline, anywhere"
+        cards.append(Card("Sensitivity", f"{found['mean']:.1%}", note))
     if silent := detection["specificity"]:
         interval = silent["interval"] and [1 - end for end in reversed(silent["interval"])]
         note = f"{percent_interval(interval)} of {detection['without_tumor']['slices']} slices without tumor"

@@ -136,13 +136,20 @@ def warn_about_known_patients(runs: list[SavedRun], selection: Selection, scores
     train the network that it started from."""
     patients = [selection.facts[pair.id]["patient"] for pair in selection.pairs]
     fingerprints = [slice_score.fingerprint for slice_score in scores]
-    for split, use in (("train", "to train the network"), ("val", "to choose the network")):
+    names = " and ".join(f"'{run.folder}'" for run in runs)
+    for split, use in (("train", "train"), ("val", "choose the epoch and the thresholds of")):
         if split == selection.split == "val":
             continue  # this is what validation is for
         origins = [one for run in runs for one in (run.lineage if split == "train" else [run])]
         are_known = [run.slices.are_known(split, fingerprints, patients) for run in origins]
         if seen := sum(map(any, zip(*are_known, strict=True))):
             print(
-                f"Warning: {seen} of these {len(scores)} slices, or others of the same patients, were used {use}: "
-                "expect lower scores on new patients."
+                f"Warning: {seen} of these {len(scores)} slices, or others of the same patients, were used to {use} "
+                f"{names}: expect lower scores on new patients."
             )
+    is_free = any(pair.tumor_free_folder for pair in selection.pairs)
+    if is_free and any(run.config.options.data.no_tumor and not run.config.no_tumor_folders for run in runs):
+        print(
+            f"Warning: {names} learned from most of the images that python -m unet.data.download --no-tumor downloads, "
+            "and does not know their names: if these are among them, expect more false alarms on new images."
+        )

@@ -87,6 +87,13 @@ def select_from_run(run: SavedRun, split: str, options: EvaluationOptions) -> Se
             f"The run's folder of images without a tumor '{gone[0]}' does not exist: say where it is with --no-tumor "
             f"and --split {split}. The published ones can be downloaded with python -m unet.data.download --no-tumor."
         )
+    own_folders = {id.partition("/")[0] for id in run.slices.facts}
+    for other in options.no_tumor:
+        if other.resolve().name not in own_folders:
+            raise UserError(
+                f"'{run.folder}' has no slices of '{other}': to score all images in it, leave out --split. With "
+                "--split, --no-tumor says where the run's own images without a tumor are now."
+            )
     reading = run.reading_with(options.reading)
     if replace(reading, max_pixels=0) != replace(run.config.options.data.reading, max_pixels=0):
         raise UserError(

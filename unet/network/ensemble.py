@@ -87,7 +87,7 @@ def joint_presence_rule(rules: list[PresenceRule]) -> PresenceRule | None:
         return None
     slope, intercept = np.mean([(rule.slope, rule.intercept) for rule in rules], axis=0).tolist()
     limits = [[log_odds(limit) for limit in (rule.threshold, rule.unsure_from, rule.unsure_to)] for rule in rules]
-    return PresenceRule(slope or 1.0, intercept, *expit(np.mean(limits, axis=0)).tolist())
+    return PresenceRule(slope, intercept, *expit(np.mean(limits, axis=0)).tolist())
 
 
 def joint_evidence(values: list[tf.Tensor], rules: list[PresenceRule | None], joint: PresenceRule | None) -> tf.Tensor:

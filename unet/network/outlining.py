@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from unet.options import Fraction
+
 THRESHOLDS = np.arange(1, 20) / 20
 PEAKS = np.array([0.0, 0.6, 0.7, 0.8, 0.9, 0.95])
 # If no region reaches the peak, the strongest one is kept if it is more likely tumor than not.
@@ -19,8 +21,8 @@ LIKELY = 0.5
 class OutlineRule:
     """How a probability becomes a mask."""
 
-    threshold: float = 0.5  # probability at which a pixel counts as tumor
-    peak: float = 0.0  # probability that a region must reach somewhere
+    threshold: Fraction = 0.5  # probability at which a pixel counts as tumor
+    peak: Fraction = 0.0  # probability that a region must reach somewhere
     is_strict: bool = False  # nothing below the threshold is outlined, even if it is known that there is a tumor
 
     def __str__(self) -> str:
@@ -28,6 +30,19 @@ class OutlineRule:
         if self.peak > self.threshold:
             words += f", in regions that reach {self.peak:g}, or else in the strongest one if it reaches {LIKELY:g}"
         return words
+
+    @property
+    def faint(self) -> str:
+        """What at_least_one_region outlines, in words."""
+        if self.is_strict:
+            return "nothing"
+        share = self.threshold / self._wanted
+        return f"the region with the highest probability, where the probability is {share:.0%} of that or more"
+
+    @property
+    def _wanted(self) -> float:
+        """The highest probability after at_least_one_region has scaled it up."""
+        return max(2 * self.threshold, LIKELY)  # at least LIKELY, or no region would be kept
 
     def mask(self, probability: np.ndarray) -> np.ndarray:
         """Boolean mask of a probability float32 (height, width): True is tumor."""
@@ -52,8 +67,7 @@ class OutlineRule:
         has_outline = self.is_strict or (highest >= self.threshold and highest >= min(self.peak, LIKELY))
         if has_outline or not highest:
             return probability
-        wanted = max(2 * self.threshold, LIKELY)  # at least LIKELY, or no region would be kept
-        return np.minimum(probability * np.float32(wanted / float(highest)), np.float32(1))
+        return np.minimum(probability * np.float32(self._wanted / float(highest)), np.float32(1))
 
     def hide_weak_regions(self, probability: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """The probability with 0 in regions that are not in its mask, so that its contour is that of the mask."""

@@ -6,7 +6,10 @@ The rule is fitted at the end of a training, by unet/evaluation/fitting.py, and 
 import math
 from dataclasses import dataclass
 
-from pydantic import FiniteFloat
+from pydantic import FiniteFloat, PositiveFloat
+from scipy.special import expit
+
+from unet.options import Fraction
 
 LEAST_EVIDENCE = 1e-6  # less counts as this much, so that its log-odds are finite
 
@@ -15,15 +18,15 @@ LEAST_EVIDENCE = 1e-6  # less counts as this much, so that its log-odds are fini
 class PresenceRule:
     """How evidence becomes the probability that an image contains a tumor, and when one is outlined."""
 
-    slope: FiniteFloat  # of the log-odds of a tumor over the log-odds of the evidence (Platt 1999)
+    slope: PositiveFloat  # of the log-odds of a tumor over the log-odds of the evidence (Platt 1999)
     intercept: FiniteFloat
-    threshold: FiniteFloat  # tumor probability from which on an image is outlined
-    unsure_from: FiniteFloat  # a person should look at images with a probability in this range
-    unsure_to: FiniteFloat
+    threshold: Fraction  # tumor probability from which on an image is outlined
+    unsure_from: Fraction  # a person should look at images with a probability in this range
+    unsure_to: Fraction
 
     def probability(self, evidence: float) -> float:
         """The probability of a tumor, in [0, 1], for evidence in [0, 1]."""
-        return 1 / (1 + math.exp(-(self.slope * log_odds(evidence) + self.intercept)))
+        return float(expit(self.slope * log_odds(evidence) + self.intercept))
 
     def finds_tumor(self, evidence: float) -> bool:
         """Whether an image with this evidence is outlined."""

@@ -183,7 +183,7 @@ def draw_comparison(rows: list[dict], groups: dict[str, dict], names: tuple[str,
         slices.plot(*np.transpose(points), ".", color=color, alpha=0.6, label=name)
     slices.plot((0, 1), (0, 1), color=NEUTRAL, linewidth=0.8)
     slices.set(title="Dice of each slice", xlabel=names[0], ylabel=names[1], aspect="equal")
-    slices.legend(loc="upper left", bbox_to_anchor=(0, 0.98))
+    slices.legend(loc="upper left", bbox_to_anchor=(1, 1))
     for place, group in enumerate(groups.values()):
         mean = group["difference"]
         low, high = group["interval"] or (mean, mean)

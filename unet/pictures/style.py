@@ -21,7 +21,8 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "grid.alpha": 0.25,
-    "legend.frameon": False,
+    "legend.framealpha": 0.85,
+    "legend.edgecolor": "none",
     "text.parse_math": False,  # file names may contain dollar signs
 }
 # Decorates what draws, so that the plots of a notebook keep their own style.

@@ -40,6 +40,8 @@ class LoadedRun:
     """
 
     def __init__(self, *runs: SavedRun | Path | str, **options: object):
+        if wrong := [run for run in runs if not isinstance(run, SavedRun | str | os.PathLike)]:
+            raise UserError(f"{wrong[0]!r} is no run: give the folder of one, or of several one after the other.")
         folders = tuple(run.folder if isinstance(run, SavedRun) else Path(run) for run in runs)
         self.options = options = prepare(PredictionOptions((), NOWHERE, folders, **options))
         self.saved = open_run(options.run, options)
@@ -71,6 +73,8 @@ class LoadedRun:
     def rows(self, *paths: Path | str) -> list[PredictionRow]:
         """The rows of predictions.csv for all images and scans at files, folders and globs: pandas.DataFrame(rows).
         A file that cannot be read has the reason as its status. UserError if there are no images."""
+        if wrong := [path for path in paths if not isinstance(path, str | os.PathLike)]:
+            raise UserError(f"{wrong[0]!r} is no path: give files, folders or globs, one after the other.")
         inputs = find_inputs(tuple(map(os.fspath, paths)), NOWHERE)
         return list(outline_inputs(self.predictor, inputs, self.options, use=lambda outlined: outlined.row))
 

@@ -19,7 +19,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -74,9 +74,16 @@ def export(options: ExportOptions) -> None:
             add_metadata(exported, saved)
         dice = compare(predictor, format.open(exported), simulate_batches(format.batch))
         keep(exported, output)
-    presence = predictor.presence_rule
-    use = f"If tumor_probability is {presence.threshold:.4g} or more, it" if presence else "It"
-    print(f"'{output}' agrees with Keras: Dice {dice:.4f} on simulated slices. {use} outlines tumor {predictor.rule}.")
+    print(f"'{output}' agrees with Keras: Dice {dice:.4f} on simulated slices. {how_to_outline(saved)}")
+
+
+def how_to_outline(run) -> str:
+    """How predict.py makes a mask of the two answers of a run's network, in words."""
+    rule, presence = run.config.outline_rule, run.config.presence_rule
+    if not presence:
+        return f"Tumor is {rule}."
+    enough = f"If tumor_probability is {presence.threshold:.4g} or more"
+    return f"{enough}, tumor is {rule}. If that leaves nothing, it is {rule.faint}."
 
 
 def save(module, folder: Path) -> Path:
@@ -110,7 +117,7 @@ def add_metadata(path: Path, run) -> None:
 
     rule, presence = run.config.outline_rule, run.config.presence_rule
     facts = {"format_version": run.config.format_version, "network": run.network_fingerprint()}
-    facts |= {"size": run.config.options.size, **asdict(rule), "rule": f"tumor is {rule}"}
+    facts |= {"size": run.config.options.size, **asdict(rule), "rule": how_to_outline(run)}
     facts |= {"presence_threshold": presence.threshold} if presence else {}
     model = onnx.load(path)
     onnx.helper.set_model_props(model, {name: str(value) for name, value in facts.items()})
@@ -197,7 +204,8 @@ def compare(predictor, run_exported: Callable, batches: list[np.ndarray]) -> flo
         outputs = run_exported(batch)
         for place, expected in enumerate(predictor(list(batch))):
             result = outputs["probability"][place]
-            dice.append(score(predictor.rule.mask(expected.probability), predictor.rule.mask(result))["dice"])
+            masks = [predictor.mask(prediction) for prediction in (expected, replace(expected, probability=result))]
+            dice.append(score(*masks)["dice"])
             same.append(np.mean(np.abs(result - expected.probability) <= MOST_DIFFERENCE))
             if predictor.presence_rule:
                 probability = predictor.tumor_probability(expected.evidence)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from unet.errors import UserError
 from unet.files import append_whole, write_json, write_whole
 from unet.machine import machine_facts
+from unet.network.outlining import LIKELY
 from unet.network.regions import REGION_COLUMNS
 from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
@@ -53,10 +55,20 @@ class OutputFolder:
         rule = None if self.settings["always_outline"] else self.settings["presence_rule"]
         return rule and rule["threshold"]
 
-    @property
-    def without_outline(self) -> str:
-        """What to call images without an outline."""
-        return "nothing outlined" if self.presence_threshold is None else "no tumor found"
+    def finding(self, row: PredictionRow) -> str:
+        """What was found in an image: "tumor outlined", "no tumor found", or "nothing outlined" if no pixel reaches the
+        threshold although a tumor was found, or its presence does not decide."""
+        if row.tumor_pixels:
+            return "tumor outlined"
+        threshold = LIKELY if row.slices else self.presence_threshold
+        decides = self.presence_threshold is not None and row.tumor_probability is not None
+        return "no tumor found" if decides and row.tumor_probability < threshold else "nothing outlined"
+
+    def shown_findings(self, tally: Counter) -> list[str]:
+        """Which findings to report, given how many images have each."""
+        if self.presence_threshold is None:
+            return ["tumor outlined", "nothing outlined"]
+        return ["tumor outlined", "no tumor found", *(["nothing outlined"] if tally["nothing outlined"] else [])]
 
     def prepare(self, resume: bool, overwrite: bool) -> list[PredictionRow]:
         """Get the folder ready to write to; returns the rows that an earlier prediction finished, for --resume.

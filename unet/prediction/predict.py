@@ -60,7 +60,7 @@ def predict(options: PredictionOptions) -> int:
             rows = outline(inputs[len(done) :])
             for row in chain(done, append_rows(output, rows, len(done), options.batch_size)):
                 tally["read" if row.is_ok else "skipped"] += 1
-                tally["outlined"] += bool(row.tumor_pixels)
+                tally[output.finding(row)] += row.is_ok
                 tally["to review"] += bool(row.review)
         except KeyboardInterrupt:
             print("Continue with the same command and --resume.")
@@ -72,10 +72,10 @@ def predict(options: PredictionOptions) -> int:
             ) from error
         output.write_regions()
         write_report(output, options.reading)
+    found = ", ".join(f"{name} in {tally[name]}" for name in output.shown_findings(tally))
     print(
-        f"{tally['read']} of {len(inputs)} images read: tumor outlined in {tally['outlined']}, "
-        f"{output.without_outline} in {tally['read'] - tally['outlined']}, {tally['to review']} to review, "
-        f"{tally['skipped']} skipped: see {options.output}/{REPORT} and {options.output}/{TABLE}."
+        f"{tally['read']} of {len(inputs)} images read: {found}, {tally['to review']} to review, {tally['skipped']} "
+        f"skipped: see {options.output}/{REPORT} and {options.output}/{TABLE}."
     )
     return 3 if tally["skipped"] else 0
 

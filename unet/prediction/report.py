@@ -57,9 +57,9 @@ def write_report(output: OutputFolder, reading: ReadingOptions) -> None:
     content = Report(
         title=f"Prediction for {len(rows)} file{'s' * (len(rows) != 1)}",
         lead=[
-            "The number below an image with an outline is its expected Dice: how well it fits, estimated without the "
-            "truth. That below an image without one is its tumor probability. evaluate.py measures how good these "
-            f"estimates are. {TABLE} lists all images and measurements."
+            "Below each image are its tumor probability and, if it has an outline, the expected Dice: how well the "
+            "outline fits, estimated without the truth. evaluate.py measures how good these estimates are. "
+            f"{TABLE} lists all images and measurements."
         ],
         cards=headline_cards(rows, output),
         tables=skipped_table(rows),
@@ -98,16 +98,19 @@ def certainty(row: PredictionRow, presence_threshold: float | None) -> float:
 
 def headline_cards(rows: list[PredictionRow], output: OutputFolder) -> list[Card]:
     done = [row for row in rows if row.is_ok]
-    outlined = sum(bool(row.tumor_pixels) for row in done)
+    found = Counter(output.finding(row) for row in done)
     reasons = Counter(row.review for row in done if row.review)
     expected = [row.expected_dice for row in done if row.expected_dice is not None]
     threshold = output.presence_threshold
     limits = [f"{LIKELY:g} (scans)"] if any(row.slices for row in done) else []
     limits += [f"{threshold:.2g}"] if threshold is not None and not all(row.slices for row in done) else []
-    why = "" if threshold is None else f"tumor probability below {' or '.join(limits)}"
+    notes = {
+        "tumor outlined": f"of {len(rows)} file{'s' * (len(rows) != 1)}; {len(rows) - len(done)} skipped",
+        "no tumor found": f"tumor probability below {' or '.join(limits)}",
+        "nothing outlined": "no pixel reaches the threshold",
+    }
     cards = [
-        Card("Tumor outlined", f"{outlined}", f"of {len(rows)} files; {len(rows) - len(done)} skipped"),
-        Card(output.without_outline.capitalize(), f"{len(done) - outlined}", why),
+        *(Card(name.capitalize(), f"{found[name]}", notes[name]) for name in output.shown_findings(found)),
         Card("To review", f"{reasons.total()}", ", ".join(f"{count} {name}" for name, count in reasons.items())),
     ]
     if expected:
@@ -144,7 +147,7 @@ def make_tile(place: int, result: Result, output: OutputFolder, reading: Reading
         return None
     is_judged = row.expected_dice is not None or row.tumor_probability is not None
     doubt = row.review or ("no reason for doubt" if is_judged else "not judged")
-    found = finding(row, output)
+    found = output.finding(row)
     return Tile(
         label=f"{short_name(input)}: {verdict(row, output)}"
         + (f", {row.review}" if row.review not in ("", found) else ""),
@@ -169,20 +172,15 @@ def short_name(input: Input) -> str:
     return Path(input.name if input.series else input.path).name
 
 
-def finding(row: PredictionRow, output: OutputFolder) -> str:
-    """What was done with an image: "tumor outlined", or what to call it without an outline."""
-    if row.tumor_pixels:
-        return "tumor outlined"
-    # A tumor may be found although no pixel reaches the threshold.
-    return row.review if row.review == "nothing outlined" else output.without_outline
-
-
 def verdict(row: PredictionRow, output: OutputFolder) -> str:
-    """The most important number of an image: expected Dice, or the tumor probability if no tumor is found."""
-    if row.expected_dice is not None:
-        return f"{row.expected_dice:.2f}"
-    found = finding(row, output)
-    return f"no tumor {row.tumor_probability:.2f}" if found == "no tumor found" else found
+    """The most important numbers of an image: its tumor probability, and the expected Dice of an outline."""
+    found = output.finding(row)
+    if found == "no tumor found":
+        return f"no tumor {row.tumor_probability:.2f}"
+    if row.expected_dice is None:
+        return found
+    tumor = "" if row.tumor_probability is None else f"tumor {row.tumor_probability:.2f}, "
+    return f"{tumor}Dice {row.expected_dice:.2f}"
 
 
 def read_picture(path: Path) -> np.ndarray:

@@ -16,6 +16,7 @@ from unet.network.predictor import Prediction, Predictor
 from unet.network.presence import PresenceRule
 from unet.network.saved_run import SavedRun
 from unet.training.material import healed_validation_slices, indices_of, patients_of
+from unet.training.presence import learns_presence
 from unet.training.samples import evenly_spaced
 
 
@@ -27,12 +28,18 @@ def finish(run: SavedRun, slices: Slices, history: list[dict]) -> None:
     if not confidence.any():
         print("Warning: no pixel of the validation slices reaches a threshold. Train longer, or check the masks.")
     free = evidence_without_tumor(run, predictor, slices)
-    if len(free["tumor_free"]):
+    if len(free["tumor_free"]) and has_learned_presence(run, slices):
         run.update_config(presence_rule=fit_presence(evidence, np.concatenate(list(free.values()))))
         outline_the_rest(run, predictor, pairs, dice, confidence)
     fitted = evenly_spaced(indices_of(run, slices, "train", has_tumor=True), MOST_FITTED)
     run.save_confidence_model(fit_confidence_model(confidence, dice, slices.images[fitted]))
     report_scores(run, slices, history, dice, evidence, free)
+
+
+def has_learned_presence(run: SavedRun, slices: Slices) -> bool:
+    """Whether the presence head was trained, here or in the run that this one started from."""
+    origin = run.origin()
+    return learns_presence(run, slices) or bool(origin and origin.config.presence_rule)
 
 
 def choose_outlining(run: SavedRun, predictor: Predictor, pairs: list[Pair]) -> tuple[np.ndarray, ...]:
@@ -128,6 +135,11 @@ def found(rule: PresenceRule | None, evidence: np.ndarray) -> np.ndarray:
 
 def describe_presence(rule: PresenceRule | None, evidence: np.ndarray, free: dict[str, np.ndarray]) -> str:
     """How often a tumor is found in slices with and without one, in a sentence."""
+    if not rule and len(free["tumor_free"]):
+        return (
+            "Every image gets an outline, as nothing has learned to tell whether there is a tumor: that needs slices "
+            "without tumor among the training slices, and --presence-epochs of 1 or more."
+        )
     if not rule:
         return (
             "Every image gets an outline, as there are no validation slices without tumor. With --no-tumor, these need "

@@ -26,6 +26,8 @@ def train_folds(options: TrainingOptions) -> Path:
     """
     if place()[1] > 1:
         raise UserError("--fold all needs a single worker: train --fold 0 to --fold 4 one after the other.")
+    if options.resume:
+        raise UserError("train_folds continues by itself: repeat its options, without resume.")
     name = options.name or Path(options.data.data).resolve().name
     runs = [train_fold(replace(options, name=f"{name}-fold-{fold}"), fold) for fold in FOLDS]
     output = Path("runs") / f"{name}-all-folds"
@@ -44,7 +46,7 @@ def train_fold(options: TrainingOptions, fold: int) -> Path:
         options = TrainingOptions(resume=run)
     if not (run / "metrics.json").exists():
         train(options)
-    if not (run / "evaluation-val" / "summary.json").exists():
+    if not (run / "evaluation-val" / "report.html").exists():  # the last file of an evaluation
         evaluate(EvaluationOptions(runs=(run,), reading=options.data.reading))
     return run
 

@@ -79,11 +79,16 @@ class PresenceLearner:
         run.save_network(network)
 
 
+def learns_presence(run: SavedRun, slices: Slices) -> bool:
+    """Whether the presence head is trained: if there are epochs for it, and slices without tumor to learn from."""
+    return bool(run.config.options.presence_epochs and len(indices_of(run, slices, "train", has_tumor=False)))
+
+
 def train_presence(run: SavedRun, slices: Slices) -> None:
-    """Train the presence head of a run whose U-Net is trained, if there are slices without tumor to learn from.
+    """Train the presence head of a run whose U-Net is trained, if it has anything to learn from.
     An interrupted training continues after its last epoch. Stopped after SIGINT or SIGTERM."""
     epochs = run.config.options.presence_epochs
-    if not (epochs and len(indices_of(run, slices, "train", has_tumor=False))):
+    if not learns_presence(run, slices):
         return
     material = training_material(run, slices)
     batch_size = min(run.config.options.batch_size, len(material.with_tumor))

@@ -40,11 +40,18 @@ def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[Sav
     no_tumor = workers.chief_first(lambda: no_tumor_folders(options.data.no_tumor))
     slices = load_slices(folder, options.size, options.data.memory_gib, options.data.reading, no_tumor)
     if not slices.has_tumor.any():
-        raise UserError(f"No mask in '{folder}' contains a tumor: check the masks, --labels and --mask-threshold.")
+        raise UserError(
+            f"No mask in '{folder}' contains a tumor: check the masks, --labels and --mask-threshold. Images without a "
+            "tumor may come from --no-tumor, beside others with a tumor."
+        )
     split = split_slices(slices, folder, options.data)
     for part in ("train", "val"):
         if not slices.has_tumor[slices.indices(split.ids[part])].any():
-            raise UserError(f"No mask of the {part} slices contains a tumor: choose another split.")
+            raise UserError(
+                f"No mask of the {part} slices contains a tumor ({split.source.splitlines()[0].rstrip('.')}): add "
+                "patients with a tumor, or put some into train and some into val, with the column split of a "
+                "patients.csv."
+            )
     initial = SavedRun.open(run_folder(options.init)) if options.init else None
     warn_about_known_patients(initial, slices, split)
     precision = choose_precision(options.precision)
