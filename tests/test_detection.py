@@ -232,7 +232,7 @@ def test_folders_without_a_tumor_are_evaluated_and_compared(folders, run_with_ru
 
     other = run_with_rule.with_name("other")
     shutil.copytree(run_with_rule, other)
-    SavedRun.open(other).update_config(presence_rule=PresenceRule(1.0, 0.0, 2.0, 0.4, 0.6))  # finds none
+    SavedRun.open(other).update_config(presence_rule=PresenceRule(1.0, 0.0, 1.0, 0.4, 0.6))  # finds none
     output = compare(replace(options, runs=(run_with_rule, other)))
     comparison = json.loads((output / "comparison.json").read_text())
     assert comparison["groups"]["all"]["dice_b"] == 0 and comparison["false_alarms"]["b"] == 0

@@ -35,7 +35,7 @@ def test_an_exported_network_agrees_with_keras(format, tmp_path):
         assert f"--format {format} needs: pip install {' '.join(missing)}" in done.stderr
         return
     assert done.returncode == 0 and "agrees with Keras: Dice" in done.stdout, done.stderr
-    assert "If tumor_probability is 0.25 or more, it outlines tumor where" in done.stdout
+    assert "If tumor_probability is 0.25 or more, tumor is where" in done.stdout
     predict = export.FORMATS[format].open(tmp_path / "out.xml")
     image = phantom_slice(5, 0, 1, 3, 240).image[:, 30:]
     predictor = Predictor(run, precision="float32")
@@ -118,6 +118,9 @@ def test_probabilities_are_compared_even_if_nothing_is_outlined():
 
         def tumor_probability(self, prediction):
             return 0.3
+
+        def mask(self, prediction):
+            return self.rule.mask(prediction.probability)
 
     def compare(probability, tumor_probability):
         outputs = {

@@ -174,6 +174,6 @@ def test_draws_without_a_value_are_left_out_of_the_interval():
 
 def test_one_patient_has_no_interval():
     assert interval_over_patients(np.array([0.1, 0.9]), np.array(["a", "a"])) is None
-    assert interval_text(None) == "no interval: one patient"
+    assert interval_text(None) == "none, as there is only one"
     assert bootstrap_interval(lambda times: times[:, 0], count=9, fewest=1) is None
     assert interval_text((-0.1, 0.25), 2, "+") == "-0.10 to +0.25"

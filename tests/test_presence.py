@@ -25,7 +25,7 @@ from unet.prediction.rows import COLUMNS, PredictionRow
 
 # With slope 1 and intercept 0, the probability of a tumor is the evidence.
 ALWAYS = PresenceRule(slope=1, intercept=0, threshold=0, unsure_from=2, unsure_to=2)
-NEVER = replace(ALWAYS, threshold=2)
+NEVER = replace(ALWAYS, threshold=1)
 UNSURE = replace(NEVER, unsure_from=0, unsure_to=1)
 HEAD = simulate_head(0, 100, 80)
 OPTIONS = PredictionOptions((), Path("out"))
@@ -149,7 +149,7 @@ def test_a_prediction_does_not_resume_with_another_decision(tmp_path):
     started = OutputFolder(tmp_path, settings_of(run, OPTIONS), [])
     started.prepare(resume=False, overwrite=False)
     empty = PredictionRow("image.png", tumor_pixels=0, tumor_probability=0.9)
-    assert (started.presence_threshold, started.finding(empty)) == (2, "no tumor found")
+    assert (started.presence_threshold, started.finding(empty)) == (1, "no tumor found")
     # The network finds a region in a scan with a probability of 0.5 or more.
     assert started.finding(replace(empty, slices=9)) == "nothing outlined"
     other = OutputFolder(tmp_path, settings_of(run, replace(OPTIONS, always_outline=True)), [])

@@ -98,7 +98,7 @@ def test_a_run_learns_from_what_predict_writes_and_knows_it(phantoms, trained, t
     assert done.returncode == 0, done.stderr
     shutil.rmtree(tmp_path / "p" / "probabilities")
     done = run_script("train", "--resume", run, "--epochs", 4, cwd=tmp_path)
-    assert done.returncode == 2 and "which --teacher needs" in done.stderr
+    assert done.returncode == 2 and "probabilities' is not a folder: name one with a probability" in done.stderr
     write_opinions(tmp_path / "p" / "probabilities", load_slices(phantoms, 64))
     done = run_script("train", "--resume", run, "--epochs", 4, cwd=tmp_path)
     assert done.returncode == 2

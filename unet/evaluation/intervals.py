@@ -74,6 +74,6 @@ def bootstrap_interval(
 def interval_text(interval: Sequence[float] | None, digits: int = 3, sign: str = "") -> str:
     """An interval as text, such as "0.812 to 0.901". With sign "+", positive numbers get a plus sign."""
     if interval is None:
-        return "no interval: one patient"
+        return "none, as there is only one"
     low, high = interval
     return f"{low:{sign}.{digits}f} to {high:{sign}.{digits}f}"

@@ -26,7 +26,10 @@ def finish(run: SavedRun, slices: Slices, history: list[dict]) -> None:
     pairs = [slices.pairs[index] for index in indices_of(run, slices, "val", has_tumor=True)]
     dice, confidence, evidence = choose_outlining(run, predictor, pairs)
     if not confidence.any():
-        print("Warning: no pixel of the validation slices reaches a threshold. Train longer, or check the masks.")
+        print(
+            "Warning: no pixel of the validation slices reaches a threshold, so outlines will be guesses: train longer, "
+            "or check the masks."
+        )
     free = evidence_without_tumor(run, predictor, slices)
     if len(free["tumor_free"]) and has_learned_presence(run, slices):
         run.update_config(presence_rule=fit_presence(evidence, np.concatenate(list(free.values()))))
