@@ -27,8 +27,8 @@ def finish(run: SavedRun, slices: Slices, history: list[dict]) -> None:
     dice, confidence, evidence = choose_outlining(run, predictor, pairs)
     if not confidence.any():
         print(
-            "Warning: no pixel of the validation slices reaches a threshold, so outlines will be guesses: train longer, "
-            "or check the masks."
+            "Warning: no pixel of the validation slices reaches a threshold, so outlines will be guesses: train "
+            "longer, or check the masks."
         )
     free = evidence_without_tumor(run, predictor, slices)
     if len(free["tumor_free"]) and has_learned_presence(run, slices):
