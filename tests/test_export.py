@@ -72,7 +72,7 @@ def check_metadata(path, run):
     facts = session.get_modelmeta().custom_metadata_map
     rule = run.config.outline_rule
     assert float(facts["threshold"]) == rule.threshold and float(facts["peak"]) == rule.peak
-    assert float(facts["presence_threshold"]) == RULE.threshold and facts["rule"] == f"tumor is {rule}"
+    assert float(facts["presence_threshold"]) == RULE.threshold and facts["rule"] == export.how_to_outline(run)
     assert (facts["size"], facts["format_version"]) == ("256", str(run.config.format_version))
     assert facts["network"] == run.network_fingerprint()
 
