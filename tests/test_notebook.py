@@ -34,6 +34,7 @@ def test_the_notebook_is_small_valid_and_without_paths_of_a_machine():
             assert "/tmp" not in shown and str(ROOT) not in shown
 
 
+@pytest.mark.slow
 def test_all_cells_work_and_show_what_the_notebook_shows(tmp_path, monkeypatch):
     pytest.importorskip("pandas")
     monkeypatch.chdir(tmp_path)

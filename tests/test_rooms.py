@@ -1,6 +1,7 @@
 """Imports only go down: a room uses rooms on lower levels, never one on its own level or above."""
 
 import ast
+import functools
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ LEVELS = [{""}, {"images"}, {"data", "network", "pictures"}, {"evaluation"}, {"t
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 
 
+@functools.cache
 def imported_names(path: Path) -> set[str]:
     """Dotted names of everything a file imports, at any depth."""
     names = set()
