@@ -4,6 +4,7 @@ It looks at the features of the U-Net, which stays as it is. So the outlines sta
 """
 
 import time
+from itertools import islice
 
 import keras
 import numpy as np
@@ -98,19 +99,20 @@ def train_presence(run: SavedRun, slices: Slices) -> None:
     for variable, array in zip(learner.variables, arrays, strict=True):
         variable.assign(array)
     first = progress["epochs"]
+    plan = BatchPlan(
+        batch_size=batch_size,
+        tumor_free=batch_size,
+        epochs=range(first, epochs),
+        seed=run.config.options.seed,
+        augmentation=run.config.options.augmentation,
+    )
+    batches = iter(training_batches(material, plan))
     stop = StopRequest()
     with stop, tqdm(total=steps * epochs, initial=steps * first, unit="step", disable=None) as bar:
         for epoch in range(first, epochs):
             bar.set_description(f"Is there a tumor? epoch {epoch + 1}/{epochs}")
-            plan = BatchPlan(
-                batch_size=batch_size,
-                tumor_free=batch_size,
-                epochs=range(epoch, epoch + 1),
-                seed=run.config.options.seed,
-                augmentation=run.config.options.augmentation,
-            )
             start, losses = time.monotonic(), []
-            for images, masks in training_batches(material, plan):
+            for images, masks in islice(batches, steps):
                 losses.append(float(learner.train_step(images, masks)))
                 bar.update()
                 if stop.number:
