@@ -144,7 +144,8 @@ def gather() -> dict:
 def summarize(recipe: str) -> dict:
     """Scores of a recipe over all slices of the five folds, with intervals over patients."""
     names = [name_of(recipe, fold) for fold in FOLDS]
-    rows = read_kept(*names)
+    tables = [read_kept(name) for name in names]
+    rows = [row for table in tables for row in table]
     with_tumor = [row for row in rows if row["truth_pixels"]]
     always = [row | {"dice": row[ALWAYS], "iou": row[ALWAYS] / (2 - row[ALWAYS])} for row in with_tumor]
     facts = [json.loads((KEPT / f"{name}.json").read_text()) for name in names]
@@ -154,7 +155,7 @@ def summarize(recipe: str) -> dict:
         "versions": facts[0]["versions"],
         "scores": summarize_groups(all_and_by_tumor(with_tumor)),
         "scores_always_outlined": summarize_groups(all_and_by_tumor(always)),
-        "dice_of_each_fold": [mean(row["dice"] for row in read_kept(name) if row["truth_pixels"]) for name in names],
+        "dice_of_each_fold": [mean(row["dice"] for row in table if row["truth_pixels"]) for table in tables],
         "tumors_outlined": mean(row["predicted_pixels"] > 0 for row in with_tumor),
         "false_alarms": false_alarms([row for row in rows if not row["truth_pixels"]]),
     }
@@ -168,7 +169,8 @@ def false_alarms(rows: list[dict]) -> dict[str, dict]:
     for name, chosen in kinds.items():
         images = [row for row, is_chosen in zip(rows, chosen, strict=True) if is_chosen]
         outlined = [row["predicted_pixels"] > 0 for row in images]
-        result[name] = {"images": len(images), "outlined": mean_over_rows(images, outlined)}
+        if images:
+            result[name] = {"images": len(images), "outlined": mean_over_rows(images, outlined)}
     return result
 
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from ready import ROOT
+from ready import ROOT, run_script
 
 from unet import signals
 from unet.command_line import command, run
@@ -20,6 +20,21 @@ def test_garbage_collection_is_on_during_a_step_and_skips_imported_objects(monke
         run(DescribeOptions, "", lambda options: seen.extend([options.size, gc.isenabled(), gc.get_freeze_count()]))
     size, enabled, frozen = seen
     assert size == 64 and enabled and frozen > 100_000 and ended.value.code == 0
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("train", ["--no-tumor", "--name", "x"]),
+        ("evaluate", ["--no-tumor"]),
+        ("predict", ["x", "--run", "--output", "out"]),
+    ],
+)
+def test_an_option_for_several_values_needs_one(script, words, tmp_path):
+    done = run_script(script, *words, cwd=tmp_path)
+    option = next(word for word in words if word.startswith("--"))
+    assert (done.returncode, done.stderr) == (2, f"{option} has no value: give one or more after it.\n")
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("script", ["train", "evaluate", "predict"])

@@ -138,3 +138,6 @@ def test_recipes_are_compared_slice_by_slice_with_intervals_over_patients(tmp_pa
     assert figures["split_by_slice"]["optimism"]["mean"] == pytest.approx(0.1)
     assert figures["split_by_slice"]["optimism"]["interval"] == pytest.approx((-0.1, 0.3))
     assert "default" not in figures
+    # Without images of a kind, nothing is said about it.
+    rows = folds_benchmark.read_kept("quick-fold-0")
+    assert list(folds_benchmark.false_alarms(rows[1:2])) == ["with another lesion"]

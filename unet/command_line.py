@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 
 import tyro
@@ -71,6 +71,7 @@ def parse(options_type: type, description: str, recipe: Recipe):
     try:
         if recipe:
             options = tyro.cli(options_type, prog=script, description=description, default=recipe(options))
+        check_values_are_given(options)
         return validated(options)
     except UserError as error:
         print(error, file=sys.stderr)
@@ -107,6 +108,18 @@ def check_resume_is_alone(options: object) -> None:
             f"--resume takes all options from the run but {', '.join(allowed[1:])}: remove '{others[0]}' or start a "
             "new run."
         )
+
+
+def check_values_are_given(options: object) -> None:
+    """UserError if an option that takes several values has none, as if its shell variable were empty.
+    (For --ray, whose default is not (), having none means something.)"""
+    groups = [options, *(getattr(options, name) for name in UNGROUPED if is_dataclass(getattr(options, name, None)))]
+    empty = {
+        field.name for group in groups for field in fields(group) if getattr(group, field.name) == field.default == ()
+    }
+    for option in given_options():
+        if option.removeprefix("--").replace("-", "_") in empty:
+            raise UserError(f"{option} has no value: give one or more after it.")
 
 
 def given_options() -> list[str]:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from rendering.scores import TEST, is_tested
-from rendering.text import DOCS, PRETRAINED, RESULTS, markdown_table, read, setup
+from rendering.text import DOCS, PRETRAINED, RESULTS, from_results, markdown_table, read, setup
 from unet.pictures import style
 from unet.pictures.style import in_our_style
 
@@ -68,7 +68,7 @@ def accuracy() -> str:
         "loading and augmentation; ours includes both "
         f"({kept['speeds']['ours']['waiting_for_data']:.1%} of the time is spent waiting for data). Between two "
         "checkpoints, the Dice is interpolated.\n"
-        f"{trained_elsewhere(kept)}\n*{setup(kept['machine'], kept['versions'])}.*"
+        f"{trained_elsewhere(kept)}\n*{setup(kept)}.*"
     )
 
 
@@ -152,11 +152,9 @@ def draw_accuracy() -> None:
     style.save(figure, DOCS / "accuracy.png")
 
 
-def speed() -> str:
+@from_results("speed.json")
+def speed(kept: dict) -> str:
     """Speed of the networks alone, each at its best setting."""
-    kept = read(RESULTS / "speed.json")
-    if not kept:
-        return ""
     rows = [
         ("network", "parameters", "training, slices/s", "memory, GiB", "inference, slices/s")
         + ("best training setting",)
@@ -182,5 +180,5 @@ def speed() -> str:
         f"Ours trains at {share['flops_per_second'] / 1e9:.0f} GFLOP/s in {precision}: "
         f"{share['over_convolution']:.0%} of what one large convolution reaches here and "
         f"{share['over_product']:.0%} of a matrix product.\n\n"
-        f"*{setup(kept['machine'], kept['versions'])}.*"
+        f"*{setup(kept)}.*"
     )

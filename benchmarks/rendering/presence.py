@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rendering.text import RESULTS, markdown_table, read, setup
+from rendering.text import from_results, markdown_table, setup
 
 KINDS = ("validation slices with tumor", "images without a tumor", "healed slices")  # in detection.json
 # Of volumes whose file names say little.
@@ -19,11 +19,9 @@ def head_name(file: str) -> str:
     return HEADS.get(file, file)
 
 
-def detection() -> str:
+@from_results("detection.json")
+def detection(kept: dict) -> str:
     """How often the shipped network outlines something in slices with and without a tumor."""
-    kept = read(RESULTS / "detection.json")
-    if not kept:
-        return ""
     rows = [("slices", "number", "outlined (95% interval)")]
     for name, row in kept["outlined"].items():
         size = f"{row['slices']}"
@@ -33,14 +31,12 @@ def detection() -> str:
             interval = " ({:.1%} to {:.1%})".format(*row["interval"])
         head, comma, plane = name.partition(",")
         rows.append((head_name(head) + comma + plane, size, f"{row['outlined']:.1%}{interval}"))
-    return f"{markdown_table(*rows)}\n\n*{setup(kept['machine'], kept['versions'])}, {kept['date']}.*"
+    return f"{markdown_table(*rows)}\n\n*{setup(kept)}, {kept['date']}.*"
 
 
-def limits() -> str:
+@from_results("detection.json")
+def limits(kept: dict) -> str:
     """What the shipped network does on slices without a tumor."""
-    kept = read(RESULTS / "detection.json")
-    if not kept:
-        return ""
     rows = dict(kept["outlined"])
     found, free, healed = (rows.pop(name) for name in KINDS)
     intact = rows.pop(f"{KINDS[1]} or another lesion", None)
@@ -56,15 +52,13 @@ def limits() -> str:
         f"{free['outlined']:.1%} ({low:.1%} to {high:.1%}) of {free['slices']} images without one{without_lesion}, and "
         f"{healed['outlined']:.0%} of {healed['slices']} slices whose tumor was replaced by healthy tissue. In whole "
         f"healthy heads, it outlines something in a part of the slices, depending on the plane: {heads}. "
-        f"*{setup(kept['machine'], kept['versions'])}, {kept['date']}.*{limits_of_scans()}"
+        f"*{setup(kept)}, {kept['date']}.*{limits_of_scans()}"
     )
 
 
-def limits_of_scans() -> str:
+@from_results("scans.json")
+def limits_of_scans(kept: dict) -> str:
     """What the shipped network does on whole scans."""
-    kept = read(RESULTS / "scans.json")
-    if not kept:
-        return ""
     three, *_, thick = kept["planes"]
     heads = [head_name(head) for head in kept["planes"][three]["healthy"]]
     outlined = {
@@ -75,16 +69,14 @@ def limits_of_scans() -> str:
         " **It misses tumors in whole scans.** In a scan with small voxels, it outlines what its three planes agree on: "
         f"{kept['planes'][three]['means']['found']:.0%} of {len(kept['tumors'])} simulated tumors, and {outlined[three]} ml "
         f"in heads without one ({', '.join(heads)}). In thick slices it sees one plane, and outlines {outlined[thick]} ml "
-        f"in the same heads. [More](docs/benchmarks.md#whole-scans). *{setup(kept['machine'], kept['versions'])}, "
+        f"in the same heads. [More](docs/benchmarks.md#whole-scans). *{setup(kept)}, "
         f"{kept['date']}.*"
     )
 
 
-def scans() -> str:
+@from_results("scans.json")
+def scans(kept: dict) -> str:
     """Whole scans: time, healthy heads, and implanted tumors, in three planes and in one."""
-    kept = read(RESULTS / "scans.json")
-    if not kept:
-        return ""
     timing, heads = kept["timing"], list(kept["planes"]["three planes"]["healthy"])
     shape = " x ".join(map(str, timing["shape"]))
     rows = [
@@ -113,15 +105,13 @@ def scans() -> str:
         f"{markdown_table(*rows)}\n\n"
         f"Found in three planes, with their Dice: {found or 'none'}. These tumors are spheres in a scan without contrast "
         "agent, made to look like one with it. So the table compares the planes; it does not show how many real tumors "
-        f"are found.\n\n*{setup(kept['machine'], kept['versions'])}, {kept['date']}.*"
+        f"are found.\n\n*{setup(kept)}, {kept['date']}.*"
     )
 
 
-def viewer() -> str:
+@from_results("viewer.json")
+def viewer(kept: dict) -> str:
     """Size of the viewer's pages, and time until they show their scan."""
-    kept = read(RESULTS / "viewer.json")
-    if not kept:
-        return ""
     pages = "; ".join(
         f"{' x '.join(map(str, page['shape']))} voxels: {page['megabytes']:.1f} MB, first image after "
         f"{np.median(page['seconds']):.0f} s"
@@ -129,5 +119,5 @@ def viewer() -> str:
     )
     return (
         f"A page of the viewer, drawn by the processor in headless Chromium: {pages}. Each folder also has one copy of "
-        f"NiiVue, {kept['bundle_megabytes']:.1f} MB.\n\n*{setup(kept['machine'], kept['versions'])}, {kept['date']}.*"
+        f"NiiVue, {kept['bundle_megabytes']:.1f} MB.\n\n*{setup(kept)}, {kept['date']}.*"
     )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rendering.text import DOCS, PRETRAINED, RESULTS, markdown_table, mean_and_interval, read, setup
+from rendering.text import DOCS, PRETRAINED, RESULTS, from_results, markdown_table, mean_and_interval, read, setup
 from unet.evaluation.summary import score_table as summary_table
 from unet.network.saved_run import SavedRun
 from unet.pictures import style
@@ -38,8 +38,8 @@ def results() -> str:
         "choose the epoch, the thresholds and the recipe. The test patients (slices at their original size) were "
         f"measured once, {tested_network()}.\n\n"
         f"{markdown_table(*rows)}\n\n"
-        f"*Trained on {setup(config['machine'], config['versions'])}. Scored on "
-        f"{setup(validation['machine'], validation['versions'])}.*"
+        f"*Trained on {setup(config)}. Scored on "
+        f"{setup(validation)}.*"
     )
 
 
@@ -71,11 +71,9 @@ def expected_dice() -> str:
     )
 
 
-def folds() -> str:
+@from_results("folds.json")
+def folds(kept: dict) -> str:
     """Our recipes on five folds, and what a split by slice would have claimed."""
-    kept = read(RESULTS / "folds.json")
-    if not kept:
-        return ""
     everything, by_slice = kept["scores"]["all"], kept["split_by_slice"]
     recipes = {"train.py --quick": kept} | {
         f"train.py{more}": kept[name] for name, more in MORE_RECIPES if name in kept
@@ -107,14 +105,12 @@ def recipe_on_folds(name: str, kept: dict) -> str:
         )
     if "gain" in kept:
         text += f" Gain over `--quick`, every slice outlined: {mean_and_interval(kept['gain'])}."
-    return f"{text} *{setup(kept['machine'], kept['versions'])}.*"
+    return f"{text} *{setup(kept)}.*"
 
 
-def finetuning() -> str:
+@from_results("finetune.json")
+def finetuning(kept: dict) -> str:
     """What --init gives with few patients."""
-    kept = read(RESULTS / "finetune.json")
-    if not kept:
-        return ""
     rows = [("patients", *ARMS.values(), "gain of --init over the longer training")]
     for count in dict.fromkeys(point["patients"] for point in kept["points"]):
         points = {point["arm"]: point for point in kept["points"] if point["patients"] == count}
@@ -127,15 +123,13 @@ def finetuning() -> str:
         f"all with `{kept['recipe']}`, one training each. `--init` starts from a network trained on "
         f"{kept['base']['patients']} other patients of the same data set, and takes a third of the epochs; the longer "
         "training from scratch takes as many steps as that network did.\n\n"
-        f"*{setup(kept['machine'], kept['versions'])}, {kept['date']}.*"
+        f"*{setup(kept)}, {kept['date']}.*"
     )
 
 
-def finetuning_in_short() -> str:
+@from_results("finetune.json")
+def finetuning_in_short(kept: dict) -> str:
     """The plot of what --init gives, and its figures in a sentence."""
-    kept = read(RESULTS / "finetune.json")
-    if not kept:
-        return ""
     dice = {(point["patients"], point["arm"]): point["dice"]["mean"] for point in kept["points"]}
     counts = dict.fromkeys(point["patients"] for point in kept["points"])
     tuned, scratch = (", ".join(f"{dice[count, arm]:.2f}" for count in counts) for arm in ("init", "scratch-long"))
@@ -143,17 +137,15 @@ def finetuning_in_short() -> str:
         "**Few patients of your own?** Start from a network that knows other tumors, with `train.py --init`. With "
         f"{', '.join(map(str, counts))} patients, the Dice on new ones is {tuned}. From scratch, it is {scratch}, after many "
         "more steps. [More](docs/benchmarks.md#fine-tuning). "
-        f"*{setup(kept['machine'], kept['versions'])}.* "
+        f"*{setup(kept)}.* "
         "![Dice against the number of patients, from scratch and with --init](docs/finetune.png)"
     )
 
 
+@from_results("finetune.json")
 @in_our_style
-def draw_finetuning() -> None:
+def draw_finetuning(kept: dict) -> None:
     """docs/finetune.png."""
-    kept = read(RESULTS / "finetune.json")
-    if not kept:
-        return
     figure, axes = style.canvas(figsize=(7.5, 4))
     colors = {"init": style.PREDICTION, "scratch-long": style.TRAINING, "scratch": style.NEUTRAL}
     counts = sorted({point["patients"] for point in kept["points"]})

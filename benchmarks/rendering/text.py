@@ -1,7 +1,9 @@
 """What all rendered sections share: where results are, and how figures read."""
 
+import functools
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -18,9 +20,24 @@ def read(path: Path) -> dict:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def setup(machine: str, versions: dict[str, str]) -> str:
+def from_results(file: str) -> Callable:
+    """A decorator for a function that renders or draws the content of this file in benchmarks/results/: without the
+    file, it returns "" instead."""
+
+    def decorate(render: Callable[[dict], str | None]) -> Callable[[], str | None]:
+        @functools.wraps(render)
+        def render_if_there() -> str | None:
+            kept = read(RESULTS / file)
+            return render(kept) if kept else ""
+
+        return render_if_there
+
+    return decorate
+
+
+def setup(kept: dict) -> str:
     """Machine and versions, in words."""
-    return f"{machine}; {', '.join(f'{name} {number}' for name, number in versions.items())}"
+    return f"{kept['machine']}; {', '.join(f'{name} {number}' for name, number in kept['versions'].items())}"
 
 
 def markdown_table(*rows: tuple[str, ...]) -> str:

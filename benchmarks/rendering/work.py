@@ -1,6 +1,6 @@
 """Time and memory of this project alone: predictions, growth, several machines, runtimes and packages; and trials."""
 
-from rendering.text import DOCS, RESULTS, markdown_table, read, setup
+from rendering.text import DOCS, RESULTS, from_results, markdown_table, read, setup
 from unet.pictures import style
 from unet.pictures.style import in_our_style
 
@@ -8,11 +8,9 @@ from unet.pictures.style import in_our_style
 UNITS = {"slices": "slices", "size": "pixels a side", "batch": "slices per step"}
 
 
-def prediction() -> str:
+@from_results("prediction.json")
+def prediction(kept: dict) -> str:
     """predict.py end to end."""
-    kept = read(RESULTS / "prediction.json")
-    if not kept:
-        return ""
     few, many = kept["few"], kept["many"]
     shares = ", ".join(f"{share:.0%}" for share in sorted(kept["shares"]))
     return (
@@ -22,7 +20,7 @@ def prediction() -> str:
         f"{kept['share_of_network_alone']:.0%} of the speed of the network alone (median of {shares}). The first mask is "
         f"written {few['first_mask_seconds']:.1f} s after the start. Peak memory is {few['peak_memory_gib']:.2f} GiB for "
         f"{few['files']} files and {many['peak_memory_gib']:.2f} GiB for {many['files']}.\n\n"
-        f"*{setup(kept['machine'], kept['versions'])}{how_much_faster(kept)}.*"
+        f"*{setup(kept)}{how_much_faster(kept)}.*"
     )
 
 
@@ -39,11 +37,9 @@ def how_much_faster(kept: dict) -> str:
     return f"; on this machine, our network alone is {ratio:.1f} times as fast as in the table above"
 
 
-def growth() -> str:
+@from_results("growth.json")
+def growth(kept: dict) -> str:
     """Time and memory against the number of slices, their size and the batch size."""
-    kept = read(RESULTS / "growth.json")
-    if not kept:
-        return ""
     rows = [
         ("varied", "training, slices/s", "memory, GiB", "waiting for data") + ("prediction, slices/s", "memory, GiB")
     ]
@@ -63,16 +59,14 @@ def growth() -> str:
     return (
         "![Time and memory against slices, size and batch](../docs/growth.png)\n\n"
         f"The quick recipe on simulated slices, second epoch. One value varies at a time; the others are {usual}.\n\n"
-        f"{markdown_table(*rows)}\n\n*{setup(kept['machine'], kept['versions'])}.*"
+        f"{markdown_table(*rows)}\n\n*{setup(kept)}.*"
     )
 
 
+@from_results("growth.json")
 @in_our_style
-def draw_growth() -> None:
+def draw_growth(kept: dict) -> None:
     """docs/growth.png."""
-    kept = read(RESULTS / "growth.json")
-    if not kept:
-        return
 
     measures = (
         ("slices_per_second", "slices/s", (1, 3, 10, 30, 100, 300)),
@@ -99,11 +93,9 @@ def draw_growth() -> None:
     style.save(figure, DOCS / "growth.png")
 
 
-def scaling() -> str:
+@from_results("scaling.json")
+def scaling(kept: dict) -> str:
     """Training on several hosts."""
-    kept = read(RESULTS / "scaling.json")
-    if not kept:
-        return ""
     hosts = list(next(iter(kept["projected"].values())))
     rows = [("network", *(f"{number} hosts" for number in hosts))]
     for gigabits, shares in kept["projected"].items():
@@ -121,15 +113,13 @@ def scaling() -> str:
         "Projected, not measured: the speed of each host relative to one host alone, if gradients "
         f"({kept['gradient_bytes'] / 1e6:.1f} MB) are summed in a ring with the same latency, nothing overlaps, and a step "
         f"takes {kept['step_seconds']:.2f} s. Faster hosts have shorter steps and scale worse on the same network.\n\n"
-        f"{markdown_table(*rows)}\n\n*{setup(kept['machine'], kept['versions'])}.*"
+        f"{markdown_table(*rows)}\n\n*{setup(kept)}.*"
     )
 
 
-def many_slices() -> str:
+@from_results("cluster.json")
+def many_slices(kept: dict) -> str:
     """Prediction in shards and on Ray."""
-    kept = read(RESULTS / "cluster.json")
-    if not kept:
-        return ""
     rows = [("method", "slices/s", "start and end")]
     for name, method in kept["ways"].items():
         rows.append((name, f"{method['slices_per_second']:.1f}", f"{method['start_seconds']:.0f} s"))
@@ -145,27 +135,23 @@ def many_slices() -> str:
         f"{hours / 8:.1f} hours on 8 and {60 * hours / 64:.0f} minutes on 64, if the disk keeps up. One Ray command can "
         f"write about {writing:.0f} slices/s, which is the limit for more than {writing / ray['slices_per_second']:.0f} such "
         f"machines or a few GPUs; beyond that, give each group of machines a shard.\n\n"
-        f"*{setup(kept['machine'], kept['versions'])}.*"
+        f"*{setup(kept)}.*"
     )
 
 
-def runtimes() -> str:
+@from_results("runtimes.json")
+def runtimes(kept: dict) -> str:
     """Speed of the network in other runtimes."""
-    kept = read(RESULTS / "runtimes.json")
-    if not kept:
-        return ""
     rows = [("runtime", "slices/s", "lowest Dice with Keras")]
     for name, speed in kept["slices_per_second"].items():
         dice = kept["dice_with_keras"].get(name)
         rows.append((name, f"{speed:.1f}", f"{dice:.4f}" if dice else ""))
-    return f"{markdown_table(*rows)}\n\n*{setup(kept['machine'], kept['versions'])}.*"
+    return f"{markdown_table(*rows)}\n\n*{setup(kept)}.*"
 
 
-def extras() -> str:
+@from_results("extras.json")
+def extras(kept: dict) -> str:
     """Size and import time of optional packages."""
-    kept = read(RESULTS / "extras.json")
-    if not kept:
-        return ""
     rows = [("package", "wheel", "import", "for")]
     for extra in kept["extras"]:
         rows.append(
@@ -176,14 +162,12 @@ def extras() -> str:
                 extra["why"],
             )
         )
-    return f"{markdown_table(*rows)}\n\n*{setup(kept['machine'], kept['versions'])}.*"
+    return f"{markdown_table(*rows)}\n\n*{setup(kept)}.*"
 
 
-def trials() -> str:
+@from_results("trials.json")
+def trials(kept: dict) -> str:
     """Gains of changes to the recipe, in small proxies."""
-    kept = read(RESULTS / "trials.json")
-    if not kept:
-        return ""
     from trials import TRIALS
 
     splits = list(next(iter(kept["trials"].values()))["dice"])
@@ -199,5 +183,5 @@ def trials() -> str:
         f"Each trial is `train.py {kept['proxy']}` with one change, on the published split and, unless it gained nothing "
         "there, on one fold. The gain is over all scored slices, relative to a default trained on the same machine (the "
         "first row is the last of these), with an interval over patients. Each trial is a single training: compare with "
-        f"what another seed alone changes.\n\n{markdown_table(*rows)}\n\n*{setup(kept['machine'], kept['versions'])}.*"
+        f"what another seed alone changes.\n\n{markdown_table(*rows)}\n\n*{setup(kept)}.*"
     )

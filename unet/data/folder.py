@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from unet.command_line import given_options
 from unet.data.download import NO_TUMOR, PUBLISHED, download
 from unet.data.phantoms import write_phantoms
 from unet.errors import UserError
@@ -32,8 +31,6 @@ def data_folder(data: str) -> Path:
 
 def no_tumor_folders(folders: tuple[Path, ...]) -> tuple[Path, ...]:
     """The folders that --no-tumor names; UserError if one does not exist, or cannot be downloaded."""
-    if not folders and "--no-tumor" in given_options():
-        raise UserError("--no-tumor names no folder: name one or more folders of images without a tumor after it.")
     for folder in folders:
         if folder == NO_TUMOR.folder:
             download(NO_TUMOR)

@@ -204,8 +204,10 @@ def compare(predictor, run_exported: Callable, batches: list[np.ndarray]) -> flo
         outputs = run_exported(batch)
         for place, expected in enumerate(predictor(list(batch))):
             result = outputs["probability"][place]
-            masks = [predictor.mask(prediction) for prediction in (expected, replace(expected, probability=result))]
-            dice.append(score(*masks)["dice"])
+            exported = replace(expected, probability=result)
+            # By the rule alone, and as predict.py outlines.
+            for mask in (lambda prediction: predictor.rule.mask(prediction.probability), predictor.mask):
+                dice.append(score(mask(expected), mask(exported))["dice"])
             same.append(np.mean(np.abs(result - expected.probability) <= MOST_DIFFERENCE))
             if predictor.presence_rule:
                 probability = predictor.tumor_probability(expected.evidence)
