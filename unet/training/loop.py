@@ -24,7 +24,7 @@ from unet.training.start import use_initial_weights
 from unet.training.tensorboard import Board
 from unet.training.workers import Workers
 
-SECONDS_BETWEEN_PLOTS = 15  # drawing takes a second, more than an epoch on a small data set
+SECONDS_BETWEEN_PLOTS = 30  # drawing takes up to three seconds, and an epoch on a small data set six
 SECONDS_BETWEEN_CHECKPOINTS = 600  # within an epoch; there is also one after each epoch
 
 
