@@ -4,13 +4,16 @@ Usage:
 
     python benchmarks/folds.py FOLDER --no-tumor FOLDER
     python benchmarks/folds.py FOLDER --no-tumor FOLDER --default
+    python benchmarks/folds.py FOLDER --no-tumor FOLDER --fewer
     python benchmarks/folds.py FOLDER --no-tumor FOLDER --teacher OUTPUT
 
 The first folder contains the real data, the second one images without a tumor. There are six trainings of the quick
 recipe: five folds, and one that is split by slice. That one validates on a random fifth of the slices, and trains on
 other slices of the same patients. Its scores minus those of the folds on the same slices, all outlined, are the
 optimism of a split by slice (the leakage). With --default, there are five more trainings, of the default recipe. With
---teacher, five more of the quick recipe learn from the probabilities that teacher.py has written to OUTPUT.
+--fewer, two more of the quick recipe train on a quarter and on half of the patients of fold 0, for as many steps: what
+would more patients bring? With --teacher, five more of the quick recipe learn from the probabilities that teacher.py
+has written to OUTPUT.
 
 An interrupted training continues. The scores of a finished one go to benchmarks/results/folds/, one row per slice: they
 outlive the run folder, and other networks can be compared with them slice by slice. A training with such scores is not
@@ -26,6 +29,7 @@ from pathlib import Path
 from statistics import mean
 
 import tyro
+from finetune import shuffled_patients
 from lesions import show_lesions
 from running import ROOT, score, train_and_score
 
@@ -34,6 +38,7 @@ from unet.evaluation.intervals import mean_over_rows  # noqa: E402
 from unet.evaluation.summary import all_and_by_tumor, summarize_groups  # noqa: E402
 from unet.files import write_json  # noqa: E402
 from unet.network.run_config import read_config  # noqa: E402
+from unet.options import QUICK  # noqa: E402
 from unet.tables import read_table, write_table  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -41,6 +46,7 @@ KEPT = RESULTS / "folds"
 FOLDS = range(5)
 FACTS = ("id", "patient", "tumor", "truth_pixels", "predicted_pixels")
 SCORES = ("tumor_probability", "dice", "iou", "surface_dice", "hd95_pixels")
+FEWER = {"quick-quarter": 1 / 4, "quick-half": 1 / 2}  # of the training patients of fold 0
 ALWAYS = "dice_always_outlined"  # as if it were known that every slice shows a tumor
 
 
@@ -54,6 +60,8 @@ class FoldsOptions:
     """Folders of images without a tumor, to train and validate with."""
     default: bool = False
     """Also train the default recipe."""
+    fewer: bool = False
+    """Also train the quick recipe on fewer patients."""
     teacher: Path | None = None
     """Output folder of teacher.py for all five folds: also train the quick recipe with it."""
 
@@ -71,14 +79,23 @@ def measure(options: FoldsOptions) -> None:
             probabilities = options.teacher / f"probabilities-fold-{fold}"
             trainings[name_of("taught", fold)] = ["--quick", *folds[fold], "--teacher", probabilities]
     for name, arguments in trainings.items():
-        if not (KEPT / f"{name}.csv").exists():
+        if not is_kept(name):
             keep_scores(name, arguments)
+    if options.fewer:
+        for name, part in FEWER.items():
+            if not is_kept(name):
+                keep_scores(name, ["--quick", "--data", options.folder, *fewer_patients(options.folder, name, part)])
     write_json(RESULTS / "folds.json", gather())
 
 
 def name_of(recipe: str, fold: int) -> str:
     """Name of the training of a recipe on a fold."""
     return f"{recipe}-fold-{fold}"
+
+
+def is_kept(name: str) -> bool:
+    """Whether there are scores of this training."""
+    return (KEPT / f"{name}.csv").exists()
 
 
 def table_by_slice(folder: Path) -> Path:
@@ -97,6 +114,22 @@ def table_by_slice(folder: Path) -> Path:
     path = Path("runs") / "split-by-slice.csv"
     write_table(path, table)
     return path
+
+
+def fewer_patients(folder: Path, name: str, part: float) -> list:
+    """Options of train.py that train on a part of the patients of fold 0, for as many steps as all of them take."""
+    facts = {row["id"]: row for row in read_table(folder / "patients.csv") if row["split"] != "test"}
+    validation = {row["id"] for row in read_kept(name_of("quick", 0))}
+    known = [id for id in facts if id not in validation]
+    order = shuffled_patients(known, facts)
+    chosen = set(order[: round(part * len(order))])
+    learned = [id for id in known if facts[id]["patient"] in chosen]
+    split = (
+        dict.fromkeys(facts, "test") | dict.fromkeys(learned, "train") | dict.fromkeys(validation & set(facts), "val")
+    )
+    path = Path("runs") / f"split-{name}.csv"
+    write_table(path, [row | {"split": split[id]} for id, row in facts.items()])
+    return ["--patients", path, "--epochs", round(QUICK.epochs * len(known) / len(learned))]
 
 
 def keep_scores(name: str, arguments: list) -> None:
@@ -136,8 +169,10 @@ def gather() -> dict:
     figures = summarize("quick") | {"split_by_slice": compare_by_slice()}
     for recipe in ("default", "taught"):
         names = [name_of(recipe, fold) for fold in FOLDS]
-        if all((KEPT / f"{name}.csv").exists() for name in names):
+        if all(map(is_kept, names)):
             figures[recipe] = summarize(recipe) | {"gain": paired(names)[1]}
+    if all(map(is_kept, FEWER)):
+        figures["fewer"] = {name: compare_fewer(name) for name in FEWER}
     return figures
 
 
@@ -178,6 +213,19 @@ def compare_by_slice() -> dict:
     """What a split by slice claims, and how much more that is than the five folds give for the same slices."""
     rows, gain = paired(["by-slice"])
     return {"slices": len(rows), "dice": mean(row[ALWAYS] for row in rows), "optimism": gain}
+
+
+def compare_fewer(name: str) -> dict:
+    """Scores of a training with fewer patients, and its gain over the one with all of them: a loss, most likely."""
+    rows, gain = paired([name])
+    others = [row for fold in FOLDS if fold for row in read_kept(name_of("quick", fold)) if row["truth_pixels"]]
+    patients = len({row["patient"] for row in others})
+    return {
+        "patients": round(FEWER[name] * patients),
+        "of": patients,
+        "dice": mean(row[ALWAYS] for row in rows),
+        "gain": gain,
+    }
 
 
 def paired(names: list[str]) -> tuple[list[dict], dict]:

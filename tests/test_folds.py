@@ -12,6 +12,7 @@ from ready import ROOT, run_script
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import folds as folds_benchmark
 
+from unet.data.split import SPLITS
 from unet.errors import UserError
 from unet.evaluation.intervals import interval_over_patients
 from unet.files import write_json
@@ -137,7 +138,23 @@ def test_recipes_are_compared_slice_by_slice_with_intervals_over_patients(tmp_pa
     # 0.9 - 0.6 and 0.5 - 0.6, always outlined; their mean is 0.1, and two patients give their values as the interval.
     assert figures["split_by_slice"]["optimism"]["mean"] == pytest.approx(0.1)
     assert figures["split_by_slice"]["optimism"]["interval"] == pytest.approx((-0.1, 0.3))
-    assert "default" not in figures
+    assert "default" not in figures and "fewer" not in figures
+    for training, always in (("quick-quarter", 0.3), ("quick-half", 0.5)):
+        keep(training, ("0", "patient 0", always, always))
+    fewer = folds_benchmark.gather()["fewer"]
+    assert [(one["patients"], one["of"], one["dice"]) for one in fewer.values()] == [(1, 4, 0.3), (2, 4, 0.5)]
+    assert fewer["quick-quarter"]["gain"]["mean"] == pytest.approx(-0.3)
+    # Fewer patients train for as many steps, and never with a patient of fold 0.
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    slices = [
+        {"id": f"{each}", "patient": f"patient {(each + 1) // 2}", "tumor": "", "split": "train"} for each in range(17)
+    ]
+    write_table(tmp_path / "patients.csv", slices)
+    _, table, _, epochs = folds_benchmark.fewer_patients(tmp_path, "quick-half", 1 / 2)
+    splits = {split: {row["patient"] for row in read_table(table) if row["split"] == split} for split in SPLITS}
+    assert splits["val"] == {"patient 0"} and len(splits["train"]) == len(splits["test"]) == 4
+    assert epochs == 40
     # Without images of a kind, nothing is said about it.
     rows = folds_benchmark.read_kept("quick-fold-0")
     assert list(folds_benchmark.false_alarms(rows[1:2])) == ["with another lesion"]
