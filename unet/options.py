@@ -242,7 +242,7 @@ class EvaluationOptions:
     compared-with-B-on-SPLIT in the folder of the (first) run; in its ensemble-of-N/ for an ensemble; in
     runs/pretrained/ for the network that comes with the project; in runs/masks-FOLDER/ for masks."""
     spacing_mm: Annotated[float, Gt(0)] | None = None
-    """Side of a pixel in mm, for distances in mm. Default: known for the published set only."""
+    """Side of a pixel in mm, for distances in mm. Default: that of scans and the published set; otherwise unknown."""
     always_outline: bool = False
     """Outline every image, whether or not the network finds a tumor."""
     mirror: bool = True

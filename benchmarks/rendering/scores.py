@@ -33,8 +33,9 @@ def results() -> str:
             ]
         rows.append(tuple(row))
     return (
-        "Dice of the network that comes with the project, on patients it was not trained on. Scores are means over "
-        "slices; intervals are over patients. The validation patients (slices of 256 x 256 pixels) were also used to "
+        "Dice of the network that comes with the project, on patients it was not trained on. Dice is twice the overlap of "
+        "two outlines, divided by the sum of their areas: 1 is a perfect match, and 0 misses the tumor completely. Scores "
+        "are means over slices; intervals are over patients. The validation patients (slices of 256 x 256 pixels) were also used to "
         "choose the epoch, the thresholds and the recipe. The test patients (slices at their original size) were "
         f"measured once, {tested_network()}.\n\n"
         f"{markdown_table(*rows)}\n\n"
@@ -50,7 +51,11 @@ def is_tested() -> bool:
 
 def tested_network() -> str:
     """Which network the test patients were measured with, in words."""
-    return "for this release" if is_tested() else "with the network of the last release; this one was not tested yet"
+    return (
+        "for this release"
+        if is_tested()
+        else "with the network of the last release; the current one has not been tested yet"
+    )
 
 
 def expected_dice() -> str:
