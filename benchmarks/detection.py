@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 from unet.data.slices import load_slices  # noqa: E402
 from unet.evaluation.detection import count_slices  # noqa: E402
-from unet.evaluation.intervals import mean_over_rows  # noqa: E402
+from unet.evaluation.intervals import fraction_over_rows  # noqa: E402
 from unet.evaluation.scoring import score_pairs  # noqa: E402
 from unet.files import write_json  # noqa: E402
 from unet.images.nifti import read_volume  # noqa: E402
@@ -45,7 +45,7 @@ class DetectionOptions:
     """Folder of a finished run."""
     folder: tyro.conf.Positional[Path]
     """Folder with images/ and masks/ that it was trained on."""
-    no_tumor: tuple[Path, ...] = ()
+    no_tumor: tuple[Path, ...]
     """Folders of images without a tumor that it was trained on."""
     heads: tuple[Path, ...] = ()
     """NIfTI volumes without a tumor."""
@@ -57,7 +57,8 @@ def measure(options: DetectionOptions) -> None:
     """Measure how often something is outlined, and write the figures."""
     run = SavedRun.open(options.run)
     predictor = Predictor(run)
-    slices = load_slices(options.folder, predictor.size, no_tumor=options.no_tumor)
+    reading = run.config.options.data.reading
+    slices = load_slices(options.folder, predictor.size, reading=reading, no_tumor=options.no_tumor)
     with_tumor, free = (indices_of(run, slices, "val", has_tumor) for has_tumor in (True, False))
     has_lesion = show_lesions([slices.pairs[index].name for index in free])
     kinds = {
@@ -96,7 +97,7 @@ def measure(options: DetectionOptions) -> None:
 def summarize(outlined: list[bool], patients: np.ndarray) -> dict[str, object]:
     """Fraction of slices that are outlined, with its interval over patients or groups."""
     rows = [{"patient": str(patient)} for patient in patients]
-    rate = mean_over_rows(rows, outlined)
+    rate = fraction_over_rows(rows, outlined)
     return count_slices(rows) | {"outlined": rate["mean"], "interval": rate["interval"]}
 
 

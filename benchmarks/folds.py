@@ -34,7 +34,7 @@ from lesions import show_lesions
 from running import ROOT, score, train_and_score
 
 sys.path.insert(0, str(ROOT))
-from unet.evaluation.intervals import mean_over_rows  # noqa: E402
+from unet.evaluation.intervals import fraction_over_rows, mean_over_rows  # noqa: E402
 from unet.evaluation.summary import all_and_by_tumor, summarize_groups  # noqa: E402
 from unet.files import write_json  # noqa: E402
 from unet.network.run_config import read_config  # noqa: E402
@@ -100,17 +100,11 @@ def is_kept(name: str) -> bool:
 
 def table_by_slice(folder: Path) -> Path:
     """Write a patients table in which each slice is a patient and a random fifth validates; returns its path."""
-    rows = [row for row in read_table(folder / "patients.csv") if row["split"] != "test"]
-    validation = set(random.Random(0).sample([row["id"] for row in rows], len(rows) // 5))
-    table = [
-        {
-            "id": row["id"],
-            "patient": row["id"],
-            "tumor": row["tumor"],
-            "split": "val" if row["id"] in validation else "train",
-        }
-        for row in rows
-    ]
+    rows = read_table(folder / "patients.csv")
+    known = [row["id"] for row in rows if row["split"] != "test"]
+    validation = set(random.Random(0).sample(known, len(known) // 5))
+    split = {row["id"]: row["split"] for row in rows} | dict.fromkeys(known, "train") | dict.fromkeys(validation, "val")
+    table = [{"id": row["id"], "patient": row["id"], "tumor": row["tumor"], "split": split[row["id"]]} for row in rows]
     path = Path("runs") / "split-by-slice.csv"
     write_table(path, table)
     return path
@@ -118,9 +112,9 @@ def table_by_slice(folder: Path) -> Path:
 
 def fewer_patients(folder: Path, name: str, part: float) -> list:
     """Options of train.py that train on a part of the patients of fold 0, for as many steps as all of them take."""
-    facts = {row["id"]: row for row in read_table(folder / "patients.csv") if row["split"] != "test"}
+    facts = {row["id"]: row for row in read_table(folder / "patients.csv")}
     validation = {row["id"] for row in read_kept(name_of("quick", 0))}
-    known = [id for id in facts if id not in validation]
+    known = [id for id, row in facts.items() if id not in validation and row["split"] != "test"]
     order = shuffled_patients(known, facts)
     chosen = set(order[: round(part * len(order))])
     learned = [id for id in known if facts[id]["patient"] in chosen]
@@ -137,10 +131,9 @@ def keep_scores(name: str, arguments: list) -> None:
     run = Path("runs") / name
     rows = read_table(train_and_score(run, arguments) / "per_slice.csv")
     config = read_config(run)
-    always = {row["id"]: row["dice"] for row in rows}
-    if config.presence_rule:
-        scores = score(run, "evaluation-always", "--always-outline")
-        always = {row["id"]: row["dice"] for row in read_table(scores / "per_slice.csv")}
+    # Also without a presence rule: then, this outlines faint tumors too, as the rule would.
+    scores = score(run, "evaluation-always", "--always-outline")
+    always = {row["id"]: row["dice"] for row in read_table(scores / "per_slice.csv")}
     facts = {"date": f"{datetime.now():%Y-%m-%d}", "machine": config.machine, "versions": config.versions}
     write_json(KEPT / f"{name}.json", facts)
     table = [
@@ -182,7 +175,11 @@ def summarize(recipe: str) -> dict:
     tables = [read_kept(name) for name in names]
     rows = [row for table in tables for row in table]
     with_tumor = [row for row in rows if row["truth_pixels"]]
-    always = [row | {"dice": row[ALWAYS], "iou": row[ALWAYS] / (2 - row[ALWAYS])} for row in with_tumor]
+    always = [
+        {name: value for name, value in row.items() if name not in SCORES}
+        | {"dice": row[ALWAYS], "iou": row[ALWAYS] / (2 - row[ALWAYS])}
+        for row in with_tumor
+    ]
     facts = [json.loads((KEPT / f"{name}.json").read_text()) for name in names]
     return {
         "date": max(each["date"] for each in facts),
@@ -205,7 +202,7 @@ def false_alarms(rows: list[dict]) -> dict[str, dict]:
         images = [row for row, is_chosen in zip(rows, chosen, strict=True) if is_chosen]
         outlined = [row["predicted_pixels"] > 0 for row in images]
         if images:
-            result[name] = {"images": len(images), "outlined": mean_over_rows(images, outlined)}
+            result[name] = {"images": len(images), "outlined": fraction_over_rows(images, outlined)}
     return result
 
 

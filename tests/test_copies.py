@@ -3,6 +3,7 @@
 import shutil
 
 import cv2
+import nibabel
 import numpy as np
 import pytest
 from conftest import TINY, write_image, write_pairs
@@ -77,8 +78,22 @@ def test_copies_of_different_patients_are_refused(tmp_path):
     with pytest.raises(UserError) as caught:
         patient_facts(load_slices(tmp_path, 16), tmp_path)
     assert str(caught.value).replace(f"{tmp_path}/", "") == (
-        "'images/7.png' of patient 'q' is an exact copy of 'images/1.png' of patient 'p': delete the wrong pair."
+        "'images/7.png' of patient 'q' is an exact copy of 'images/1.png' of patient 'p': delete the wrong one."
     )
+    # The same without masks, where copies of one patient stay.
+    shutil.rmtree(tmp_path / "masks")
+    slices = load_slices(None, 16, no_tumor=(tmp_path,))
+    assert len(slices.ids) == 4
+    with pytest.raises(UserError, match="7.png' of patient 'q' is an exact copy of .*1.png' of patient 'p'"):
+        patient_facts(slices.of_folder(tmp_path), tmp_path)
+
+
+def test_copies_of_scans_without_tumors_are_left_out(tmp_path):
+    voxels = np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)
+    for name in ("a", "copy of a"):
+        nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1, 1, 5, 1])), tmp_path / f"{name}.nii")
+    slices = load_slices(None, 16, no_tumor=(tmp_path,))
+    assert len(slices.ids) == 3 and [copy.name for copy, _ in slices.copies] == [f"{tmp_path.name}/copy of a"]
 
 
 def test_black_slices_are_no_copies(tmp_path):

@@ -58,6 +58,10 @@ def test_detection_by_hand():
     assert summary["auc"]["mean"] == (4 + 4 + 3.5 + 2) / 16
     assert summary["false_alarms"] == 2
     assert summary["false_alarm_percent_of_image"] == {"mean": 15, "median": 15}
+    # Three groups that are all outlined: the exact lower end is the cube root of 0.025.
+    all_outlined = summarize_detection([one | {"predicted_pixels": 5} for one in ROWS])
+    assert all_outlined["sensitivity"]["interval"] == pytest.approx((0.025 ** (1 / 3), 1))
+    assert all_outlined["specificity"]["interval"] == pytest.approx((0, 1 - 0.025 ** (1 / 3)))
     table = detection_table(summary)
     assert [line[1:3] for line in table.rows[1:]] == [["4", "3 patients"], ["4", "3 groups"], ["8", ""]]
 

@@ -23,6 +23,7 @@ from unet.network.weights import weights_of
 from unet.options import QUICK, DataOptions, ModelConfig, TrainingOptions
 from unet.tables import read_table
 from unet.training.learner import Learner
+from unet.training.presence import PresenceLearner
 from unet.training.recipes import recipe
 
 FINE = ["--epochs", 1, "--presence-epochs", 1, "--batch-size", 8, "--precision", "float32"]
@@ -88,6 +89,15 @@ def test_a_fine_tuned_run_records_its_origin_and_starts_where_that_ended(fine_tu
     # Three small steps do not lead far from the initial weights.
     new, old = (weights_of(one.load_trainable_network())["stem"][0] for one in (SavedRun.open(run), initial))
     assert 0 < np.abs(new - old).max() < 0.01
+
+
+def test_the_presence_head_starts_from_the_initial_run_also_if_the_run_was_finished_before(fine_tuned, trained):
+    use_precision("float32")
+    head = PresenceLearner(SavedRun.open(fine_tuned[0]), steps=10).head
+    initial = weights_of(SavedRun.open(trained).load_trainable_network())
+    for layer in filter(lambda layer: layer.weights, head.layers):
+        for own, expected in zip(layer.get_weights(), initial[layer.name], strict=True):
+            np.testing.assert_array_equal(own, expected)
 
 
 def test_patients_that_the_initial_weights_know_are_reported(fine_tuned, trained, phantoms, tmp_path):

@@ -19,7 +19,7 @@ from unet.files import write_json
 from unet.network.saved_run import SavedRun
 from unet.options import DataOptions, TrainingOptions
 from unet.tables import read_table, write_table
-from unet.training.folds import join
+from unet.training.folds import is_scored, join
 from unet.training.train import train
 
 ALL = ["--name", "five", *TINY, "--epochs", 1, "--fold", "all"]
@@ -59,6 +59,22 @@ def test_the_joint_scores_have_intervals_over_all_patients(five):
     )
     assert summary["detection"]["specificity"] and {"meningioma", "glioma", "pituitary"} < scores.keys()
     assert "\nfold 4 " in output and "runs/five-all-folds/per_slice.csv" in output
+
+
+def test_scores_of_another_network_are_computed_again(five, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(five[0] / "runs/five-fold-0", run)
+    assert is_scored(run)
+    (run / "confidence.json").write_text((run / "confidence.json").read_text() + "\n")  # as after a longer training
+    assert not is_scored(run)
+
+
+def test_a_patients_table_may_have_a_column_fold(five, tmp_path):
+    for fold in range(5):
+        rows = read_table(five[0] / f"runs/five-fold-{fold}/evaluation-val/per_slice.csv")
+        write_table(tmp_path / f"{fold}/evaluation-val/per_slice.csv", [row | {"fold": "9"} for row in rows])
+    summary = join([tmp_path / str(fold) for fold in range(5)], tmp_path / "joined")
+    assert summary["scores"]["fold 3"]["slices"] > 0
 
 
 def test_the_same_command_continues_and_other_options_are_refused(five, phantoms, tmp_path):

@@ -78,13 +78,24 @@ def test_a_graft_leaves_the_tumor_alone_and_is_always_the_same():
 def test_different_heads_are_not_aligned():
     noise = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE)).astype(np.uint8)
     nothing = np.zeros((SIZE, SIZE), np.uint8)
-    assert align(head(), noise, nothing) is None
-    assert align(head(), nothing, nothing) is None  # there is no head
+    assert align(head(), noise, nothing, nothing) is None
+    assert align(head(), nothing, nothing, nothing) is None  # there is no head
 
 
 def test_alignment_finds_a_shift():
-    transform = align(head(shift=-4), head(shift=4), np.zeros((SIZE, SIZE), np.uint8))
+    nothing = np.zeros((SIZE, SIZE), np.uint8)
+    transform = align(head(shift=-4), head(shift=4), nothing, nothing)
     np.testing.assert_allclose(transform, [[1, 0, 8], [0, 1, 0]], atol=0.6)
+
+
+def test_tumors_in_either_head_do_not_disturb_the_alignment():
+    nothing = np.zeros((SIZE, SIZE), np.uint8)
+    for tumor_in_donor in (False, True):
+        other, (ill, tumor) = head(shift=8), with_tumor(head(shift=-8), x=40, y=84)
+        pair, tumors = ((other, ill), (nothing, tumor)) if tumor_in_donor else ((ill, other), (tumor, nothing))
+        ignored = [cv2.dilate(mask, np.ones((9, 9), np.uint8)) for mask in tumors]
+        shift = -16 if tumor_in_donor else 16
+        np.testing.assert_allclose(align(*pair, *ignored), [[1, 0, shift], [0, 1, 0]], atol=0.6)
 
 
 def test_a_donor_with_a_tumor_in_the_region_is_refused():

@@ -95,6 +95,9 @@ def test_a_tumor_that_is_known_to_be_there_gets_an_outline(rule):
     assert mask[0, 2] and not mask[0, [0, 1, 4]].any()  # half the maximum of 0.1 is 0.05
     share = float(rule.faint.partition("%")[0].split()[-1]) / 100
     np.testing.assert_array_equal(mask, faint >= share * faint.max())  # what is printed for exported networks
+    for seed in range(300):  # rounding never leaves it without one
+        random = np.random.default_rng(seed).uniform(0, min(rule.threshold, 0.5), (1, 5)).astype(np.float32)
+        assert rule.mask(rule.at_least_one_region(random)).any()
     nothing = np.zeros((1, 5), np.float32)
     assert rule.at_least_one_region(nothing) is nothing
     clear = np.array([[0.0, 0.97, 0.96]], np.float32)

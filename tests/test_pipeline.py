@@ -132,6 +132,11 @@ def test_resuming_with_changed_data_is_refused(trained, phantoms, tmp_path):
     (run / "config.json").write_text(config)
     done = run_script("train", "--resume", run, cwd=tmp_path)
     assert done.returncode == 2 and f"The slice '{changed.stem}'" in done.stderr
+    shutil.copy(phantoms / "images" / changed.name, changed)
+    for folder in ("images", "masks"):
+        write_image(data / folder / "another.png", read_image(data / folder / changed.name)[::-1])
+    done = run_script("train", "--resume", run, cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith("The slice 'another' is new since ")
 
 
 def test_a_run_resumes_after_its_data_folder_has_moved(trained, phantoms, tmp_path):
@@ -156,6 +161,11 @@ def test_results_for_other_data_are_not_overwritten(trained, phantoms, tmp_path)
         done = run_script(*arguments, f"{name}/data", cwd=tmp_path)
         assert done.returncode == code, done.stderr
     assert done.stderr == (f"'out' contains results for other data ({tmp_path}/a/data): choose another --output.\n")
+    # Nor those of another run, or of masks.
+    shutil.copytree(trained, tmp_path / "other")
+    for contender in (["other"], ["--masks", phantoms / "masks"]):
+        done = run_script("evaluate", *contender, "--output", "out", "--data", "a/data", cwd=tmp_path)
+        assert done.returncode == 2 and "'out' contains results for " in done.stderr
     (tmp_path / "file").write_text("")
     done = run_script("evaluate", trained, "--output", "file", cwd=tmp_path)
     assert done.returncode == 2 and "Cannot write to 'file'" in done.stderr

@@ -149,14 +149,35 @@ def test_a_prediction_does_not_resume_with_another_decision(tmp_path):
     started = OutputFolder(tmp_path, settings_of(run, OPTIONS), [])
     started.prepare(resume=False, overwrite=False)
     empty = PredictionRow("image.png", tumor_pixels=0, tumor_probability=0.9)
-    assert (started.presence_threshold, started.finding(empty)) == (1, "no tumor found")
-    # The network finds a region in a scan with a probability of 0.5 or more.
-    assert started.finding(replace(empty, slices=9)) == "nothing outlined"
+    assert (started.presence_threshold(empty), started.finding(empty)) == (1, "no tumor found")
+    assert started.finding(replace(empty, slices=9)) == "no tumor found"
     other = OutputFolder(tmp_path, settings_of(run, replace(OPTIONS, always_outline=True)), [])
-    assert (other.presence_threshold, other.finding(empty)) == (None, "nothing outlined")
+    assert (other.presence_threshold(empty), other.finding(empty)) == (None, "nothing outlined")
     with pytest.raises(UserError, match="was started with always_outline False, not True"):
         other.prepare(resume=True, overwrite=False)
     started.prepare(resume=True, overwrite=False)
+
+
+def test_a_tumor_in_a_scan_must_be_likely_and_all_answers_about_it_agree(predictor):
+    low, high = (replace(ALWAYS, threshold=threshold, unsure_from=0.05, unsure_to=0.2) for threshold in (0.1, 0.8))
+    assert (low.for_scans.threshold, low.for_scans.unsure_to, high.for_scans.threshold) == (0.5, 0.5, 0.8)
+    run = SavedRun.open()
+    for rule, probability, image, scan in (
+        (low, 0.08, "no tumor found", "no tumor found"),
+        (low, 0.3, "nothing outlined", "no tumor found"),
+        (low, 0.6, "nothing outlined", "nothing outlined"),
+        (high, 0.7, "no tumor found", "no tumor found"),
+    ):
+        run.config = replace(run.config, presence_rule=rule)
+        output = OutputFolder(Path("out"), settings_of(run, OPTIONS), [])
+        row = PredictionRow("file", tumor_pixels=0, tumor_probability=probability)
+        assert [output.finding(row), output.finding(replace(row, slices=9))] == [image, scan]
+        outlining = predictor(rule)
+        for in_scan, finding in ((False, image), (True, scan)):
+            assert outlining.finds_tumor(probability, in_scan) == (finding == "nothing outlined")
+            (square,) = (prediction.square for prediction in outlining([HEAD]))
+            review = outlining.review_reason(square, probability, 0.0, in_scan)
+            assert review in ("tumor uncertain", "" if finding == "no tumor found" else finding)
 
 
 def test_evidence_that_speaks_against_tumors_says_nothing():
@@ -171,6 +192,9 @@ def test_a_few_slices_also_have_an_unsure_range_on_both_sides_of_the_threshold()
     assert (unsure_from, unsure_to) == pytest.approx((1 / 17, 0.5)) and threshold == pytest.approx(0.19)
     many = presence_limits(np.arange(1, 1001) / 1001)
     assert many[1] < many[0] < many[2]
+    # However close together the probabilities are, the range includes the threshold.
+    close = presence_limits(0.97 + 0.03 * np.arange(300) / 300)
+    assert close[1] <= close[0] < close[2]
 
 
 @pytest.mark.parametrize(

@@ -129,8 +129,7 @@ def test_healthy_slices_do_not_join_a_tumor_to_the_rest_of_a_scan():
         rule=OutlineRule(),
         always_outline=False,
         stream=stream,
-        finds_tumor=lambda evidence: evidence > 0.1,
-        tumor_probability=lambda evidence: evidence,
+        finds_tumor=lambda evidence, in_scan=False: evidence > (0.5 if in_scan else 0.1),
     )
     volume = volume_of(np.full((20, 20, 20), 99, np.uint8), planes=("axial",))
     scan = predict_scan(predictor, volume, "scan")
@@ -187,8 +186,7 @@ def test_small_flat_and_doubtful_regions_are_dropped():
     predictor = SimpleNamespace(
         rule=OutlineRule(),
         always_outline=False,
-        finds_tumor=lambda evidence: True,
-        tumor_probability=lambda evidence: evidence,
+        finds_tumor=lambda evidence, in_scan=False: evidence > (0.5 if in_scan else 0.1),
     )
     outlines = outline_scan(
         predictor, volume_of(np.zeros((20, 20, 20), np.uint8)), ScanPrediction(probability, evidence, {})

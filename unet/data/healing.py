@@ -130,7 +130,7 @@ def transplant(
         ignored: 1 where the images must not be compared, uint8 (size, size).
         donor_tumor, region: 1 inside and 0 outside, uint8 (size, size).
     """
-    transform = align(image, donor, ignored)
+    transform = align(image, donor, ignored, grown(donor_tumor, RIM))
     if transform is None:
         return None
     size = image.shape[::-1]
@@ -153,13 +153,16 @@ def transplant(
     return np.clip(np.rint(image + share * (matched - image)), 0, 255).astype(np.uint8)
 
 
-def align(image: np.ndarray, donor: np.ndarray, ignored: np.ndarray) -> np.ndarray | None:
+def align(image: np.ndarray, donor: np.ndarray, ignored: np.ndarray, donor_ignored: np.ndarray) -> np.ndarray | None:
     """The affine transform (2, 3) from pixels of an image to those of a donor; None if the two are not alike.
 
+    Pixels are not compared where `ignored` is 1 in the image, or `donor_ignored` in the donor, uint8 (size, size) each.
     By the enhanced correlation coefficient (Evangelidis and Psarakis 2008), on small images.
     """
     small = [resize_into_square(pixels.astype(np.float32), SMALL) for pixels in (image, donor)]
-    compared = (resize_into_square(ignored.astype(np.float32), SMALL) < 0.1).astype(np.uint8)
+    compared = [
+        (resize_into_square(mask.astype(np.float32), SMALL) < 0.1).astype(np.uint8) for mask in (ignored, donor_ignored)
+    ]
     centers = [np.argwhere(pixels > HEAD).mean(axis=0)[::-1] for pixels in small if (pixels > HEAD).any()]
     if len(centers) < 2:
         return None
@@ -167,7 +170,7 @@ def align(image: np.ndarray, donor: np.ndarray, ignored: np.ndarray) -> np.ndarr
     transform[:, 2] = centers[1] - centers[0]
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 40, 1e-4)
     try:
-        alike, transform = cv2.findTransformECC(*small, transform, cv2.MOTION_AFFINE, criteria, compared, 5)
+        alike, transform = cv2.findTransformECCWithMask(*small, *compared, transform, cv2.MOTION_AFFINE, criteria, 5)
     except cv2.error:  # it does not converge
         return None
     if alike < LEAST_ALIKE:

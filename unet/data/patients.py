@@ -94,7 +94,7 @@ def check_copies(slices: Slices, patient_of: Callable[[Pair], str]) -> None:
         if all(patients) and patients[0] != patients[1]:
             problems.append(
                 f"'{copy.image_path}' of patient '{patients[0]}' is an exact copy of '{original.image_path}' of "
-                f"patient '{patients[1]}': delete the wrong pair."
+                f"patient '{patients[1]}': delete the wrong one."
             )
     raise_problems(problems)
 

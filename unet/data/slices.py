@@ -27,6 +27,7 @@ class Slices:
     fingerprints: list[str]  # of each slice's image and mask at their own size
     tumor_percent: np.ndarray  # of each mask at its own size, float (slices,)
     copies: list[tuple[Pair, Pair]] = field(default_factory=list)  # exact copies, left out, each with its original
+    kept_copies: list[tuple[Pair, Pair]] = field(default_factory=list)  # in one folder without tumors
 
     @property
     def ids(self) -> list[str]:
@@ -55,7 +56,7 @@ class Slices:
         belongs = [(not pair.mask_path) == bool(prefix) and pair.id.startswith(prefix) for pair in self.pairs]
         start, count = belongs.index(True) if any(belongs) else 0, sum(belongs)
         part = slice(start, start + count)  # neighbors, in the order of load_slices
-        copies = [] if prefix else self.copies  # images without masks are never left out
+        copies = [pair for pair in self.kept_copies if pair[0].id.startswith(prefix)] if prefix else self.copies
         return Slices(self.pairs[part], self.pixels[part], self.fingerprints[part], self.tumor_percent[part], copies)
 
     def indices(self, ids: Iterable[str]) -> np.ndarray:
@@ -105,13 +106,13 @@ def load_slices(
         list(tqdm(loaded, "Reading slices", len(pairs), disable=None, leave=False))
     # A set: every slice of an unreadable volume reports the same problem.
     raise_problems(problems + sorted(set(unreadable)))
-    copies = find_copies(pairs, fingerprints, of_images)
+    copies, kept_copies = find_copies(pairs, fingerprints, of_images)
     names = {copy.name for copy, _ in copies}
     kept = [index for index, pair in enumerate(pairs) if pair.name not in names]
     for target, source in enumerate(kept if copies else []):
         pixels[target] = pixels[source]
     pairs, fingerprints = [pairs[index] for index in kept], [fingerprints[index] for index in kept]
-    return Slices(pairs, pixels[: len(kept)], fingerprints, tumor_percent[kept], copies)
+    return Slices(pairs, pixels[: len(kept)], fingerprints, tumor_percent[kept], copies, kept_copies)
 
 
 def allocate(shape: tuple[int, ...], memory_gib: float) -> np.ndarray:
@@ -140,28 +141,34 @@ def original_first(pair: Pair) -> tuple:
     return pair.mask_path is None, len(pair.name), pair.name
 
 
-def find_copies(pairs: list[Pair], fingerprints: list[str], of_images: list[str]) -> list[tuple[Pair, Pair]]:
+def find_copies(
+    pairs: list[Pair], fingerprints: list[str], of_images: list[str]
+) -> tuple[list[tuple[Pair, Pair]], list[tuple[Pair, Pair]]]:
     """Each image or scan that is an exact copy, and its original, which has the shortest name: their first slices.
 
-    `fingerprints` are those of images with masks, and `of_images` those of images alone. UserError if a copy has
-    another mask. Copies in one folder without masks do not count: they are in one group of similar slices, so in one
-    split.
+    `fingerprints` are those of images with masks, and `of_images` those of images alone. Returns copies to leave out,
+    and those to keep: images in one folder without tumors, where similar slices are in one group, so in one split.
+    UserError if a copy has another mask.
     """
     slices_of_name: dict[str, list[int]] = {}
     for index, pair in enumerate(pairs):
         slices_of_name.setdefault(pair.name, []).append(index)
     originals: dict[tuple[str, ...], list[int]] = {}
-    copies, problems = [], []
+    copies, kept_copies, problems = [], [], []
     # The shortest name is the original's: copies are called x_copy or "x (1)".
     for own in sorted(slices_of_name.values(), key=lambda own: original_first(pairs[own[0]])):
         content = tuple(of_images[index] for index in own)
         its = originals.setdefault(content, own) if any(content) else own
         copy, original = pairs[own[0]], pairs[its[0]]
-        if its is own or (copy.tumor_free_folder and copy.tumor_free_folder == original.tumor_free_folder):
+        if its is own:
+            continue
+        is_image = copy.slice_index is None
+        if is_image and copy.tumor_free_folder and copy.tumor_free_folder == original.tumor_free_folder:
+            kept_copies.append((copy, original))
             continue
         copies.append((copy, original))
         if [fingerprints[index] for index in own] != [fingerprints[index] for index in its]:
             paths = f"'{copy.image_path}' is an exact copy of '{original.image_path}'"
             problems.append(f"{paths}, but has another mask: delete the wrong pair.")
     raise_problems(problems)
-    return copies
+    return copies, kept_copies

@@ -76,7 +76,7 @@ def split_folder(slices: Slices, folder: Path, options: DataOptions, is_tumor_fr
         else:
             validation = set(stratified_folds(pool, facts, kinds, 5)[options.fold])
             split_of |= {id: "val" if id in validation else "train" for id in pool}
-            source += f"; validating on fold {options.fold} of 5 over train and val"
+            source = f"{source.removesuffix(too_few)}; validating on fold {options.fold} of 5 over train and val"
     check_one_split_per_patient(split_of, facts, origin)
     ids = {name: [id for id in slices.ids if split_of[id] == name] for name in SPLITS}
     for name, purpose in (("train", "train on"), ("val", "validate on")):

@@ -104,7 +104,9 @@ class Contender:
         """Where its results go by default."""
         if not self.run:
             return Path("runs", f"masks-{self.name}")
-        return Path("runs/pretrained") if self.folder == PRETRAINED else self.folder
+        if self.folder.is_relative_to(PRETRAINED):
+            return Path("runs/pretrained", self.folder.relative_to(PRETRAINED))
+        return self.folder
 
     def settings(self, options: EvaluationOptions) -> dict[str, object]:
         """How it outlines, for the results."""
@@ -128,9 +130,10 @@ class Contender:
 
     def identity(self, options: EvaluationOptions) -> dict[str, object]:
         """What must be the same for results to be replaced: what its default folder and a longer training do not
-        change."""
-        names = {"masks", "mirror", "always_outline"} | ({"run"} if len(self.runs) > 1 else set())
-        return {name: value for name, value in self.settings(options).items() if name in names}
+        change. In another folder, that is also which run it is."""
+        names = {"masks", "mirror", "always_outline"} | ({"run"} if options.output or len(self.runs) > 1 else set())
+        settings = self.settings(options)
+        return {name: settings.get(name) for name in sorted(names)}
 
     def predictor(self, selection: Selection, options: EvaluationOptions) -> Predictor:
         """What outlines the slices of a selection."""

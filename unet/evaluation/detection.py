@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.metrics import roc_curve
 
 from unet.data.patients import interval_basis, unit_of
-from unet.evaluation.intervals import bootstrap_interval, interval_text, mean_over_rows
+from unet.evaluation.intervals import bootstrap_interval, fraction_over_rows, interval_text
 from unet.pictures.table import Table
 
 BINS = 10  # of the reliability diagram
@@ -20,8 +20,8 @@ def summarize_detection(rows: list[dict]) -> dict[str, object]:
     return {
         "with_tumor": count_slices(with_tumor),
         "without_tumor": count_slices(without_tumor),
-        "sensitivity": mean_over_rows(with_tumor, [row["predicted_pixels"] > 0 for row in with_tumor]),
-        "specificity": mean_over_rows(without_tumor, [row["predicted_pixels"] == 0 for row in without_tumor]),
+        "sensitivity": fraction_over_rows(with_tumor, [row["predicted_pixels"] > 0 for row in with_tumor]),
+        "specificity": fraction_over_rows(without_tumor, [row["predicted_pixels"] == 0 for row in without_tumor]),
         "auc": area_under_curve(rows),
         "false_alarms": len(areas),
         "false_alarm_percent_of_image": {"mean": float(np.mean(areas)), "median": float(np.median(areas))}

@@ -110,4 +110,5 @@ def presence_limits(probabilities: np.ndarray) -> tuple[float, float, float]:
         # Too few slices to know what is rare: as far below the threshold as the range goes above it, in log-odds.
         unsure_to = float(np.quantile(probabilities, 1 - UNSURE[1], method="higher"))
         unsure_from = float(expit(2 * logit(threshold) - logit(unsure_to)))
-    return threshold * (1 - ROUNDING), unsure_from, unsure_to
+    threshold *= 1 - ROUNDING
+    return threshold, min(unsure_from, threshold), unsure_to

@@ -42,6 +42,16 @@ def mean_over_rows(rows: Sequence[dict], values: Sequence[float]) -> dict[str, o
     return {"mean": float(numbers.mean()), "interval": interval_over_patients(numbers, patients)}
 
 
+def fraction_over_rows(rows: Sequence[dict], values: Sequence[bool]) -> dict[str, object] | None:
+    """The same for answers, True or False. If they are all equal, a bootstrap cannot tell how rare others are: the
+    interval is then the exact one (Clopper and Pearson 1934), as if each patient gave one answer."""
+    result = mean_over_rows(rows, values)
+    if result and result["interval"] and result["mean"] in (0, 1):
+        rarest = 0.025 ** (1 / len({row["patient"] for row in rows}))
+        result["interval"] = (rarest, 1.0) if result["mean"] else (0.0, 1 - rarest)
+    return result
+
+
 def bootstrap_interval(
     statistic: Callable[[np.ndarray], np.ndarray], count: int, fewest: int | None = None
 ) -> tuple[float, float] | None:

@@ -169,6 +169,7 @@ def results_in(output: Path, summary: str, identity: dict[str, object]) -> Itera
         if foreign:
             raise UserError(f"'{output}' contains '{foreign[0]}', which no evaluation wrote: choose another --output.")
         for name, value in identity.items():
-            if old.get(name, value) != value:
-                raise UserError(f"'{output}' contains results for other {name} ({old[name]}): choose another --output.")
+            if old and old.get(name) != value:
+                found = f"other {name} ({old[name]})" if old.get(name) is not None else f"no {name}"
+                raise UserError(f"'{output}' contains results for {found}: choose another --output.")
         yield

@@ -67,7 +67,8 @@ class OutlineRule:
         has_outline = self.is_strict or (highest >= self.threshold and highest >= min(self.peak, LIKELY))
         if has_outline or not highest:
             return probability
-        return np.minimum(probability * np.float32(self._wanted / float(highest)), np.float32(1))
+        # Divided first: the highest probability is then exactly what is wanted, not a rounding error below.
+        return np.minimum(probability / highest * np.float32(self._wanted), np.float32(1))
 
     def hide_weak_regions(self, probability: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """The probability with 0 in regions that are not in its mask, so that its contour is that of the mask."""

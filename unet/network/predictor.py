@@ -15,6 +15,7 @@ import tensorflow as tf
 from unet.errors import ImageError
 from unet.images.preprocessing import to_native_size, to_network_input, to_training_image
 from unet.machine import thread_count
+from unet.network.presence import PresenceRule
 from unet.network.saved_run import SavedRun
 
 # While one batch waits for a core that another thread uses, the others continue.
@@ -107,9 +108,16 @@ class Predictor:
         """The probability that an image with this evidence contains a tumor, in [0, 1]; None if the run cannot tell."""
         return self.presence_rule.probability(evidence) if self.presence_rule else None
 
-    def finds_tumor(self, evidence: float) -> bool:
-        """Whether an image with this evidence is outlined: always if the run cannot tell, or with always_outline."""
-        return self.always_outline or not self.presence_rule or self.presence_rule.finds_tumor(evidence)
+    def finds_tumor(self, evidence: float, in_scan: bool = False) -> bool:
+        """Whether an image, or a region of a scan, with this evidence is outlined: always if the run cannot tell, or
+        with always_outline."""
+        rule = self._deciding_rule(in_scan)
+        return not rule or rule.finds_tumor(evidence)
+
+    def _deciding_rule(self, in_scan: bool) -> PresenceRule | None:
+        """The rule that decides whether there is a tumor; None if it does not matter."""
+        rule = None if self.always_outline else self.presence_rule
+        return rule.for_scans if rule and in_scan else rule
 
     def mask(self, prediction: Prediction) -> np.ndarray:
         """The mask of an image, bool (height, width), True for tumor; empty if no tumor is found."""
@@ -127,21 +135,22 @@ class Predictor:
         is_known = self.always_outline or self.presence_rule
         return self.rule.at_least_one_region(prediction.probability) if is_known else prediction.probability
 
-    def review_reason(self, square: np.ndarray, evidence: float, confidence: float) -> str:
-        """Why a person should look at the outline of an image; "" if there is no reason, or the run is not finished.
+    def review_reason(self, square: np.ndarray, evidence: float, confidence: float, in_scan: bool = False) -> str:
+        """Why a person should look at the outline of an image or scan; "" if there is no reason, or the run is not
+        finished.
 
         Takes the network's input, uint8 (size, size), the evidence of a tumor, and the confidence in the outline (0 if
         nothing is outlined).
         """
-        model, rule = self.confidence_model, self.presence_rule
+        model, rule = self.confidence_model, self._deciding_rule(in_scan)
         if not model:
             return ""
         if model.is_unlike(square):
             return "unlike training data"
-        if rule and not self.always_outline and rule.is_unsure(evidence):
+        if rule and rule.is_unsure(evidence):
             return "tumor uncertain"
         if not confidence:
-            return "nothing outlined" if self.finds_tumor(evidence) else ""
+            return "nothing outlined" if self.finds_tumor(evidence, in_scan) else ""
         return "low expected Dice" if confidence <= model.review_up_to else ""
 
     def stream(

@@ -4,11 +4,12 @@ The rule is fitted at the end of a training, by unet/evaluation/fitting.py, and 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import FiniteFloat, PositiveFloat
 from scipy.special import expit
 
+from unet.network.outlining import LIKELY
 from unet.options import Fraction
 
 LEAST_EVIDENCE = 1e-6  # less counts as this much, so that its log-odds are finite
@@ -23,6 +24,12 @@ class PresenceRule:
     threshold: Fraction  # tumor probability from which on an image is outlined
     unsure_from: Fraction  # a person should look at images with a probability in this range
     unsure_to: Fraction
+
+    @property
+    def for_scans(self) -> "PresenceRule":
+        """The rule for a region of a scan. There, a tumor must be likely: a scan has hundreds of slices, each of which
+        may raise a false alarm, and a tumor is seen in many of them."""
+        return replace(self, threshold=max(self.threshold, LIKELY), unsure_to=max(self.unsure_to, LIKELY))
 
     def probability(self, evidence: float) -> float:
         """The probability of a tumor, in [0, 1], for evidence in [0, 1]."""

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from unet.images.preprocessing import resize_into_square
 from unet.images.volume import PLANES, Volume, slices_of
-from unet.network.outlining import LIKELY, OutlineRule, reachable
+from unet.network.outlining import OutlineRule, reachable
 from unet.network.predictor import Predictor
 
 HEAD_GREY, HEAD_SHARE = 25, 0.02  # a slice shows a head if this share of its pixels is at least this bright
@@ -117,21 +117,13 @@ def outline_scan(predictor: Predictor, volume: Volume, scan: ScanPrediction) -> 
         if is_too_small(volume, sizes[number - 1], [part.stop - part.start for part in box]):
             continue
         evidence.append(scan.evidence_of(labels[box] == number, box))
-        if is_found(predictor, evidence[-1]):
+        if predictor.finds_tumor(evidence[-1], in_scan=True):
             found.append((sizes[number - 1], number, evidence[-1]))
     found.sort(reverse=True)
     renumbered = np.zeros(len(boxes) + 1, np.int32)
     for place, (_, number, _) in enumerate(found, start=1):
         renumbered[number] = place
     return Outlines(renumbered[labels], [kept for *_, kept in found], max(evidence, default=scan.overall_evidence))
-
-
-def is_found(predictor: Predictor, evidence: float) -> bool:
-    """Whether a region with this evidence is outlined. A tumor must be likely: a scan has hundreds of slices, each of
-    which may raise a false alarm, and a tumor is seen in many of them."""
-    probability = predictor.tumor_probability(evidence)
-    is_likely = predictor.always_outline or probability is None or probability >= LIKELY
-    return is_likely and predictor.finds_tumor(evidence)
 
 
 def label_regions(rule: OutlineRule, probability: np.ndarray) -> np.ndarray:

@@ -62,5 +62,17 @@ def load_weights(network: keras.Model, path: Path) -> None:
             layer.set_weights(weights[layer.name])
 
 
+def take_over(network: keras.Model, weights: LayerWeights) -> tuple[list[str], list[str]]:
+    """Set the weights of all layers that have the same shape; returns the names of these, and of the rest."""
+    taken, rest = [], []
+    for layer in filter(lambda layer: layer.weights, network.layers):
+        given = weights.get(layer.name, [])
+        fits = [tuple(own.shape) for own in layer.weights] == [array.shape for array in given]
+        (taken if fits else rest).append(layer.name)
+        if fits:
+            layer.set_weights(given)
+    return taken, rest
+
+
 def weights_of(network: keras.Model) -> LayerWeights:
     return {layer.name: layer.get_weights() for layer in network.layers}

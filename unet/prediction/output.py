@@ -14,7 +14,7 @@ from pathlib import Path
 from unet.errors import UserError
 from unet.files import append_whole, write_json, write_whole
 from unet.machine import machine_facts
-from unet.network.outlining import LIKELY
+from unet.network.presence import PresenceRule
 from unet.network.regions import REGION_COLUMNS
 from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
@@ -50,23 +50,29 @@ class OutputFolder:
     inputs: list[Input]
 
     @property
-    def presence_threshold(self) -> float | None:
-        """The tumor probability from which on images are outlined; None if it does not decide."""
+    def presence_rule(self) -> PresenceRule | None:
+        """The rule that decides which images are outlined; None if it does not matter."""
         rule = None if self.settings["always_outline"] else self.settings["presence_rule"]
-        return rule and rule["threshold"]
+        return rule and PresenceRule(**rule)
+
+    def presence_threshold(self, row: PredictionRow) -> float | None:
+        """The tumor probability from which on an image, or a region of a scan, is outlined; None if it does not
+        matter."""
+        rule = self.presence_rule
+        return rule and (rule if row.slices is None else rule.for_scans).threshold
 
     def finding(self, row: PredictionRow) -> str:
         """What was found in an image: "tumor outlined", "no tumor found", or "nothing outlined" if no pixel reaches the
         threshold although a tumor was found, or its presence does not decide."""
         if row.tumor_pixels:
             return "tumor outlined"
-        threshold = LIKELY if row.slices else self.presence_threshold
-        decides = self.presence_threshold is not None and row.tumor_probability is not None
-        return "no tumor found" if decides and row.tumor_probability < threshold else "nothing outlined"
+        threshold, probability = self.presence_threshold(row), row.tumor_probability
+        is_below = None not in (threshold, probability) and probability < threshold
+        return "no tumor found" if is_below else "nothing outlined"
 
     def shown_findings(self, tally: Counter) -> list[str]:
         """Which findings to report, given how many images have each."""
-        if self.presence_threshold is None:
+        if not self.presence_rule:
             return ["tumor outlined", "nothing outlined"]
         return ["tumor outlined", "no tumor found", *(["nothing outlined"] if tally["nothing outlined"] else [])]
 

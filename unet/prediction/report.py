@@ -17,7 +17,6 @@ from unet.images.encoding import encode_jpeg
 from unet.images.masks import read_mask
 from unet.images.reading import read_image
 from unet.machine import machine_facts, thread_count
-from unet.network.outlining import LIKELY
 from unet.options import PairingOptions, ReadingOptions
 from unet.pictures.overlays import montage
 from unet.pictures.page import Card, Report, Sort, Tile, contour_path, embed_picture, render
@@ -78,7 +77,7 @@ def most_doubtful(results: list[Result], count: int, output: OutputFolder) -> li
     """At most `count` results, most serious reason first. Each reason to review gets a fair share of the places, and
     results without a reason get what remains."""
     by_reason: dict[str, list[Result]] = {reason: [] for reason in REASONS}
-    for result in sorted(results, key=lambda result: certainty(result[1], output.presence_threshold)):
+    for result in sorted(results, key=lambda result: certainty(result[1], output)):
         by_reason[result[1].review].append(result)
     *doubtful, rest = by_reason.values()
     in_turn = [result for turn in zip_longest(*doubtful) for result in turn if result]
@@ -86,10 +85,10 @@ def most_doubtful(results: list[Result], count: int, output: OutputFolder) -> li
     return sorted((in_turn + rest)[:count], key=lambda result: REASONS.index(result[1].review))
 
 
-def certainty(row: PredictionRow, presence_threshold: float | None) -> float:
+def certainty(row: PredictionRow, output: OutputFolder) -> float:
     """How little doubt there is about a result, to compare it with others that have the same reason to review."""
     if row.review == "tumor uncertain":
-        return abs(row.tumor_probability - presence_threshold)
+        return abs(row.tumor_probability - output.presence_threshold(row))
     if row.tumor_pixels:
         return row.expected_dice or 0.0
     # Images without an outline follow those with one, most likely tumor first.
@@ -101,9 +100,8 @@ def headline_cards(rows: list[PredictionRow], output: OutputFolder) -> list[Card
     found = Counter(output.finding(row) for row in done)
     reasons = Counter(row.review for row in done if row.review)
     expected = [row.expected_dice for row in done if row.expected_dice is not None]
-    threshold = output.presence_threshold
-    limits = [f"{LIKELY:g} (scans)"] if any(row.slices for row in done) else []
-    limits += [f"{threshold:.2g}"] if threshold is not None and not all(row.slices for row in done) else []
+    kinds = {" (scans)" if row.slices else "": output.presence_threshold(row) for row in done}
+    limits = [f"{threshold:.2g}{kind}" for kind, threshold in sorted(kinds.items()) if threshold is not None]
     notes = {
         "tumor outlined": f"of {len(rows)} file{'s' * (len(rows) != 1)}; {len(rows) - len(done)} skipped",
         "no tumor found": f"tumor probability below {' or '.join(limits)}",

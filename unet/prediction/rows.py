@@ -80,5 +80,5 @@ def judge(
         row,
         tumor_probability=None if presence is None else round(presence, 4),
         expected_dice=round(model.expect_dice(confidence), 4) if model and row.tumor_pixels else None,
-        review=predictor.review_reason(square, evidence, confidence),
+        review=predictor.review_reason(square, evidence, confidence, in_scan=row.slices is not None),
     )

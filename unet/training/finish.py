@@ -22,7 +22,7 @@ from unet.training.samples import evenly_spaced
 
 def finish(run: SavedRun, slices: Slices, history: list[dict]) -> None:
     """Choose how the best network outlines, write confidence.json and metrics.json, and print the scores."""
-    predictor = Predictor(run)
+    predictor = Predictor(run, precision=run.config.precision)
     pairs = [slices.pairs[index] for index in indices_of(run, slices, "val", has_tumor=True)]
     dice, confidence, evidence = choose_outlining(run, predictor, pairs)
     if not confidence.any():

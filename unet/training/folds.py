@@ -1,14 +1,17 @@
 """train.py --fold all: five networks, and the joint scores of all patients, each by the network that never saw it."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
+from unet.command_line import validated
 from unet.errors import UserError
 from unet.evaluation import summary as summaries
 from unet.evaluation.detection import basis_of_intervals, summarize_detection
 from unet.evaluation.evaluate import evaluate
 from unet.files import write_json
 from unet.network.run_config import read_config
+from unet.network.saved_run import SavedRun
 from unet.options import EvaluationOptions, TrainingOptions
 from unet.tables import read_table, write_table
 from unet.training.train import train
@@ -24,6 +27,7 @@ def train_folds(options: TrainingOptions) -> Path:
     The runs are named after --name, or else after the data folder. What is done is kept, so that an interrupted command
     can be repeated. UserError as for train, or if a run has other options.
     """
+    options = validated(options)
     if place()[1] > 1:
         raise UserError("--fold all needs a single worker: train --fold 0 to --fold 4 one after the other.")
     if options.resume:
@@ -38,17 +42,25 @@ def train_folds(options: TrainingOptions) -> Path:
 def train_fold(options: TrainingOptions, fold: int) -> Path:
     """Train and score the network of one fold, as far as that is not done yet; returns its run folder."""
     options = replace(options, data=replace(options.data, fold=fold))
-    run = Path("runs") / options.name
+    run, machine = Path("runs") / options.name, options.machine
     print(f"Fold {fold} of {len(FOLDS)}: {run}", flush=True)
     if (run / "config.json").exists():
         if read_config(run).options != options:
             raise UserError(f"'{run}' has other options (see its config.json): repeat them, or choose another --name.")
-        options = TrainingOptions(resume=run)
+        options = TrainingOptions(resume=run, machine=machine)
     if not (run / "metrics.json").exists():
         train(options)
-    if not (run / "evaluation-val" / "report.html").exists():  # the last file of an evaluation
-        evaluate(EvaluationOptions(runs=(run,), reading=options.data.reading))
+    if not is_scored(run):
+        evaluate(EvaluationOptions(runs=(run,), machine=machine))
     return run
+
+
+def is_scored(run: Path) -> bool:
+    """Whether the validation slices of a run are scored with its network as it is now."""
+    scores = run / "evaluation-val"
+    if not (scores / "report.html").exists():  # the last file of an evaluation
+        return False
+    return json.loads((scores / "summary.json").read_text())["network"] == SavedRun.open(run).network_fingerprint()
 
 
 def join(runs: list[Path], output: Path) -> dict[str, object]:
@@ -57,7 +69,7 @@ def join(runs: list[Path], output: Path) -> dict[str, object]:
     # Without a presence rule, a fold has no tumor probability.
     columns = [name for name in tables[0][0] if all(name in table[0] for table in tables)]
     rows = [
-        {"fold": fold} | {name: float(row[name]) if name in NUMBERS and row[name] else row[name] for name in columns}
+        {name: float(row[name]) if name in NUMBERS and row[name] else row[name] for name in columns} | {"fold": fold}
         for fold, table in zip(FOLDS, tables, strict=True)
         for row in table
     ]

@@ -8,7 +8,7 @@ from unet.evaluation.metrics import MeanDice, MeanIoU
 from unet.network.losses import segmentation_loss
 from unet.network.model import build_unet, with_logits
 from unet.network.normalization import FusedBatchNormalization, SynchronizedBatchNormalization, fold_normalization
-from unet.network.weights import LayerWeights, weights_of
+from unet.network.weights import LayerWeights, take_over, weights_of
 from unet.options import TrainingOptions
 
 WARMUP = 0.05  # fraction of the steps over which the learning rate rises
@@ -40,13 +40,7 @@ class Learner:
 
     def start_from(self, weights: LayerWeights) -> tuple[list[str], list[str]]:
         """Take over the weights of all layers that have the same shape; returns the names of these, and of the rest."""
-        taken, rest = [], []
-        for layer in filter(lambda layer: layer.weights, self.model.layers):
-            given = weights.get(layer.name, [])
-            fits = [tuple(own.shape) for own in layer.weights] == [array.shape for array in given]
-            (taken if fits else rest).append(layer.name)
-            if fits:
-                layer.set_weights(given)
+        taken, rest = take_over(self.model, weights)
         self.averaged.set_weights(self.model.get_weights())
         return taken, rest
 

@@ -17,6 +17,7 @@ from unet.network.losses import presence_loss
 from unet.network.normalization import FusedBatchNormalization
 from unet.network.presence_head import presence_head
 from unet.network.saved_run import PRESENCE_CHECKPOINTS, SavedRun
+from unet.network.weights import take_over, weights_of
 from unet.signals import Stopped, StopRequest
 from unet.training.checkpoints import load_checkpoint, save_checkpoint
 from unet.training.learner import averaging_rate, learning_rate_schedule, make_optimizer
@@ -38,9 +39,8 @@ class PresenceLearner:
         inputs = [keras.Input((None, None, feature.shape[-1])) for feature in features]
         self.head = keras.Model(inputs, presence_head(inputs, options.model, FusedBatchNormalization))
         if options.init:
-            trained = run.load_trainable_network()
-            for layer in self.head.layers:
-                layer.set_weights(trained.get_layer(layer.name).get_weights() if layer.weights else [])
+            # Those of the initial run, as the run's own may have been trained already, before --epochs made it longer.
+            take_over(self.head, weights_of((run.origin() or run).load_trainable_network()))
         self.averaged = [tf.Variable(variable) for variable in self.head.variables]
         schedule = learning_rate_schedule(LEARNING_RATE, steps)
         self.optimizer = make_optimizer(schedule, WEIGHT_DECAY, run.config.precision)
@@ -120,4 +120,6 @@ def train_presence(run: SavedRun, slices: Slices) -> None:
             save_checkpoint(run, epoch + 1, learner.state(), {"epochs": epoch + 1}, PRESENCE_CHECKPOINTS)
             seconds = time.monotonic() - start
             bar.write(f"Is there a tumor? epoch {epoch + 1:3d}  loss {np.mean(losses):.4f}  ({seconds:.0f} s)")
+            if stop.number:
+                raise Stopped(stop.number)
     learner.save_to(run)

@@ -16,7 +16,7 @@ from unet.images.preprocessing import PERCENTILES
 from unet.machine import choose_precision, environment, installed_versions, machine_description
 from unet.network.model import check_size
 from unet.network.outlining import OutlineRule
-from unet.network.run_config import FORMAT_VERSION, RunConfig, SliceTable, run_folder
+from unet.network.run_config import FORMAT_VERSION, RunConfig, SliceTable, read_config, run_folder
 from unet.network.saved_run import PRESENCE_CHECKPOINTS, SavedRun
 from unet.network.weights import weights_of
 from unet.options import TrainingOptions
@@ -109,9 +109,20 @@ def resumed_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple
     options = run.config.options  # all but --data and --no-tumor
     slices = load_slices(folder, options.size, options.data.memory_gib, options.data.reading, no_tumor)
     check_same_data(run, slices, folder)
-    run.update_config(data_folder=str(folder.resolve()), no_tumor_folders=[str(other.resolve()) for other in no_tumor])
+    folders = {"data_folder": str(folder.resolve()), "no_tumor_folders": [str(other.resolve()) for other in no_tumor]}
+    run.config = replace(run.config, **folders)  # written by continue_run
     run.print_changes()
     return run, slices
+
+
+def continue_run(run: SavedRun, epochs: int | None) -> None:
+    """Write where the data of a resumed run are now, and let it continue to another epoch, if one is given. No other
+    process may work in the run."""
+    here = run.config
+    run.config = read_config(run.folder)  # another process may have changed it while the data were read
+    run.update_config(data_folder=here.data_folder, no_tumor_folders=here.no_tumor_folders)
+    if epochs:
+        change_epochs(run, epochs)
 
 
 def warn_about_known_patients(run: SavedRun | None, slices: Slices, split: Split) -> None:
@@ -157,8 +168,11 @@ def change_epochs(run: SavedRun, epochs: int) -> None:
 
 
 def check_same_data(run: SavedRun, slices: Slices, folder: Path) -> None:
-    """UserError if a slice of the run is missing or has changed since the run was started."""
+    """UserError if a slice of the run is missing, has changed or is new since the run was started."""
     now = slices.fingerprint_by_id
+    if new := sorted(now.keys() - run.slices.fingerprints.keys()):
+        # The order of slices, and their augmentation, would be another.
+        raise UserError(f"The slice '{new[0]}' is new since '{run.folder}' was started: remove it or start a new run.")
     for id, fingerprint in run.slices.fingerprints.items():
         if now.get(id) != fingerprint:
             raise UserError(

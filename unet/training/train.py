@@ -19,7 +19,7 @@ from unet.training.learner import Learner
 from unet.training.loop import TrainingLoop
 from unet.training.material import indices_of
 from unet.training.presence import train_presence
-from unet.training.start import change_epochs, new_run, print_data, resumed_run
+from unet.training.start import continue_run, new_run, print_data, resumed_run
 from unet.training.workers import LOST, Workers
 
 
@@ -61,8 +61,8 @@ def train(options: TrainingOptions, epochs: int | None = None) -> SavedRun:
                 if not options.resume:
                     run.create()
                     print_data(run, slices)
-                elif epochs:
-                    change_epochs(run, epochs)
+                else:
+                    continue_run(run, epochs)
                 fit_and_finish(run, slices, workers)
     except LOST as error:
         raise UserError(
