@@ -46,7 +46,7 @@ def patient_facts(slices: Slices, folder: Path, table_path: Path | None = None) 
         names = {id: plain_id(name) for id, name in names.items()}
         missing = [name for name in dict.fromkeys(names.values()) if name not in table]
         raise_problems([f"'{path}' has no row for the image '{name}': add one." for name in missing])
-        check_copies(slices, lambda pair: table.get(plain_id(pair.name), {}).get("patient", ""))
+        check_copies(slices, lambda pair: table.get(plain_id(pair.name.removeprefix(prefix)), {}).get("patient", ""))
         has_split = any("split" in row for row in table.values())
         return {
             id: ({} if has_split else splits[id]) | table[name] | {"patient": prefix + table[name]["patient"]}
