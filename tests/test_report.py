@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from conftest import write_image
 from ready import run_script
 
 from unet.images.reading import read_image
+from unet.network.presence import PresenceRule
 from unet.options import ReadingOptions
 from unet.pictures import evaluation_plots, training_plots
 from unet.pictures.page import Card, Report, Sort, Tile, contour_path, embed_picture, outlined_tile, render
@@ -180,7 +181,7 @@ def test_plots_are_svg(tmp_path):
 
 # Without and with a presence rule.
 UNDECIDED = {"presence_rule": None, "always_outline": False}
-DECIDED = {"presence_rule": {"threshold": 0.05}, "always_outline": False}
+DECIDED = {"presence_rule": asdict(PresenceRule(1, 0, 0.05, 0.02, 0.1)), "always_outline": False}
 
 
 @pytest.mark.parametrize(
@@ -270,6 +271,8 @@ def test_headline_cards():
         Card("To review", "6", "3 tumor uncertain, 3 unlike training data"),
         Card("Expected Dice", "0.70", "median of images with an outline"),
     ]
+    cards = headline_cards([ROWS[0], replace(ROWS[0], slices=9)], OutputFolder(Path(), DECIDED, []))
+    assert cards[1] == Card("No tumor found", "2", "tumor probability below 0.05 or 0.5 (scans)")
     cards = headline_cards(ROWS[:1], OutputFolder(Path(), DECIDED | {"always_outline": True}, []))
     assert cards[1] == Card("Nothing outlined", "1", "no pixel reaches the threshold")
 
