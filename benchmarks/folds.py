@@ -79,12 +79,9 @@ def measure(options: FoldsOptions) -> None:
             probabilities = options.teacher / f"probabilities-fold-{fold}"
             trainings[name_of("taught", fold)] = ["--quick", *folds[fold], "--teacher", probabilities]
     for name, arguments in trainings.items():
-        if not is_kept(name):
-            keep_scores(name, arguments)
-    if options.fewer:
-        for name, part in FEWER.items():
-            if not is_kept(name):
-                keep_scores(name, ["--quick", "--data", options.folder, *fewer_patients(options.folder, name, part)])
+        keep_scores(name, arguments)
+    for name in FEWER if options.fewer else ():
+        keep_scores(name, ["--quick", "--data", options.folder, *fewer_patients(options.folder, name)])
     write_json(RESULTS / "folds.json", gather())
 
 
@@ -110,13 +107,13 @@ def table_by_slice(folder: Path) -> Path:
     return path
 
 
-def fewer_patients(folder: Path, name: str, part: float) -> list:
+def fewer_patients(folder: Path, name: str) -> list:
     """Options of train.py that train on a part of the patients of fold 0, for as many steps as all of them take."""
     facts = {row["id"]: row for row in read_table(folder / "patients.csv")}
     validation = {row["id"] for row in read_kept(name_of("quick", 0))}
     known = [id for id, row in facts.items() if id not in validation and row["split"] != "test"]
     order = shuffled_patients(known, facts)
-    chosen = set(order[: round(part * len(order))])
+    chosen = set(order[: round(FEWER[name] * len(order))])
     learned = [id for id in known if facts[id]["patient"] in chosen]
     split = (
         dict.fromkeys(facts, "test") | dict.fromkeys(learned, "train") | dict.fromkeys(validation & set(facts), "val")
@@ -127,7 +124,9 @@ def fewer_patients(folder: Path, name: str, part: float) -> list:
 
 
 def keep_scores(name: str, arguments: list) -> None:
-    """Train and score runs/NAME, and keep its scores, and the facts about the training."""
+    """Train and score runs/NAME, and keep its scores, and the facts about the training, if that is not done yet."""
+    if is_kept(name):
+        return
     run = Path("runs") / name
     rows = read_table(train_and_score(run, arguments) / "per_slice.csv")
     config = read_config(run)

@@ -167,7 +167,7 @@ def test_recipes_are_compared_slice_by_slice_with_intervals_over_patients(tmp_pa
         {"id": f"{each}", "patient": f"patient {(each + 1) // 2}", "tumor": "", "split": "train"} for each in range(17)
     ]
     write_table(tmp_path / "patients.csv", slices)
-    _, table, _, epochs = folds_benchmark.fewer_patients(tmp_path, "quick-half", 1 / 2)
+    _, table, _, epochs = folds_benchmark.fewer_patients(tmp_path, "quick-half")
     splits = {split: {row["patient"] for row in read_table(table) if row["split"] == split} for split in SPLITS}
     assert splits["val"] == {"patient 0"} and len(splits["train"]) == len(splits["test"]) == 4
     assert epochs == 40

@@ -68,15 +68,16 @@ def split_folder(slices: Slices, folder: Path, options: DataOptions, is_tumor_fr
     unknown = sorted(set(split_of.values()) - set(SPLITS))
     raise_problems([f"{origin} has the unknown split '{name}': use train, val or test." for name in unknown])
     if options.fold is not None:
+        source = source.removesuffix(too_few)
         pool = [id for id in slices.ids if split_of[id] != "test"]
         if is_tumor_free and len({facts[id]["patient"] for id in pool}) < 5:
             # Otherwise, the same patients would validate in every fold.
             split_of |= dict.fromkeys(pool, "train")
-            source = f"{source.removesuffix(too_few)}{too_few}"
+            source += too_few
         else:
             validation = set(stratified_folds(pool, facts, kinds, 5)[options.fold])
             split_of |= {id: "val" if id in validation else "train" for id in pool}
-            source = f"{source.removesuffix(too_few)}; validating on fold {options.fold} of 5 over train and val"
+            source += f"; validating on fold {options.fold} of 5 over train and val"
     check_one_split_per_patient(split_of, facts, origin)
     ids = {name: [id for id in slices.ids if split_of[id] == name] for name in SPLITS}
     for name, purpose in (("train", "train on"), ("val", "validate on")):

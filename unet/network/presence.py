@@ -27,8 +27,8 @@ class PresenceRule:
 
     @property
     def for_scans(self) -> "PresenceRule":
-        """The rule for a region of a scan. There, a tumor must be likely: a scan has hundreds of slices, each of which
-        may raise a false alarm, and a tumor is seen in many of them."""
+        """The rule for a region of a scan, where a tumor must be likely. A scan has hundreds of slices, and any of them
+        may raise a false alarm, but a real tumor shows in many."""
         return replace(self, threshold=max(self.threshold, LIKELY), unsure_to=max(self.unsure_to, LIKELY))
 
     def probability(self, evidence: float) -> float:
