@@ -1,10 +1,13 @@
 """Data folders in the layouts that people have: which files belong together, and what cannot be paired."""
 
+from functools import partial
+
 import cv2
 import nibabel
 import numpy as np
 import pytest
 from conftest import write_image, write_pairs
+from pydicom import Dataset
 from test_dicom import write_series
 
 from unet.data.folder import no_tumor_folders
@@ -255,8 +258,13 @@ def test_dicom_headers_say_whose_series_it_is_unless_all_are_anonymous(ids, pati
 
 
 def test_dicom_headers_also_say_whose_series_without_a_tumor_it_is(tmp_path):
+    def belong_to(dataset: Dataset, id: str) -> None:
+        dataset.PatientID = id
+        pixels = np.frombuffer(dataset.PixelData, np.int16)
+        dataset.PixelData = np.roll(pixels, ord(id)).tobytes()  # other pixels for other patients
+
     for number, id in enumerate("AAB"):
-        write_series(tmp_path / f"free/{number}", change=lambda dataset, id=id: setattr(dataset, "PatientID", id))
+        write_series(tmp_path / f"free/{number}", change=partial(belong_to, id=id))
     slices = load_slices(None, 16, no_tumor=(tmp_path / "free",))
     facts, origin = patient_facts(slices, tmp_path / "free")
     assert {row["patient"] for row in facts.values()} == {"free/A", "free/B"} and "DICOM" in origin
