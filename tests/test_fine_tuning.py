@@ -132,6 +132,7 @@ def test_weights_that_do_not_fit_at_all_or_are_gone_are_one_line(trained, phanto
     assert done.returncode == 2 and done.stderr.startswith("'base/model.keras' is missing")
 
 
+@pytest.mark.slow
 def test_only_a_training_without_a_checkpoint_needs_the_initial_weights_again(trained, phantoms, tmp_path):
     shutil.copytree(trained, tmp_path / "base")
     done = run_script("train", "--data", phantoms, "--name", "a", "--init", "base", *FINE, cwd=tmp_path)
@@ -146,6 +147,7 @@ def test_only_a_training_without_a_checkpoint_needs_the_initial_weights_again(tr
     assert done.stderr == "'base' is gone or has changed since 'runs/a' was started: start a new run.\n"
 
 
+@pytest.mark.slow
 def test_a_finished_run_trains_longer_with_one_history(trained, tmp_path):
     run = tmp_path / "runs" / "tiny"
     shutil.copytree(trained, run)

@@ -34,6 +34,7 @@ def five(phantoms, tmp_path_factory):
     return folder, done.stdout
 
 
+@pytest.mark.slow
 def test_each_patient_is_scored_by_the_network_that_did_not_train_on_it(five):
     folder, output = five
     runs = [SavedRun.open(folder / f"runs/five-fold-{fold}") for fold in range(5)]
@@ -45,6 +46,7 @@ def test_each_patient_is_scored_by_the_network_that_did_not_train_on_it(five):
     assert sorted(row["id"] for row in rows) == sorted(everyone)
 
 
+@pytest.mark.slow
 def test_the_joint_scores_have_intervals_over_all_patients(five):
     folder, output = five
     summary = json.loads((folder / "runs/five-all-folds/summary.json").read_text())
@@ -61,6 +63,7 @@ def test_the_joint_scores_have_intervals_over_all_patients(five):
     assert "\nfold 4 " in output and "runs/five-all-folds/per_slice.csv" in output
 
 
+@pytest.mark.slow
 def test_scores_of_another_network_are_computed_again(five, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(five[0] / "runs/five-fold-0", run)
@@ -69,6 +72,7 @@ def test_scores_of_another_network_are_computed_again(five, tmp_path):
     assert not is_scored(run)
 
 
+@pytest.mark.slow
 def test_a_patients_table_may_have_a_column_fold(five, tmp_path):
     for fold in range(5):
         rows = read_table(five[0] / f"runs/five-fold-{fold}/evaluation-val/per_slice.csv")
@@ -77,6 +81,7 @@ def test_a_patients_table_may_have_a_column_fold(five, tmp_path):
     assert summary["scores"]["fold 3"]["slices"] > 0
 
 
+@pytest.mark.slow
 def test_the_same_command_continues_and_other_options_are_refused(five, phantoms, tmp_path):
     shutil.copytree(five[0] / "runs", tmp_path / "runs")
     shutil.rmtree(tmp_path / "runs/five-fold-3/evaluation-val")
@@ -102,6 +107,7 @@ def test_the_same_command_continues_and_other_options_are_refused(five, phantoms
     )
 
 
+@pytest.mark.slow
 def test_folds_of_different_patients_are_not_joined(five, tmp_path):
     shutil.copytree(five[0] / "runs", tmp_path / "runs")
     runs = [tmp_path / f"runs/five-fold-{fold}" for fold in range(5)]

@@ -76,6 +76,7 @@ def copy_of(run, folder):
     return copied
 
 
+@pytest.mark.slow
 def test_an_interrupted_second_part_continues_with_the_same_result(
     without_head, phantoms, tmp_path, monkeypatch, capsys
 ):

@@ -157,6 +157,7 @@ def test_load_takes_what_train_returns_and_names_what_is_wrong(trained, tmp_path
         unet.train(unet.TrainingOptions(epochs=0))
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_guide_work_in_order(trained, phantoms, tmp_path, monkeypatch, capsys):
     """In a folder with data/phantom, runs/small and a slice."""
     pytest.importorskip("pandas")

@@ -79,6 +79,7 @@ def test_a_pasted_tumor_brings_its_label_and_not_the_rest_of_its_opinion():
     np.testing.assert_allclose(pasted[0, 20:, :, 1], 0.1, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_learns_from_what_predict_writes_and_knows_it(phantoms, trained, tmp_path):
     done = run_script(
         "predict", phantoms / "images", "--run", trained, "--probabilities", "--output", "p", cwd=tmp_path

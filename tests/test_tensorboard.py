@@ -9,6 +9,7 @@ from ready import run_script
 from unet.tables import read_table
 
 
+@pytest.mark.slow
 def test_scores_and_pictures_are_those_of_the_run(phantoms, tmp_path):
     done = run_script("train", "--data", phantoms, "--name", "tiny", "--tensorboard", *TINY, cwd=tmp_path)
     if not find_spec("tensorboard"):

@@ -63,6 +63,7 @@ def weights_of(run):
     return np.concatenate(arrays)
 
 
+@pytest.mark.slow
 def test_two_workers_learn_the_same_as_one(trained, phantoms, tmp_path):
     outputs = finish(start_workers(["--data", phantoms, "--name", "two", *TINY], tmp_path, tmp_path))
     assert "Validation Dice" in outputs[0] and "Validation Dice" not in outputs[1]

@@ -5,6 +5,7 @@ import shutil
 
 import cv2
 import numpy as np
+import pytest
 from conftest import TINY
 from ready import ROOT, run_script
 
@@ -15,6 +16,7 @@ from unet.options import PairingOptions, ReadingOptions
 from unet.tables import read_table
 
 
+@pytest.mark.slow
 def test_the_example_trains_on_the_lgg_layout_in_one_command(phantoms, tmp_path):
     for row in read_table(phantoms / "patients.csv"):
         grey = read_image(phantoms / "images" / f"{row['id']}.png")

@@ -60,7 +60,7 @@ def choose_precision(wanted: str) -> str:
 def _convolution(dtype: tf.DType) -> Callable[[], np.ndarray]:
     """A function that does a 3 x 3 convolution of 64 channels on eight 64 x 64 maps, in this number format."""
     images, kernel = tf.zeros((8, 64, 64, 64), dtype), tf.zeros((3, 3, 64, 64), dtype)
-    convolve = tf.function(lambda: tf.reduce_sum(tf.nn.conv2d(images, kernel, 1, "SAME")))
+    convolve = tf.function(lambda: tf.reduce_sum(tf.nn.conv2d(images, kernel, 1, "SAME")), autograph=False)
     return lambda: convolve().numpy()
 
 

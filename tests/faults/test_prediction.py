@@ -157,6 +157,7 @@ def test_44_two_predictions_in_one_folder(trained, many, tmp_path, survived):
     survived(44, "two predictions in one folder", f"the second: exit 2: {second.stderr.strip()}")
 
 
+@pytest.mark.slow
 def test_50_5000_files(trained, tmp_path, survived):
     for count in (100, 5000):
         write_images(tmp_path / str(count), count)

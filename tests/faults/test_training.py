@@ -79,9 +79,8 @@ def test_same_seed_gives_the_same_run(phantoms, undisturbed, tmp_path):
     assert config["environment"]["cores"] and config["environment"]["TF_ENABLE_ONEDNN_OPTS"]
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_38_signal_during_training(number, code, phantoms, undisturbed, tmp_path, survived):
     with start("--data", phantoms, "--name", "run", *SIX_EPOCHS, cwd=tmp_path) as training:
         wait_for_epoch(training)
@@ -121,6 +120,7 @@ def test_34_killed_at_a_random_time(number, phantoms, undisturbed, tmp_path, sur
     survived(34, "kill -9 at two random times, then --resume", "same weights, bit by bit")
 
 
+@pytest.mark.slow
 def test_35_killed_while_writing_a_checkpoint(undisturbed, tmp_path, survived):
     """A process that only writes checkpoints, of 20 MB each, is killed ten times."""
     run = tmp_path / "run"
@@ -135,6 +135,7 @@ def test_35_killed_while_writing_a_checkpoint(undisturbed, tmp_path, survived):
     survived(35, "kill -9 while writing checkpoints, 10 times", "a complete checkpoint loads each time")
 
 
+@pytest.mark.slow
 def test_36_newest_checkpoint_damaged(undisturbed, tmp_path, survived):
     run = tmp_path / "runs" / "run"
     shutil.copytree(undisturbed, run)
@@ -201,6 +202,7 @@ def test_37_resume_with_changed_config_or_data(change, phantoms, undisturbed, tm
     survived(37, f"{change.__name__.replace('_', ' ')}, then --resume", f"exit 2: {message}")
 
 
+@pytest.mark.slow
 def test_44_two_trainings_in_one_folder(phantoms, tmp_path, survived):
     long = [*TINY, "--epochs", "1000"]
     with start("--data", phantoms, "--name", "run", *long, cwd=tmp_path) as training:
@@ -230,6 +232,7 @@ def test_40_disk_full_at_a_checkpoint(undisturbed, small_disk, tmp_path, survive
     survived(40, "10 kB free before training", "exit 2 with free and needed space; files unchanged")
 
 
+@pytest.mark.slow
 def test_40_disk_full_while_training(phantoms, small_disk, tmp_path, survived):
     """The disk fills up after the training has started, so only writing itself can fail."""
     disk = small_disk(20 * 2**20)

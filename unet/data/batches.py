@@ -54,6 +54,7 @@ class BatchPlan:
     workers: int = 1  # if there are several
 
 
+@tf.autograph.experimental.do_not_convert  # AutoGraph takes seconds, and there is no Python loop over tensors
 def training_batches(material: Material, plan: BatchPlan) -> tf.data.Dataset:
     """Augmented batches of images, float32 (batch, size, size, 1), and masks, with one or two channels as in Material,
     for all epochs of a plan.
@@ -154,6 +155,7 @@ def draw_tumor_free(
     return tf.reshape(tf.stack(drawn, axis=1), [-1])[:count], kinds[:count]
 
 
+@tf.autograph.experimental.do_not_convert
 def validation_batches(slices: Slices, indices: np.ndarray, batch_size: int) -> tf.data.Dataset:
     """Each of these slices once, in order and unchanged. The last batch may be smaller.
 

@@ -101,7 +101,7 @@ def activation_bytes(network: keras.Model, size: int) -> int:
 
 def flops(network: keras.Model, size: int) -> int:
     """Floating-point operations for one image (size, size); a multiply-add counts as 2."""
-    function = tf.function(lambda image: network(image, training=False))
+    function = tf.function(lambda image: network(image, training=False), autograph=False)
     graph = function.get_concrete_function(tf.TensorSpec((1, size, size, 1))).graph
     profiler = tf.compat.v1.profiler
     options = profiler.ProfileOptionBuilder(profiler.ProfileOptionBuilder.float_operation())

@@ -90,7 +90,7 @@ class Predictor:
         self.untraced_network = network
         shape = tf.TensorSpec((None, self.size, self.size, 1), tf.float32)
         # Traced here: TensorFlow would warn about every later Predictor.
-        self.network = tf.function(network, input_signature=[shape]).get_concrete_function()
+        self.network = tf.function(network, [shape], autograph=False).get_concrete_function()
 
     def __call__(self, images: list[np.ndarray], prepare: Preparation = to_training_image) -> list[Prediction]:
         """What the network predicts for images.

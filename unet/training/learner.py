@@ -44,7 +44,7 @@ class Learner:
         self.averaged.set_weights(self.model.get_weights())
         return taken, rest
 
-    @tf.function
+    @tf.function(autograph=False)
     def train_step(self, images: tf.Tensor, masks: tf.Tensor) -> None:
         """One update from a batch of images (batch, size, size, 1) and masks (batch, size, size, channels): the last
         channel is learned, and the first one is scored."""
@@ -76,7 +76,7 @@ class Learner:
     def refresh_folded(self) -> None:
         fold_normalization(weights_of(self.averaged), self.folded)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def validation_step(self, images: tf.Tensor, masks: tf.Tensor, raw: bool = False) -> None:
         """Score the averaged weights, or the raw ones, on a batch of images and masks."""
         network = self.network if raw else self.folded_network

@@ -46,7 +46,7 @@ class PresenceLearner:
         self.optimizer = make_optimizer(schedule, WEIGHT_DECAY, run.config.precision)
         self.optimizer.build(self.head.trainable_variables)
 
-    @tf.function
+    @tf.function(autograph=False)
     def train_step(self, images: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
         """One update from a batch of images and masks, each (batch, size, size, 1); returns its loss."""
         features = self.unet(images, training=False)

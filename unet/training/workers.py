@@ -57,7 +57,7 @@ class Workers:
     def _sum(self, value: float) -> float:
         return float(self._sum_over_replicas(tf.constant(value, tf.float64)))
 
-    @tf.function
+    @tf.function(autograph=False)
     def _sum_over_replicas(self, value: tf.Tensor) -> tf.Tensor:
         values = self.strategy.run(tf.identity, [value])
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
