@@ -35,10 +35,11 @@ def by_kind(rows: list[dict]) -> tuple[list[dict], list[dict]]:
     return [row for row in rows if row["truth_pixels"]], [row for row in rows if not row["truth_pixels"]]
 
 
-def basis_of_intervals(rows: list[dict]) -> str:
-    """What intervals are computed over, in words: it may differ between slices with and without tumor."""
+def method_of_intervals(rows: list[dict]) -> str:
+    """How intervals are computed, in words, and over what: this may differ between slices with and without tumor."""
     bases = [interval_basis(row["patient"] for row in kind) for kind in by_kind(rows) if kind]
-    return " and ".join(dict.fromkeys(bases))
+    over = " and ".join(dict.fromkeys(bases))
+    return f"95%, expanded percentile bootstrap over {over}; exact for fractions of 0% and 100%"
 
 
 def count_slices(rows: list[dict]) -> dict[str, object]:

@@ -7,10 +7,10 @@ from scipy.stats import spearmanr
 
 from unet.evaluation.calibration import expected_calibration_error
 from unet.evaluation.detection import (
-    basis_of_intervals,
     count_slices,
     describe_false_alarms,
     detection_table,
+    method_of_intervals,
     summarize_detection,
 )
 from unet.evaluation.intervals import interval_text, mean_over_rows
@@ -54,7 +54,7 @@ def summarize(settings: dict[str, object], selection: Selection, scores: list[Sl
         **settings,
         **selection.identity,
         **machine_facts(),
-        "intervals": f"95%, expanded percentile bootstrap over {basis_of_intervals(rows)}",
+        "intervals": method_of_intervals(rows),
         "caveat": VALIDATION_CAVEAT if selection.split == "val" else "",
         "warning": warning_about([score.row for score in with_tumor]),
         "detection": summarize_detection(rows),

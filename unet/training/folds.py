@@ -7,7 +7,7 @@ from pathlib import Path
 from unet.command_line import validated
 from unet.errors import UserError
 from unet.evaluation import summary as summaries
-from unet.evaluation.detection import basis_of_intervals, summarize_detection
+from unet.evaluation.detection import method_of_intervals, summarize_detection
 from unet.evaluation.evaluate import evaluate
 from unet.files import write_json
 from unet.network.run_config import read_config
@@ -84,7 +84,7 @@ def join(runs: list[Path], output: Path) -> dict[str, object]:
     of_fold = {f"fold {fold}": [row for row in with_tumor if row["fold"] == fold] for fold in FOLDS}
     summary = {
         "runs": list(map(str, runs)),
-        "intervals": f"95%, expanded percentile bootstrap over {basis_of_intervals(rows)}",
+        "intervals": method_of_intervals(rows),
         "caveat": summaries.VALIDATION_CAVEAT,
         "warning": "",
         "empty_masks": summaries.EMPTY_MASKS,
