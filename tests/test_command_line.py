@@ -8,7 +8,7 @@ import pytest
 from ready import ROOT, run_script
 
 from unet import signals
-from unet.command_line import command, run
+from unet.command_line import command, given_options, run
 from unet.options import DescribeOptions
 
 
@@ -35,6 +35,11 @@ def test_an_option_for_several_values_needs_one(script, words, tmp_path):
     option = next(word for word in words if word.startswith("--"))
     assert (done.returncode, done.stderr) == (2, f"{option} has no value: give one or more after it.\n")
     assert not any(tmp_path.iterdir())
+
+
+def test_options_may_have_underscores(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--resume", "a_b", "--no_tumor", "c_d", "--batch_size=3"])
+    assert given_options() == ["--resume", "--no-tumor", "--batch-size"]
 
 
 @pytest.mark.parametrize("script", ["train", "evaluate", "predict"])

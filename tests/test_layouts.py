@@ -102,6 +102,41 @@ def test_similar_slices_in_two_splits_are_reported(tmp_path, capsys):
     assert len(split.ids["val"]) == 4
 
 
+def test_blank_slices_in_two_splits_or_folders_are_not_one_patient(tmp_path):
+    blank = np.zeros((20, 24), np.uint8)
+    for part in ("train", "val"):
+        write_pairs(tmp_path / "data" / part, 2, (20, 24 + (part == "val")))
+        for kind in ("images", "masks"):
+            write_image(tmp_path / f"data/{part}/{kind}/blank.png", blank)
+    write_image(tmp_path / "free/blank.png", blank)
+    options = DataOptions(str(tmp_path / "data"), no_tumor=(tmp_path / "free",))
+    split = split_slices(load_slices(tmp_path / "data", 16, no_tumor=options.no_tumor), tmp_path / "data", options)
+    blanks = [row["patient"] for id, row in split.facts.items() if id.endswith("blank")]
+    assert len(set(blanks)) == 3 and all(patient.startswith("like ") for patient in blanks)
+
+
+def test_columns_of_evaluations_in_a_patients_table_are_refused(tmp_path):
+    write_pairs(tmp_path, 2)
+    (tmp_path / "patients.csv").write_text("id,patient,hd95_mm\n0,p1,3\n1,p2,4\n")
+    with pytest.raises(UserError, match="has a column 'hd95_mm', which evaluations write themselves: rename it"):
+        patient_facts(load_slices(tmp_path, 16), tmp_path)
+
+
+def test_a_patient_with_and_without_a_tumor_is_reported(tmp_path, capsys):
+    write_pairs(tmp_path / "data", 7)
+    for number in range(7):
+        noise = np.random.default_rng(50 + number).integers(0, 255, (20, 20)).astype(np.uint8)
+        write_image(tmp_path / f"free/f{number}.png", noise)
+    for name, prefix in (("data", ""), ("free", "f")):
+        lines = [f"{prefix}{number},{'p' if number < 2 else name}{number}" for number in range(7)]
+        (tmp_path / name / "patients.csv").write_text("\n".join(["id,patient", *lines]))
+    options = DataOptions(str(tmp_path / "data"), no_tumor=(tmp_path / "free",))
+    split_slices(load_slices(tmp_path / "data", 16, no_tumor=options.no_tumor), tmp_path / "data", options)
+    assert "free' has 2 patients with names of the other data ('p0'), but counts them as others" in (
+        capsys.readouterr().out
+    )
+
+
 def test_without_a_validation_folder_folds_are_the_advice_that_works(tmp_path):
     for folder, seeds in (("train", range(12)), ("test", range(12, 14))):
         for seed in seeds:
@@ -229,6 +264,23 @@ def test_images_with_masks_are_not_images_without_a_tumor(masks, tmp_path):
     write_small(tmp_path / images.format("a"), tmp_path / masks.format("a"))
     with pytest.raises(UserError, match="has masks .*: 1 pairs.*need none: use --data for it"):
         find_tumor_free(tmp_path)
+
+
+def test_images_beside_the_folder_of_images_are_counted(tmp_path, capsys):
+    write_small(tmp_path / "images/a.png", tmp_path / "b.png", tmp_path / "c.png")
+    pairs, problems = find_tumor_free(tmp_path)
+    assert len(pairs) == 1 and not problems
+    assert f"Ignored 2 images in '{tmp_path}' that are not in its folder images/." in capsys.readouterr().out
+
+
+def test_a_folder_of_copies_is_refused(tmp_path):
+    write_pairs(tmp_path / "data", 2)
+    write_small(tmp_path / "one/a.png", tmp_path / "other/a.png")
+    options = DataOptions(str(tmp_path / "data"), no_tumor=(tmp_path / "one", tmp_path / "other"))
+    slices = load_slices(tmp_path / "data", 16, no_tumor=options.no_tumor)
+    with pytest.raises(UserError, match="All images in '.*o.*' are copies of others: leave this folder out"):
+        for folder in options.no_tumor:
+            patient_facts(slices.of_folder(folder), folder)
 
 
 def test_folders_without_a_tumor_need_different_names(tmp_path):

@@ -208,7 +208,9 @@ def test_the_gallery_shows_different_patients():
 def test_evaluation_warns_about_slices_used_in_training(trained, phantoms):
     done = run_script("evaluate", trained, "--data", phantoms, "--output", "whole", cwd=trained)
     assert done.returncode == 0, done.stderr
-    assert "were used to train '" in done.stdout and "were used to choose the epoch" in done.stdout
+    summary = json.loads((trained / "whole/summary.json").read_text())
+    for text in (done.stdout, (trained / "whole/report.html").read_text(), summary["caveat"]):
+        assert "were used to train " in text and "were used to choose the epoch" in text
 
 
 def test_prediction_writes_masks_overlays_and_one_row_per_image(trained, phantoms, tmp_path):

@@ -16,6 +16,7 @@ RAMP = np.arange(48, dtype=np.uint8).reshape(6, 8) * 4
         (4, 8, (2, 0, 4, 8)),
         (8, 4, (0, 2, 8, 4)),
         (5, 7, (1, 0, 6, 8)),  # 5 * 8/7 = 5.7
+        (5, 16, (2, 0, 3, 8)),  # 5 * 8/16 = 2.5
         (1, 5000, (3, 0, 1, 8)),  # thinner than a pixel, but kept
         (1, 1, (0, 0, 8, 8)),
     ],
@@ -63,6 +64,14 @@ def test_a_mask_pixel_is_tumor_if_half_of_it_is():
     # fmt: on
     # The blocks have 3, 1, 1 and 4 tumor pixels out of 4.
     assert steps.to_training_mask(mask, 2).tolist() == [[1, 0], [0, 1]]
+
+
+def test_a_tiny_tumor_remains_a_tumor():
+    mask = np.zeros((8, 8), bool)
+    mask[2, 4:7] = True  # half of one pixel of 4 x 4, a quarter of another
+    assert steps.to_training_mask(mask, 4).nonzero() == ([1], [2])
+    assert steps.to_training_mask(mask, 2).nonzero() == ([0], [1])  # 3/16 of it
+    assert not steps.to_training_mask(np.zeros((8, 8), bool), 2).any()
 
 
 def test_network_input_is_between_0_and_1():

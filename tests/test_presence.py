@@ -72,6 +72,12 @@ def predictor():
     return with_rule
 
 
+def test_what_is_found_does_not_depend_on_the_rounding_of_the_table(tmp_path):
+    settings = {"always_outline": False, "presence_rule": vars(replace(ALWAYS, threshold=0.474962))}
+    row = PredictionRow("a.png", tumor_pixels=0, tumor_probability=round(0.474955, 4))
+    assert OutputFolder(tmp_path, settings, []).finding(row) == "no tumor found"
+
+
 def test_the_mask_is_empty_if_no_tumor_is_found(predictor):
     predictor = predictor(NEVER)
     (prediction,) = predictor([HEAD])
@@ -192,6 +198,8 @@ def test_a_few_slices_also_have_an_unsure_range_on_both_sides_of_the_threshold()
     assert (unsure_from, unsure_to) == pytest.approx((1 / 17, 0.5)) and threshold == pytest.approx(0.19)
     many = presence_limits(np.arange(1, 1001) / 1001)
     assert many[1] < many[0] < many[2]
+    # If all are equal, as certain evidence makes them, the most certain tumors are not unsure.
+    assert presence_limits(np.full(200, 0.9)) == pytest.approx((0.855, 0.45, 0.855))
     # However close together the probabilities are, the range includes the threshold.
     close = presence_limits(0.97 + 0.03 * np.arange(300) / 300)
     assert close[1] <= close[0] < close[2]

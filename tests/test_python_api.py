@@ -39,7 +39,7 @@ def predicted(trained, phantoms, tmp_path_factory):
 def test_importing_unet_imports_no_library():
     code = (
         "import sys; before = set(sys.modules); import unet\n"
-        "print({name.split('.')[0] for name in set(sys.modules) - before})"
+        "print({name.split('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "{'unet'}", done.stdout + done.stderr
@@ -99,6 +99,11 @@ def test_a_color_array_is_read_like_a_file_with_these_colors(run, tmp_path):
 def test_an_array_that_is_no_image_is_refused(array, run):
     with pytest.raises(unet.ImageError, match=re.escape(f"An array of {array.dtype} {array.shape} is not an image")):
         run.predict(array)
+
+
+def test_an_array_with_a_side_that_no_overlay_can_have_is_refused(run):
+    with pytest.raises(unet.ImageError, match=r"\(70000, 3\) pixels, with a side longer than 65500: crop it"):
+        run.predict(np.zeros((70_000, 3), np.uint8))
 
 
 def test_a_file_that_cannot_be_read_is_an_error_or_a_row(run, tmp_path):

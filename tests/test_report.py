@@ -194,13 +194,13 @@ DECIDED = {"presence_rule": asdict(PresenceRule(1, 0, 0.05, 0.02, 0.1)), "always
         (
             DECIDED,
             {"tumor_pixels": 0, "tumor_probability": 0.02},
-            "no tumor 0.02",
+            "tumor 0.02, none found",
             ["no reason for doubt", "no tumor found"],
         ),
         (
             DECIDED,
             {"tumor_pixels": 0, "tumor_probability": 0.04, "review": "tumor uncertain"},
-            "no tumor 0.04, tumor uncertain",
+            "tumor 0.04, none found, tumor uncertain",
             ["tumor uncertain", "no tumor found"],
         ),
         (

@@ -123,8 +123,8 @@ def check_values_are_given(options: object) -> None:
 
 
 def given_options() -> list[str]:
-    """Names of the options on the command line."""
-    return [word.partition("=")[0] for word in sys.argv[1:] if word.startswith("-")]
+    """Names of the options on the command line, which may also be written with underscores."""
+    return [word.partition("=")[0].replace("_", "-") for word in sys.argv[1:] if word.startswith("-")]
 
 
 def run_step(step: Step, uses_tensorflow: bool) -> int:

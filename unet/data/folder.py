@@ -35,8 +35,9 @@ def no_tumor_folders(folders: tuple[Path, ...]) -> tuple[Path, ...]:
         if folder == NO_TUMOR.folder:
             download(NO_TUMOR)
         if not folder.is_dir():
+            state = "is not a folder" if folder.exists() else "does not exist"
             raise UserError(
-                f"The folder '{folder}' does not exist: name a folder of images without a tumor with --no-tumor. "
+                f"'{folder}' {state}: name a folder of images without a tumor with --no-tumor. "
                 f"python -m unet.data.download --no-tumor downloads one into '{NO_TUMOR.folder}'."
             )
     names = [folder.resolve().name for folder in folders]

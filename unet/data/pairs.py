@@ -149,6 +149,8 @@ def find_tumor_free(folder: Path, reading: PairingOptions = PairingOptions()) ->
         raise UserError(f"'{folder}' has masks ({masks[0]}), but images without a tumor need none: use --data for it.")
     root = folder / IMAGES if (folder / IMAGES).is_dir() else folder
     images, scans, problems, sources = [], [], [], find_sources(root)
+    if root != folder and (beside := len(find_sources(folder)) - len(sources)):
+        print(f"Ignored {beside} images in '{folder}' that are not in its folder {IMAGES}/.")
     names = {without_suffix(path.as_posix()) for path in sources}
     for path, id in sources.items():
         if is_named_mask(path, names):

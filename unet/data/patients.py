@@ -21,6 +21,11 @@ PUBLISHED_TABLE = Path(__file__).with_name("published.csv")
 # 512 pixels of 0.49 mm (data/README.md), at any resolution.
 PUBLISHED_FIELD_OF_VIEW_MM = 512 * 0.49
 OF_FOLDERS = "the patients' folders, or DICOM headers"
+# Columns that evaluations write beside those of a patients table.
+RESERVED = set(
+    "pixels truth_pixels predicted_pixels dice iou precision recall specificity surface_dice hd95_pixels hd95_mm "
+    "average_distance_pixels average_distance_mm confidence expected_dice tumor_probability review".split()
+)
 GROUP_PREFIX = "like "  # of the names of groups of similar slices, which replace unknown patients
 # Correlation of the thumbnails of near-copies. If it were much lower, chains of them would join most patients.
 NEAR_COPY = 0.94
@@ -33,6 +38,8 @@ def patient_facts(slices: Slices, folder: Path, table_path: Path | None = None) 
     published table if it describes these slices, else each volume or group of similar slices is a patient. A table has
     one row for all slices of a volume. In a folder without tumors, patients get the folder's name in front of theirs.
     """
+    if not slices.pairs:
+        raise UserError(f"All images in '{folder}' are copies of others: leave this folder out.")
     is_tumor_free = not any(pair.mask_path for pair in slices.pairs)
     prefix = f"{folder.resolve().name}/" if is_tumor_free else ""
     names = {pair.id: pair.name.removeprefix(prefix) for pair in slices.pairs}
@@ -63,8 +70,11 @@ def patient_facts(slices: Slices, folder: Path, table_path: Path | None = None) 
     if not by_folder and describes(table, slices):
         return {id: table[id] for id in slices.ids}, "the published table"
     groups = near_copy_groups(slices.images)
-    # Named after their pixels, so that groups from two folders never have the same name.
-    names = [f"{GROUP_PREFIX}{fingerprint}" for fingerprint in slices.fingerprints]
+    # Named after their pixels, so that groups from two folders have different names. Blank slices are alike everywhere.
+    names = [
+        f"{GROUP_PREFIX}{fingerprint}" + ("" if np.ptp(image) else f" in {folder.resolve().name} {pair.split}".rstrip())
+        for pair, image, fingerprint in zip(slices.pairs, slices.images, slices.fingerprints, strict=True)
+    ]
     keys = [(group, pair.split) for group, pair in zip(groups, slices.pairs, strict=True)]
     patients = dict(zip(keys, names, strict=True))
     facts = {id: {"patient": patients[key]} | splits[id] for id, key in zip(slices.ids, keys, strict=True)}
@@ -137,6 +147,8 @@ def read_patients(path: Path) -> Facts:
             f"'{path}' must be a comma-separated CSV with columns id and patient (and optionally tumor and "
             f"split){found}."
         )
+    if taken := RESERVED & rows[0].keys():
+        raise UserError(f"'{path}' has a column '{min(taken)}', which evaluations write themselves: rename it.")
     # csv collects extra cells under None, and fills missing ones with None.
     ragged = [row["id"] for row in rows if None in row or None in row.values()]
     raise_problems([f"'{path}' has more or fewer cells than columns at id '{id}': fix it." for id in ragged])

@@ -32,9 +32,22 @@ def split_slices(slices: Slices, folder: Path, options: DataOptions) -> Split:
     """
     parts = [split_folder(slices.of_folder(), folder, options)]
     parts += [split_folder(slices.of_folder(other), other, options, is_tumor_free=True) for other in options.no_tumor]
+    warn_about_shared_patients(parts, options.no_tumor)
     facts = merge_facts([part.facts for part in parts])
     ids = {name: [id for part in parts for id in part.ids[name]] for name in SPLITS}
     return Split(ids, facts, "\n".join(part.source for part in parts))
+
+
+def warn_about_shared_patients(parts: list[Split], no_tumor: tuple[Path, ...]) -> None:
+    """Print a warning if patients with a tumor seem to be in a folder without tumors too: these are split apart."""
+    with_tumor = {row["patient"] for row in parts[0].facts.values()}
+    for folder, part in zip(no_tumor, parts[1:], strict=True):
+        names = {row["patient"].removeprefix(f"{folder.resolve().name}/") for row in part.facts.values()}
+        if shared := sorted(with_tumor & names):
+            print(
+                f"Warning: '{folder}' has {len(shared)} patients with names of the other data ('{shared[0]}'), but "
+                "counts them as others. If they are the same, give them the same split in the patients tables of both."
+            )
 
 
 def split_folder(slices: Slices, folder: Path, options: DataOptions, is_tumor_free: bool = False) -> Split:

@@ -29,14 +29,14 @@ def reliability(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return sums / divisor, tumor / divisor, pixels
 
 
-def expected_calibration_error(histogram: np.ndarray, first_bin: int = 0) -> float:
+def expected_calibration_error(histogram: np.ndarray, first_bin: int = 0) -> float | None:
     """Mean over pixels of |fraction of tumor - mean probability| in their wide bin (Naeini 2015), in [0, 1].
 
-    Wide bins before `first_bin` are left out. Without any pixels, the error is 0.
+    Wide bins before `first_bin` are left out. None without any pixels.
     """
     mean, fraction, pixels = (values[first_bin:] for values in reliability(histogram))
     gaps = np.nan_to_num(np.abs(fraction - mean))
-    return float((gaps * pixels).sum() / max(1.0, pixels.sum()))
+    return float((gaps * pixels).sum() / pixels.sum()) if pixels.any() else None
 
 
 def precision_recall(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

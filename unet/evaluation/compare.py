@@ -14,7 +14,7 @@ from unet.evaluation.evaluate import different_patients_first
 from unet.evaluation.intervals import interval_over_patients, interval_text
 from unet.evaluation.report import MOST_TILES
 from unet.evaluation.scans import WHAT_IS_SCORED, score_scans
-from unet.evaluation.scoring import check_unchanged, outline_again, score_slices, warn_about_known_patients
+from unet.evaluation.scoring import check_unchanged, known_patients, outline_again, score_slices
 from unet.evaluation.selection import Selection, check_untrained, results_in, select
 from unet.evaluation.summary import all_and_by_tumor, footnote, unit_of_groups
 from unet.files import write_json, write_whole
@@ -77,8 +77,6 @@ def compare_and_write(
     predictors = [contender.predictor(selection, options) for contender in contenders]
     scores = [score_slices(predictor, selection) for predictor in predictors]
     check_unchanged(contenders[0].run, selection, scores[0])
-    for contender in contenders:
-        warn_about_known_patients(contender.runs, selection, scores[0])
     rows = [pair_rows(a.row, b.row) for a, b in zip(*scores, strict=True)]
     write_table(output / "per_slice.csv", rows)
     scan_scores = [score_scans(predictor, selection) for predictor in predictors]
@@ -90,6 +88,8 @@ def compare_and_write(
     two = "trainings" if all(len(contender.runs) == 1 for contender in contenders) else "sets of outlines"
     with_tumor, _ = by_kind(rows)
     answers = answer(found, names, f"{interval_basis(row['patient'] for row in with_tumor)}, for these two {two}")
+    known = [known_patients(contender.runs, selection, scores[0]) for contender in contenders]
+    answers += filter(None, dict.fromkeys(known))
     about = {
         "compared": [contender.source for contender in contenders],
         "a": contenders[0].settings(options),

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.metrics import roc_curve
 
 from unet.data.patients import interval_basis, unit_of
-from unet.evaluation.intervals import bootstrap_interval, fraction_over_rows, interval_text
+from unet.evaluation.intervals import bootstrap_interval, exact_interval, fraction_over_rows, interval_text
 from unet.pictures.table import Table
 
 BINS = 10  # of the reliability diagram
@@ -37,8 +37,13 @@ def by_kind(rows: list[dict]) -> tuple[list[dict], list[dict]]:
 
 def method_of_intervals(rows: list[dict]) -> str:
     """How intervals are computed, in words, and over what: this may differ between slices with and without tumor."""
-    bases = [interval_basis(row["patient"] for row in kind) for kind in by_kind(rows) if kind]
-    over = " and ".join(dict.fromkeys(bases))
+    kinds = dict(zip(("slices with tumor", "slices without"), by_kind(rows), strict=True))
+    bases = {name: interval_basis(row["patient"] for row in kind) for name, kind in kinds.items() if kind}
+    over = ", and over ".join(
+        dict.fromkeys(bases.values())
+        if len(set(bases.values())) == 1
+        else [f"{basis} ({name})" for name, basis in bases.items()]
+    )
     return f"95%, expanded percentile bootstrap over {over}; exact for fractions of 0% and 100%"
 
 
@@ -71,7 +76,9 @@ def area_under_curve(rows: list[dict]) -> dict[str, object] | None:
 
     fewest = min(len(set(patient[with_tumor])), len(set(patient_of_negative)))
     mean = float(area(np.ones((1, len(patients))))[0])
-    return {"mean": mean, "interval": bootstrap_interval(area, len(patients), fewest)}
+    interval = bootstrap_interval(area, len(patients), fewest)
+    # A bootstrap says nothing about an area of 0 or 1: as if each patient of the rarer kind gave one answer.
+    return {"mean": mean, "interval": exact_interval(mean, fewest) if interval and mean in (0, 1) else interval}
 
 
 def tumor_and_probability(rows: list[dict]) -> tuple[np.ndarray, np.ndarray]:

@@ -54,10 +54,10 @@ def score_and_write(contender: Contender, selection: Selection, options: Evaluat
     predictor = contender.predictor(selection, options)
     scores = scoring.score_slices(predictor, selection)
     scoring.check_unchanged(contender.run, selection, scores)
-    scoring.warn_about_known_patients(contender.runs, selection, scores)
+    known = scoring.known_patients(contender.runs, selection, scores)
     rows = [score.row for score in scores]
     scoring.add_expected_dice(predictor, selection, rows)
-    summary = summarize(contender.settings(options), selection, scores)
+    summary = summarize(contender.settings(options), selection, scores, known)
     write_table(output / "per_slice.csv", rows)
     if scan_rows := score_scans(predictor, selection):
         summary["whole_scans"] = summarize_scans(scan_rows)
@@ -75,9 +75,10 @@ def draw_plots(scores: list[scoring.SliceScore], summary: dict, output: Path) ->
     """Draw all plots; returns what each one shows, and its SVG for the report."""
     plots, rows = {}, [score.row for score in scores]
     if summary["detection"]["auc"]:
-        path, threshold = output / "detection.png", summary["presence_threshold"]
+        threshold = None if summary["always_outline"] else summary["presence_threshold"]
+        chosen = threshold and rates_at(rows, threshold)
         plots["Is there a tumor?"] = evaluation_plots.draw_detection(
-            roc_points(rows), rates_at(rows, threshold), threshold, reliability_of_slices(rows), path
+            roc_points(rows), chosen, threshold, reliability_of_slices(rows), output / "detection.png"
         )
     if "scores" in summary:
         plots |= draw_outline_plots([score for score in scores if score.row["truth_pixels"]], summary, output)

@@ -110,5 +110,8 @@ def presence_limits(probabilities: np.ndarray) -> tuple[float, float, float]:
         # Too few slices to know what is rare: as far below the threshold as the range goes above it, in log-odds.
         unsure_to = float(np.quantile(probabilities, 1 - UNSURE[1], method="higher"))
         unsure_from = float(expit(2 * logit(threshold) - logit(unsure_to)))
+    if unsure_to == threshold:
+        # All are equal: what is less likely, down to half of that, is unsure.
+        return threshold * (1 - ROUNDING), threshold / 2, threshold * (1 - ROUNDING)
     threshold *= 1 - ROUNDING
     return threshold, min(unsure_from, threshold), unsure_to

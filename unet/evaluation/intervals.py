@@ -44,12 +44,17 @@ def mean_over_rows(rows: Sequence[dict], values: Sequence[float]) -> dict[str, o
 
 def fraction_over_rows(rows: Sequence[dict], values: Sequence[bool]) -> dict[str, object] | None:
     """The same for answers, True or False. If they are all equal, a bootstrap cannot tell how rare others are: the
-    interval is then the exact one (Clopper and Pearson 1934), as if each patient gave one answer."""
+    interval is then the exact one, as if each patient gave one answer."""
     result = mean_over_rows(rows, values)
     if result and result["interval"] and result["mean"] in (0, 1):
-        rarest = 0.025 ** (1 / len({row["patient"] for row in rows}))
-        result["interval"] = (rarest, 1.0) if result["mean"] else (0.0, 1 - rarest)
+        result["interval"] = exact_interval(result["mean"], len({row["patient"] for row in rows}))
     return result
+
+
+def exact_interval(fraction: float, answers: int) -> tuple[float, float]:
+    """95% interval of a fraction of 0 or 1 of so many answers (Clopper and Pearson 1934)."""
+    rarest = 0.025 ** (1 / answers)
+    return (rarest, 1.0) if fraction else (0.0, 1 - rarest)
 
 
 def bootstrap_interval(

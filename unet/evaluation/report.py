@@ -8,7 +8,7 @@ import numpy as np
 from unet.evaluation.contenders import Contender
 from unet.evaluation.detection import describe_false_alarms, detection_table, patients_in_words, percent_interval
 from unet.evaluation.scans import WHAT_IS_SCORED, scan_cards, scan_table
-from unet.evaluation.summary import NAMES, distance_unit, footnote, score_table, score_texts
+from unet.evaluation.summary import ALWAYS_OUTLINED, NAMES, distance_unit, footnote, score_table, score_texts
 from unet.files import write_whole
 from unet.pictures.page import Card, Report, Sort, Tile, render
 from unet.pictures.table import Table
@@ -74,6 +74,7 @@ def lead(summary: dict, tables: list[Table]) -> list[str]:
         ("Slices:", f"{slices}.", f"Intervals are in parentheses ({summary['intervals']}).", summary["caveat"]),
         (summary.get("empty_masks"), describe_false_alarms(detection), footnote(tables)),
         (WHAT_IS_SCORED if "whole_scans" in summary else "",),
+        (ALWAYS_OUTLINED if summary.get("always_outline") else "",),
         (summary["warning"],),
     )
     return [" ".join(filter(None, sentences)) for sentences in paragraphs if any(sentences)]

@@ -131,9 +131,10 @@ def check_unchanged(run: SavedRun | None, selection: Selection, scores: list[Sli
             raise UserError(f"'{pair.image_path}' or its mask has changed since the training: restore it.")
 
 
-def warn_about_known_patients(runs: list[SavedRun], selection: Selection, scores: list[SliceScore]) -> None:
-    """Print a warning if patients in the selection were used to train or choose a network, or one of an ensemble, or to
-    train the network that it started from."""
+def known_patients(runs: list[SavedRun], selection: Selection, scores: list[SliceScore]) -> str:
+    """A warning if patients in the selection were used to train or choose a network, or one of an ensemble, or to train
+    the network that it started from; "" otherwise."""
+    warnings = []
     patients = [selection.facts[pair.id]["patient"] for pair in selection.pairs]
     fingerprints = [slice_score.fingerprint for slice_score in scores]
     names = " and ".join(f"'{run.folder}'" for run in runs)
@@ -143,13 +144,14 @@ def warn_about_known_patients(runs: list[SavedRun], selection: Selection, scores
         origins = [one for run in runs for one in (run.lineage if split == "train" else [run])]
         are_known = [run.slices.are_known(split, fingerprints, patients) for run in origins]
         if seen := sum(map(any, zip(*are_known, strict=True))):
-            print(
+            warnings.append(
                 f"Warning: {seen} of these {len(scores)} slices, or others of the same patients, were used to {use} "
                 f"{names}: expect lower scores on new patients."
             )
     is_free = any(pair.tumor_free_folder for pair in selection.pairs)
     if is_free and any(run.config.options.data.no_tumor and not run.config.no_tumor_folders for run in runs):
-        print(
-            f"Warning: {names} learned from most of the images that python -m unet.data.download --no-tumor downloads, "
+        warnings.append(
+            f"Warning: {names} learned from many of the images that python -m unet.data.download --no-tumor downloads, "
             "and does not know their names: if these are among them, expect more false alarms on new images."
         )
+    return " ".join(warnings)

@@ -43,11 +43,15 @@ EMPTY_MASKS = (
 )
 NOTHING_OUTLINED = "Warning: nothing is outlined in slices with tumor. Train longer, or check the masks."
 ALL_OUTLINED = "Warning: outlines cover most of the images. Train longer, or check the masks."
+ALWAYS_OUTLINED = "Every slice is outlined, as asked with --always-outline, whatever its tumor probability."
 NO_INTERVAL = "–: no interval, as there is only one patient or group."
 
 
-def summarize(settings: dict[str, object], selection: Selection, scores: list[SliceScore]) -> dict[str, object]:
-    """Content of summary.json, given a contender's settings. What is about outlines is over slices with tumor."""
+def summarize(
+    settings: dict[str, object], selection: Selection, scores: list[SliceScore], known: str = ""
+) -> dict[str, object]:
+    """Content of summary.json, given a contender's settings and a warning about known patients. What is about outlines
+    is over slices with tumor."""
     rows = [score.row for score in scores]
     with_tumor = [score for score in scores if score.row["truth_pixels"]]
     return {
@@ -55,7 +59,7 @@ def summarize(settings: dict[str, object], selection: Selection, scores: list[Sl
         **selection.identity,
         **machine_facts(),
         "intervals": method_of_intervals(rows),
-        "caveat": VALIDATION_CAVEAT if selection.split == "val" else "",
+        "caveat": " ".join(filter(None, (VALIDATION_CAVEAT if selection.split == "val" else "", known))),
         "warning": warning_about([score.row for score in with_tumor]),
         "detection": summarize_detection(rows),
         **(summarize_outlines(with_tumor, selection) if with_tumor else {}),
@@ -215,6 +219,7 @@ def describe(summary: dict) -> str:
         describe_false_alarms(detection),
         describe_expected_dice(summary),
         f"Intervals: {summary['intervals']}.",
+        ALWAYS_OUTLINED if summary.get("always_outline") else "",
         summary["caveat"],
         summary.get("empty_masks"),
         summary["warning"],

@@ -9,9 +9,9 @@ PERCENTILES = (0.5, 99.5)  # clipped beyond, so that a few hot pixels do not dim
 
 def placement(height: int, width: int, size: int) -> tuple[int, int, int, int]:
     """Position of an image, centered and undistorted, in a square: (top, left, height, width) in pixels."""
-    scale = size / max(height, width)
-    inner_height = max(1, round(height * scale))
-    inner_width = max(1, round(width * scale))
+    longest = max(height, width)
+    # In whole numbers, so that exported networks, which have no float64, round alike.
+    inner_height, inner_width = (max(1, (2 * side * size + longest) // (2 * longest)) for side in (height, width))
     return (size - inner_height) // 2, (size - inner_width) // 2, inner_height, inner_width
 
 
@@ -62,8 +62,10 @@ def to_training_image(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def to_training_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """Boolean (height, width) -> uint8 (size, size): 1 for pixels at least half covered by tumor, else 0."""
-    return (resize_into_square(mask.astype(np.float32), size) >= 0.5).astype(np.uint8)
+    """Boolean (height, width) -> uint8 (size, size): 1 for pixels at least half covered by tumor, else 0. Of a smaller
+    tumor, the pixels that it covers most remain: a slice with tumor must not become one without."""
+    covered = resize_into_square(mask.astype(np.float32), size)
+    return ((covered >= min(0.5, covered.max())) & (covered > 0)).astype(np.uint8)
 
 
 def to_network_input(images: np.ndarray) -> np.ndarray:

@@ -73,7 +73,7 @@ def draw_dice_by_size(rows: list[dict], path: Path) -> str:
     for axis_format in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         axis_format(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
-    axes.legend(loc="lower right")
+    axes.legend(loc="best")
     return save_with_svg(figure, path)
 
 
@@ -98,13 +98,14 @@ def draw_dice_by_threshold(dice_by_threshold: dict[str, float], chosen: float, p
     thresholds = [float(text) for text in dice_by_threshold]
     axes.plot(thresholds, list(dice_by_threshold.values()), "o-", color=TRAINING, markersize=3)
     axes.axvline(chosen, color=NEUTRAL, linestyle=":", label=f"used: {chosen:g}")
-    axes.set(title="Mean Dice by threshold", xlabel="probability threshold", ylabel="Dice", xlim=(0, 1))
+    axes.set(title="Mean Dice by threshold", ylabel="Dice", xlim=(0, 1))
+    axes.set(xlabel="probability threshold (nothing below it is outlined, even if a tumor is found)")
     axes.legend()
     return save_with_svg(figure, path)
 
 
 def draw_calibration(
-    reliability: Arrays, errors: dict[str, float], precision_recall: Arrays, chosen: float, path: Path
+    reliability: Arrays, errors: dict[str, float | None], precision_recall: Arrays, chosen: float, path: Path
 ) -> str:
     """Precision over recall with the chosen threshold marked, and reliability diagram with the pixels in its bins."""
     mean, fraction, pixels = reliability
@@ -119,7 +120,8 @@ def draw_calibration(
     curve.set(xlabel="recall", ylabel="precision")
     curve.legend(loc="lower left")
     plot_reliability(diagram, mean, fraction)
-    lines = ["expected calibration error", *(f"{name}: {error:.3f}" for name, error in errors.items())]
+    known = {name: error for name, error in errors.items() if error is not None}
+    lines = ["expected calibration error", *(f"{name}: {error:.3f}" for name, error in known.items())]
     diagram.text(0.98, 0.04, "\n".join(lines), ha="right", fontsize=8)
     diagram.set(title="Reliability of the probability of each pixel", ylabel="fraction that is tumor")
     width = 1 / len(pixels)
@@ -145,17 +147,22 @@ def plain_numbers(axis: Axis) -> None:
 
 
 def draw_detection(
-    roc: tuple[np.ndarray, np.ndarray], chosen: tuple[float, float], threshold: float, reliability: Arrays, path: Path
+    roc: tuple[np.ndarray, np.ndarray],
+    chosen: tuple[float, float] | None,
+    threshold: float | None,
+    reliability: Arrays,
+    path: Path,
 ) -> str:
-    """ROC curve of the tumor probability with the point of the chosen threshold, and reliability diagram with the
-    slices in its bins."""
+    """ROC curve of the tumor probability with the point of the chosen threshold, if one decides, and reliability
+    diagram with the slices in its bins."""
     figure = Figure(TWO_PANELS)
     panels = figure.subplot_mosaic(PANELS, height_ratios=(3.2, 1))
     curve, diagram, counts = panels["left"], panels["diagram"], panels["counts"]
     curve.plot((0, 1), (0, 1), color=NEUTRAL, linewidth=0.8, label="chance")
     curve.plot(*roc, color=TRAINING, label="network")
-    label = f"from {threshold:.2g} on, a tumor is outlined:\n{chosen[1]:.1%} found, {chosen[0]:.1%} false alarms"
-    curve.plot(*chosen, "o", color=PREDICTION, label=label)
+    if chosen:
+        label = f"from {threshold:.2g} on, a tumor is outlined:\n{chosen[1]:.1%} found, {chosen[0]:.1%} false alarms"
+        curve.plot(*chosen, "o", color=PREDICTION, label=label)
     curve.set(title="Is there a tumor? ROC curve over slices", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     curve.set(xlabel="false alarms, fraction of slices without tumor", ylabel="found, fraction of slices with tumor")
     curve.legend(loc="lower right")

@@ -46,7 +46,10 @@ def draw_overlay(image: np.ndarray, probability: np.ndarray, threshold: float, s
 
 
 def montage(tiles: list[np.ndarray], labels: list[str]) -> np.ndarray:
-    """BGR images of any size with ASCII labels, COLUMNS per row, on a black sheet uint8 (height, width, 3)."""
+    """BGR images of any size with ASCII labels of one or more lines, COLUMNS per row, on a black sheet.
+
+    Returns BGR uint8 (height, width, 3).
+    """
     rows = -(-len(tiles) // COLUMNS)
     sheet = np.zeros((rows * TILE, min(len(tiles), COLUMNS) * TILE, 3), np.uint8)
     for index, (tile, label) in enumerate(zip(tiles, labels, strict=True)):
@@ -57,10 +60,11 @@ def montage(tiles: list[np.ndarray], labels: list[str]) -> np.ndarray:
         top = index // COLUMNS * TILE + (TILE - small.shape[0]) // 2
         left = index % COLUMNS * TILE + (TILE - small.shape[1]) // 2
         sheet[top : top + small.shape[0], left : left + small.shape[1]] = small
-        left, bottom = index % COLUMNS * TILE + 8, index // COLUMNS * TILE + 18
-        # A black rim made of shifted copies: thicker letters would also be wider.
-        for right, down in ((-1, -1), (-1, 1), (1, -1), (1, 1), (0, 0)):
-            color = (0, 0, 0) if right else (255, 255, 255)
-            origin = (left + right, bottom + down)
-            cv2.putText(sheet, label, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, 1, cv2.LINE_AA)
+        for number, line in enumerate(label.split("\n")):
+            left, bottom = index % COLUMNS * TILE + 8, index // COLUMNS * TILE + 18 * (number + 1)
+            # A black rim made of shifted copies: thicker letters would also be wider.
+            for right, down in ((-1, -1), (-1, 1), (1, -1), (1, 1), (0, 0)):
+                color = (0, 0, 0) if right else (255, 255, 255)
+                origin = (left + right, bottom + down)
+                cv2.putText(sheet, line, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, 1, cv2.LINE_AA)
     return sheet

@@ -65,6 +65,9 @@ def draw_contour(axes: Axes, mask: np.ndarray, color: str, level: float = 0.5) -
     values = mask.astype(np.float32)
     if values.min() < level <= values.max():
         axes.contour(values, levels=[level], colors=[color], linewidths=1.2)
+    elif values.min() >= level:  # everywhere: its border is that of the image
+        bottom, right = (side - 1 for side in values.shape)
+        axes.plot([0, right, right, 0, 0], [0, 0, bottom, bottom, 0], color=color, linewidth=1.2)
 
 
 def add_legend(figure: Figure, colors: dict[str, str] = TRUTH_AND_PREDICTION) -> None:

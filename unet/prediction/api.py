@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from unet.errors import ImageError, UserError
-from unet.images.reading import to_grey
+from unet.images.reading import LONGEST_SIDE, to_grey
 from unet.machine import prepare
 from unet.network.predictor import Predictor
 from unet.network.saved_run import SavedRun
@@ -88,4 +88,6 @@ def to_image(pixels: np.ndarray, channel: str | None) -> np.ndarray:
     if pixels.dtype != np.uint8 or not is_image or not pixels.size:
         wanted = "uint8 (height, width), or as RGB (height, width, 3)"
         raise ImageError(f"An array of {pixels.dtype} {pixels.shape} is not an image: pass {wanted}.")
+    if max(pixels.shape) > LONGEST_SIDE:
+        raise ImageError(f"The array has {pixels.shape} pixels, with a side longer than {LONGEST_SIDE}: crop it.")
     return to_grey(Path("array"), Image.fromarray(pixels), channel)

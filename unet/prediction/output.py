@@ -67,7 +67,8 @@ class OutputFolder:
         if row.tumor_pixels:
             return "tumor outlined"
         threshold, probability = self.presence_threshold(row), row.tumor_probability
-        is_below = None not in (threshold, probability) and probability < threshold
+        # Rounded, as it is in the table: what reaches the threshold exactly is outlined.
+        is_below = None not in (threshold, probability) and probability <= round(threshold, 4)
         return "no tumor found" if is_below else "nothing outlined"
 
     def shown_findings(self, tally: Counter) -> list[str]:

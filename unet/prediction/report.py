@@ -29,6 +29,10 @@ from unet.prediction.rows import PredictionRow
 MOST_TILES, MOST_ON_SHEET, MOST_SKIPPED = 300, 40, 100
 # Why to review an image, most serious first.
 REASONS = ("unlike training data", "tumor uncertain", "low expected Dice", "nothing outlined", "")
+ALWAYS_OUTLINED = (
+    "Every image is outlined, as asked with --always-outline, whatever its tumor probability. The expected Dice is for "
+    "images with a tumor."
+)
 Result = tuple[Input, PredictionRow]
 SORTS = [
     Sort("most doubtful first", "place"),
@@ -58,7 +62,8 @@ def write_report(output: OutputFolder, reading: ReadingOptions) -> None:
         lead=[
             "Below each image are its tumor probability and, if it has an outline, the expected Dice: how well the "
             "outline fits, estimated without the truth. evaluate.py measures how good these estimates are. "
-            f"{TABLE} lists all images and measurements."
+            f"{TABLE} lists all images and measurements.",
+            *([ALWAYS_OUTLINED] if output.settings["always_outline"] else []),
         ],
         cards=headline_cards(rows, output),
         tables=skipped_table(rows),
@@ -174,7 +179,7 @@ def verdict(row: PredictionRow, output: OutputFolder) -> str:
     """The most important numbers of an image: its tumor probability, and the expected Dice of an outline."""
     found = output.finding(row)
     if found == "no tumor found":
-        return f"no tumor {row.tumor_probability:.2f}"
+        return f"tumor {row.tumor_probability:.2f}, none found"
     if row.expected_dice is None:
         return found
     tumor = "" if row.tumor_probability is None else f"tumor {row.tumor_probability:.2f}, "
@@ -193,5 +198,6 @@ def contact_sheet(results: list[Result], output: OutputFolder) -> np.ndarray:
     for input, row in results:
         tiles.append(read_picture(output.folder / overlay_name(input.name, input.is_volume)))
         name = short_name(input).encode("ascii", "replace").decode()
-        labels.append(f"{verdict(row, output)} {name}"[:28])
+        shortened = name if len(name) <= 28 else f"{name[:12]}...{name[-13:]}"
+        labels.append(f"{verdict(row, output)}\n{shortened}")
     return montage(tiles, labels)

@@ -113,9 +113,9 @@ def report_scores(
             "val_iou": float(np.mean(dice / (2 - dice))),
             "val_patients": len(set(patients)),
             "val_slices_with_tumor": len(dice),
-            "val_tumors_found": float(found(rule, evidence).mean()),
+            "val_tumors_found": float(found(rule, evidence).mean()) if rule else None,  # then nothing decides
             "val_false_alarms": {
-                name: {"slices": len(values), "outlined": float(found(rule, values).mean())}
+                name: {"slices": len(values), "outlined": float(found(rule, values).mean()) if rule else None}
                 for name, values in free.items()
                 if len(values)
             },
@@ -140,13 +140,13 @@ def describe_presence(rule: PresenceRule | None, evidence: np.ndarray, free: dic
     """How often a tumor is found in slices with and without one, in a sentence."""
     if not rule and len(free["tumor_free"]):
         return (
-            "Every image gets an outline, as nothing has learned to tell whether there is a tumor: that needs slices "
-            "without tumor among the training slices, and --presence-epochs of 1 or more."
+            "Every image may get an outline, as nothing has learned to tell whether there is a tumor: that needs "
+            "slices without tumor among the training slices, and --presence-epochs of 1 or more."
         )
     if not rule:
         return (
-            "Every image gets an outline, as there are no validation slices without tumor. With --no-tumor, these need "
-            "seven patients or groups, or a patients.csv with the column split."
+            "Every image may get an outline, as there are no validation slices without tumor. With --no-tumor, these "
+            "need seven patients or groups, or a patients.csv with the column split."
         )
     alarms = f"{found(rule, free['tumor_free']).mean():.1%} of {len(free['tumor_free'])} without"
     healed = free["healed"]

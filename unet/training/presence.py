@@ -81,8 +81,10 @@ class PresenceLearner:
 
 
 def learns_presence(run: SavedRun, slices: Slices) -> bool:
-    """Whether the presence head is trained: if there are epochs for it, and slices without tumor to learn from."""
-    return bool(run.config.options.presence_epochs and len(indices_of(run, slices, "train", has_tumor=False)))
+    """Whether the presence head is trained: if there are epochs for it, and slices without tumor to learn from and to
+    choose its threshold."""
+    without_tumor = [len(indices_of(run, slices, split, has_tumor=False)) for split in ("train", "val")]
+    return bool(run.config.options.presence_epochs and all(without_tumor))
 
 
 def train_presence(run: SavedRun, slices: Slices) -> None:
@@ -99,6 +101,8 @@ def train_presence(run: SavedRun, slices: Slices) -> None:
     for variable, array in zip(learner.variables, arrays, strict=True):
         variable.assign(array)
     first = progress["epochs"]
+    if first:
+        print(f"Resuming the presence head after epoch {first} of {epochs}.")
     plan = BatchPlan(
         batch_size=batch_size,
         tumor_free=batch_size,

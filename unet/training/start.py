@@ -24,6 +24,7 @@ from unet.tables import write_table
 from unet.training.checkpoints import load_checkpoint
 from unet.training.data_page import INVERTED, percent_text, write_data_page
 from unet.training.learner import Learner
+from unet.training.material import indices_of
 from unet.training.tensorboard import Board
 from unet.training.workers import Workers
 
@@ -84,6 +85,12 @@ def print_data(run: SavedRun, slices: Slices) -> None:
         path = run.folder / "duplicates.csv"
         write_table(path, [{"id": copy.name, "copy_of": original.name} for copy, original in slices.copies])
         print(f"Exact copies left out: {len(slices.copies)}, listed in {path}.")
+    if run.config.no_tumor_folders and not len(indices_of(run, slices, "val", has_tumor=False)):
+        print(
+            "Warning: no slices without tumor are for validation, so nothing will decide whether there is a tumor. "
+            "They need seven patients or groups, or a patients.csv with the column split.",
+            file=sys.stderr,
+        )
     percent = slices.tumor_percent[slices.has_tumor]
     median = np.median(percent)
     size = f"Tumor in {len(percent)} of {len(slices.ids)} slices, median {percent_text(median)} of the image"
