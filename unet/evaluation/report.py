@@ -71,7 +71,8 @@ def lead(summary: dict, tables: list[Table]) -> list[str]:
     known = [(kind, group) for kind, group in kinds if group["slices"]]
     slices = " and ".join(f"{group['slices']} {kind} ({patients_in_words(group)})" for kind, group in known)
     paragraphs = (
-        ("Slices:", f"{slices}.", f"Intervals are in parentheses ({summary['intervals']}).", summary["caveat"]),
+        ("Slices:", f"{slices}.", f"Intervals are in parentheses ({summary['intervals']})."),
+        (summary["caveat"],),
         (summary.get("empty_masks"), describe_false_alarms(detection), footnote(tables)),
         (WHAT_IS_SCORED if "whole_scans" in summary else "",),
         (ALWAYS_OUTLINED if summary.get("always_outline") else "",),

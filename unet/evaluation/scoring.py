@@ -154,4 +154,4 @@ def known_patients(runs: list[SavedRun], selection: Selection, scores: list[Slic
             f"Warning: {names} learned from many of the images that python -m unet.data.download --no-tumor downloads, "
             "and does not know their names: if these are among them, expect more false alarms on new images."
         )
-    return " ".join(warnings)
+    return "\n".join(warnings)

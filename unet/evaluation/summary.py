@@ -59,7 +59,7 @@ def summarize(
         **selection.identity,
         **machine_facts(),
         "intervals": method_of_intervals(rows),
-        "caveat": " ".join(filter(None, (VALIDATION_CAVEAT if selection.split == "val" else "", known))),
+        "caveat": "\n".join(filter(None, (VALIDATION_CAVEAT if selection.split == "val" else "", known))),
         "warning": warning_about([score.row for score in with_tumor]),
         "detection": summarize_detection(rows),
         **(summarize_outlines(with_tumor, selection) if with_tumor else {}),
