@@ -148,7 +148,7 @@ def with_preprocessing(predictor, batch: int | None = None):
     def along_axis(length: tf.Tensor, longest: tf.Tensor) -> tuple[slice, tf.Tensor, tf.Tensor]:
         """Where an axis of the image lies in the network's input, and the weights that resize it there and back."""
         whole, longest = tf.cast(length, tf.int32), tf.cast(longest, tf.int32)
-        inner = tf.cast(tf.maximum(1, (2 * whole * size + longest) // (2 * longest)), tf.float32)
+        inner = tf.cast(tf.maximum(1, (2 * whole * int(size) + longest) // (2 * longest)), tf.float32)
         start = tf.floor((size - inner) / 2)
         scale = length / inner
         pixel, source = tf.range(size)[:, tf.newaxis] - start, tf.range(length)[tf.newaxis]
