@@ -50,9 +50,8 @@ def limits(kept: dict) -> str:
     low, high = free["interval"]
     return (
         "**It raises false alarms.** The network first decides whether there is a tumor, and outlines one only "
-        f"then. In validation data, it outlines something in {found['outlined']:.1%} of the slices with tumor (its threshold "
-        "was chosen for that) and, by "
-        f"mistake, in {free['outlined']:.1%} ({low:.1%} to {high:.1%}) of {free['slices']} images without one"
+        f"then. In validation data, it outlines something in {found['outlined']:.1%} of the slices with tumor (its "
+        f"threshold was chosen for that) and, by mistake, in {free['outlined']:.1%} ({low:.1%} to {high:.1%}) of {free['slices']} images without one"
         f"{without_lesion}, and in {healed['outlined']:.0%} of {healed['slices']} slices whose tumor was replaced by "
         f"healthy tissue. In healthy heads, it outlines something in some of the slices, depending on the plane: {heads}. "
         f"*{setup(kept)}, {kept['date']}.*{limits_of_scans()}"

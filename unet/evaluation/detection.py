@@ -39,12 +39,10 @@ def method_of_intervals(rows: list[dict]) -> str:
     """How intervals are computed, in words, and over what: this may differ between slices with and without tumor."""
     kinds = dict(zip(("slices with tumor", "slices without"), by_kind(rows), strict=True))
     bases = {name: interval_basis(row["patient"] for row in kind) for name, kind in kinds.items() if kind}
-    over = ", and over ".join(
-        dict.fromkeys(bases.values())
-        if len(set(bases.values())) == 1
-        else [f"{basis} ({name})" for name, basis in bases.items()]
-    )
-    return f"95%, expanded percentile bootstrap over {over}; exact for fractions of 0% and 100%"
+    over = set(bases.values())
+    if len(over) > 1:
+        over = [f"{basis} ({name})" for name, basis in bases.items()]
+    return f"95%, expanded percentile bootstrap over {', and over '.join(over)}; exact for fractions of 0% and 100%"
 
 
 def count_slices(rows: list[dict]) -> dict[str, object]:

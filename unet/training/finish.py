@@ -16,7 +16,7 @@ from unet.network.predictor import Prediction, Predictor
 from unet.network.presence import PresenceRule
 from unet.network.saved_run import SavedRun
 from unet.training.material import healed_validation_slices, indices_of, patients_of
-from unet.training.presence import learns_presence
+from unet.training.presence import NEEDED_TO_VALIDATE, learns_presence
 from unet.training.samples import evenly_spaced
 
 
@@ -146,7 +146,7 @@ def describe_presence(rule: PresenceRule | None, evidence: np.ndarray, free: dic
     if not rule:
         return (
             "Every image may get an outline, as there are no validation slices without tumor. With --no-tumor, these "
-            "need seven patients or groups, or a patients.csv with the column split."
+            f"need {NEEDED_TO_VALIDATE}."
         )
     alarms = f"{found(rule, free['tumor_free']).mean():.1%} of {len(free['tumor_free'])} without"
     healed = free["healed"]

@@ -23,6 +23,8 @@ from unet.training.checkpoints import load_checkpoint, save_checkpoint
 from unet.training.learner import averaging_rate, learning_rate_schedule, make_optimizer
 from unet.training.material import indices_of, training_material
 
+# What slices without tumor need, to be validation slices.
+NEEDED_TO_VALIDATE = "seven patients or groups, or a patients.csv with the column split"
 LEARNING_RATE, WEIGHT_DECAY = 2e-3, 2e-2
 AVERAGING_STEPS = 30.0  # that the average of the weights spans
 

@@ -25,6 +25,7 @@ from unet.training.checkpoints import load_checkpoint
 from unet.training.data_page import INVERTED, percent_text, write_data_page
 from unet.training.learner import Learner
 from unet.training.material import indices_of
+from unet.training.presence import NEEDED_TO_VALIDATE
 from unet.training.tensorboard import Board
 from unet.training.workers import Workers
 
@@ -88,7 +89,7 @@ def print_data(run: SavedRun, slices: Slices) -> None:
     if run.config.no_tumor_folders and not len(indices_of(run, slices, "val", has_tumor=False)):
         print(
             "Warning: no slices without tumor are for validation, so nothing will decide whether there is a tumor. "
-            "They need seven patients or groups, or a patients.csv with the column split.",
+            f"They need {NEEDED_TO_VALIDATE}.",
             file=sys.stderr,
         )
     percent = slices.tumor_percent[slices.has_tumor]
