@@ -34,7 +34,7 @@ def test_an_exported_network_agrees_with_keras(format, tmp_path):
         assert done.returncode == 2
         assert f"--format {format} needs: pip install {' '.join(missing)}" in done.stderr
         return
-    assert done.returncode == 0 and "agrees with Keras: Dice" in done.stdout, done.stderr
+    assert done.returncode == 0 and "agrees with Keras on simulated slices: Dice" in done.stdout, done.stderr
     assert "If tumor_probability is 0.25 or more, tumor is where" in done.stdout
     predict = export.FORMATS[format].open(tmp_path / "out.xml")
     image = phantom_slice(5, 0, 1, 3, 240).image[:, 30:]
@@ -104,7 +104,7 @@ def test_a_network_that_mixes_up_the_images_of_a_batch_is_not_kept():
     def turned(images):
         return {name: np.roll(values, 1, axis=0) for name, values in outputs(images).items()}
 
-    assert export.compare(predictor, turned, [single]) > 0.99  # of one image, which cannot be mixed up
+    export.compare(predictor, turned, [single])  # of one image, which cannot be mixed up
     with pytest.raises(UserError, match="not kept"):
         export.compare(predictor, turned, [three])
 
@@ -129,7 +129,8 @@ def test_probabilities_are_compared_even_if_nothing_is_outlined():
         }
         return export.compare(Faint(), lambda images: outputs, [np.zeros((1, 10, 20), np.uint8)])
 
-    assert compare(0.205, 0.305) == 1
+    expected = "Dice 1.0000, same probability at 100.00% of pixels, tumor probability within 0.0050"
+    assert compare(0.205, 0.305) == expected
     with pytest.raises(UserError, match="Dice 1.0000, same probability at 0.00% of"):
         compare(0.25, 0.3)
     with pytest.raises(UserError, match="at 100.00% of pixels, tumor probability within 0.0200"):

@@ -127,7 +127,7 @@ def test_comparisons_with_different_masks_of_the_same_name_are_not_mixed_up(trai
     shutil.copytree(trained, tmp_path / "run")
     assert run_script("evaluate", "run", "--masks", "a/best", cwd=tmp_path).returncode == 0
     done = run_script("evaluate", "run", "--masks", "b/best", cwd=tmp_path)
-    assert done.returncode == 2 and "contains results for other compared" in done.stderr
+    assert done.returncode == 2 and "contains other results: compared is" in done.stderr
 
 
 def test_runs_that_see_other_images_are_not_compared(trained, tmp_path):
@@ -144,7 +144,7 @@ def test_runs_that_see_other_images_are_not_compared(trained, tmp_path):
     done = run_script("evaluate", "b", "--no-mirror", "--output", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     done = run_script("evaluate", "b", "--output", "out", cwd=tmp_path)
-    assert done.returncode == 2 and "contains results for other mirror (False)" in done.stderr
+    assert done.returncode == 2 and "contains other results: mirror is False there, but True here" in done.stderr
 
 
 def test_a_missing_mask_is_named(data):

@@ -161,12 +161,15 @@ def test_results_for_other_data_are_not_overwritten(trained, phantoms, tmp_path)
     for name, code in (("a", 0), ("a", 0), ("b", 2)):
         done = run_script(*arguments, f"{name}/data", cwd=tmp_path)
         assert done.returncode == code, done.stderr
-    assert done.stderr == (f"'out' contains results for other data ({tmp_path}/a/data): choose another --output.\n")
+    assert done.stderr == (
+        f"'out' contains other results: data is {tmp_path}/a/data there, but {tmp_path}/b/data here. "
+        "Choose another --output.\n"
+    )
     # Nor those of another run, or of masks.
     shutil.copytree(trained, tmp_path / "other")
     for contender in (["other"], ["--masks", phantoms / "masks"]):
         done = run_script("evaluate", *contender, "--output", "out", "--data", "a/data", cwd=tmp_path)
-        assert done.returncode == 2 and "'out' contains results for " in done.stderr
+        assert done.returncode == 2 and "'out' contains other results" in done.stderr
     (tmp_path / "file").write_text("")
     done = run_script("evaluate", trained, "--output", "file", cwd=tmp_path)
     assert done.returncode == 2 and "Cannot write to 'file'" in done.stderr

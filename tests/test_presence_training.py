@@ -12,6 +12,7 @@ from ready import run_script
 from unet.data.slices import load_slices
 from unet.network.losses import presence_loss
 from unet.network.saved_run import PRESENCE_CHECKPOINTS, SavedRun
+from unet.tables import read_table
 from unet.training import presence
 from unet.training.presence import train_presence
 
@@ -61,6 +62,7 @@ def test_the_u_net_stays_as_it_is(without_head, trained):
     assert before.keys() == after.keys() and is_same(before, after)
     assert not is_same(weights_of(without_head, is_head=True), weights_of(trained, is_head=True))
     assert len(list(trained.glob(PRESENCE_CHECKPOINTS))) == 1
+    assert [row["epoch"] for row in read_table(trained / "presence_history.csv")] == ["1"]
 
 
 def test_a_head_that_was_not_trained_decides_nothing(without_head, trained):
@@ -94,6 +96,8 @@ def test_an_interrupted_second_part_continues_with_the_same_result(
         train_presence(part, slices)
     train_presence(part, slices)
     assert is_same(*(weights_of(tmp_path / name, is_head=True) for name in ("whole", "part")))
+    histories = [read_table(tmp_path / name / "presence_history.csv") for name in ("whole", "part")]
+    assert histories[0] == histories[1] and len(histories[0]) == 2
     for damaged in (sorted(part.folder.glob(PRESENCE_CHECKPOINTS))[1:], part.folder.glob(PRESENCE_CHECKPOINTS)):
         for path in damaged:
             path.write_bytes(b"damaged")

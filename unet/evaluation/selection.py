@@ -170,6 +170,7 @@ def results_in(output: Path, summary: str, identity: dict[str, object]) -> Itera
             raise UserError(f"'{output}' contains '{foreign[0]}', which no evaluation wrote: choose another --output.")
         for name, value in identity.items():
             if old and old.get(name) != value:
-                found = f"other {name} ({old[name]})" if old.get(name) is not None else f"no {name}"
-                raise UserError(f"'{output}' contains results for {found}: choose another --output.")
+                there, here = ("none" if each is None else each for each in (old.get(name), value))
+                found = f"{name.replace('_', ' ')} is {there} there, but {here} here"
+                raise UserError(f"'{output}' contains other results: {found}. Choose another --output.")
         yield

@@ -4,7 +4,7 @@ config.json         options, preprocessing, threshold and peak, versions
 slices.csv          one row per slice: what it was used for, its fingerprint and its patient
 model.keras         the network of the best epoch: averaged weights, with batch normalization
 confidence.json     how to estimate the quality of an outline, and what training images look like
-history.csv         scores with one row per epoch; timing.csv next to it
+history.csv         scores with one row per epoch; next to it timing.csv, and presence_history.csv of the second part
 metrics.json        the final scores
 film.npz            how a few slices were outlined after some of the epochs
 checkpoint-N.npz    the whole state after N steps, for --resume; presence-N.npz after N epochs of the second part
@@ -164,6 +164,10 @@ class SavedRun:
         """Write history.csv, the same whenever a training is repeated, and timing.csv."""
         write_table(self.folder / "history.csv", rows)
         write_table(self.folder / "timing.csv", timing)
+
+    def write_presence_history(self, rows: list[dict[str, float]]) -> None:
+        """Write presence_history.csv: epoch and loss of the second part of the training."""
+        write_table(self.folder / "presence_history.csv", rows)
 
     def write_metrics(self, metrics: dict[str, object]) -> None:
         write_json(self.folder / "metrics.json", metrics)

@@ -48,7 +48,7 @@ def export(options: ExportOptions) -> None:
 
     Example:
         >>> export(ExportOptions(format="saved_model", output=Path("exported")))  # doctest: +ELLIPSIS
-        'exported' agrees with Keras: Dice ... on simulated slices. ... where the probability is ...
+        'exported' agrees with Keras on simulated slices: Dice ... where the probability is ...
     """
     format = FORMATS[validated(options).format]
     missing = [name for name in format.packages if not find_spec(name)]
@@ -72,9 +72,9 @@ def export(options: ExportOptions) -> None:
         exported = format.convert(save(module, Path(folder)), Path(folder) / f"model{format.suffix}")
         if options.format == "onnx":
             add_metadata(exported, saved)
-        dice = compare(predictor, format.open(exported), simulate_batches(format.batch))
+        agreement = compare(predictor, format.open(exported), simulate_batches(format.batch))
         keep(exported, output)
-    print(f"'{output}' agrees with Keras: Dice {dice:.4f} on simulated slices. {how_to_outline(saved)}")
+    print(f"'{output}' agrees with Keras on simulated slices: {agreement}. {how_to_outline(saved)}")
 
 
 def how_to_outline(run) -> str:
@@ -193,8 +193,8 @@ def with_preprocessing(predictor, batch: int | None = None):
     return module
 
 
-def compare(predictor, run_exported: Callable, batches: list[np.ndarray]) -> float:
-    """Smallest Dice between masks of Keras and of the export (1 if both are empty); UserError if the results differ.
+def compare(predictor, run_exported: Callable, batches: list[np.ndarray]) -> str:
+    """How well the masks and probabilities of Keras and of the export agree, in words; UserError if they differ.
 
     Takes what maps grey uint8 images (batch, height, width) to outputs by name, and such images.
     """
@@ -213,12 +213,14 @@ def compare(predictor, run_exported: Callable, batches: list[np.ndarray]) -> flo
             if predictor.presence_rule:
                 probability = predictor.tumor_probability(expected.evidence)
                 difference.append(abs(outputs["tumor_probability"][place].item() - probability))
+    agreement = f"Dice {min(dice):.4f}, same probability at {min(same):.2%} of pixels"
+    if predictor.presence_rule:
+        agreement += f", tumor probability within {max(difference):.4f}"
     if min(dice) < LEAST_DICE or min(same) < LEAST_SAME or max(difference) > MOST_DIFFERENCE:
         raise UserError(
-            f"The exported network differs from Keras (Dice {min(dice):.4f}, same probability at {min(same):.2%} of "
-            f"pixels, tumor probability within {max(difference):.4f}), so it was not kept: choose another --format."
+            f"The exported network differs from Keras ({agreement}), so it was not kept: choose another --format."
         )
-    return min(dice)
+    return agreement
 
 
 def simulate_batches(batch: int | None) -> list[np.ndarray]:

@@ -99,10 +99,11 @@ def train_presence(run: SavedRun, slices: Slices) -> None:
     batch_size = min(run.config.options.batch_size, len(material.with_tumor))
     steps = len(material.with_tumor) // batch_size
     learner = PresenceLearner(run, steps * epochs)
-    arrays, progress = load_checkpoint(run, PRESENCE_CHECKPOINTS) or (learner.state(), {"epochs": 0})
+    arrays, progress = load_checkpoint(run, PRESENCE_CHECKPOINTS) or (learner.state(), {"history": []})
     for variable, array in zip(learner.variables, arrays, strict=True):
         variable.assign(array)
-    first = progress["epochs"]
+    history = progress["history"]
+    first = len(history)
     if first:
         print(f"Resuming the presence head after epoch {first} of {epochs}.")
     plan = BatchPlan(
@@ -123,9 +124,11 @@ def train_presence(run: SavedRun, slices: Slices) -> None:
                 bar.update()
                 if stop.number:
                     raise Stopped(stop.number)
-            save_checkpoint(run, epoch + 1, learner.state(), {"epochs": epoch + 1}, PRESENCE_CHECKPOINTS)
+            history.append({"epoch": epoch + 1, "loss": float(np.mean(losses))})
+            run.write_presence_history(history)
+            save_checkpoint(run, epoch + 1, learner.state(), {"history": history}, PRESENCE_CHECKPOINTS)
             seconds = time.monotonic() - start
-            bar.write(f"Is there a tumor? epoch {epoch + 1:3d}  loss {np.mean(losses):.4f}  ({seconds:.0f} s)")
+            bar.write(f"Is there a tumor? epoch {epoch + 1:3d}  loss {history[-1]['loss']:.4f}  ({seconds:.0f} s)")
             if stop.number:
                 raise Stopped(stop.number)
     learner.save_to(run)

@@ -169,7 +169,7 @@ def change_epochs(run: SavedRun, epochs: int) -> None:
     if not checkpoint or epochs < checkpoint[1]["epoch"]:
         done = f"has already done {checkpoint[1]['epoch']} epochs" if checkpoint else "has no checkpoint"
         raise UserError(f"'{run.folder}' {done}: give more to --epochs, or start a new run with --init {run.folder}.")
-    for pattern in (PRESENCE_CHECKPOINTS, "metrics.json", "confidence.json"):
+    for pattern in (PRESENCE_CHECKPOINTS, "presence_history.csv", "metrics.json", "confidence.json"):
         for path in run.folder.glob(pattern):
             path.unlink()
     run.update_config(options=replace(old, epochs=epochs), outline_rule=OutlineRule(), presence_rule=None)
