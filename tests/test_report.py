@@ -149,6 +149,8 @@ def test_a_thousand_slices_open_within_two_seconds(visit, tmp_path):
         for i in range(1000)
     ]
     path = tmp_path / "report.html"
+    path.write_text(page_of(tiles[:1]))
+    visit(path)  # the first page also waits for the browser to start
     path.write_text(page_of(tiles))
     start = time.monotonic()
     page = visit(path)
