@@ -7,6 +7,7 @@ Usage:
     python train.py --data DIR --quick             the recipe for half an hour
     python train.py --data DIR --init pretrained    start from the network that comes with the project
     python train.py --data DIR --fold all          five networks: each patient is scored by one that never saw it
+    python train.py --data DIR --fold final        then, one network from all these patients
 """
 
 from unet import scripts

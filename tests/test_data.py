@@ -108,6 +108,8 @@ def test_five_folds_validate_every_patient_once_except_test_patients(phantoms):
         assert not patients_of(split, "train") & patients_of(split, "val")
         seen += patients_of(split, "val")
     assert len(seen) == len(set(seen)) == 25 - len(test)
+    final = split_slices(slices, phantoms, DataOptions(fold="final"))
+    assert patients_of(final, "train") == set(seen) and patients_of(final, "test") == test and not final.ids["val"]
 
 
 def test_a_few_patients_without_a_tumor_train_in_every_fold(tmp_path):

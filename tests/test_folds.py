@@ -12,13 +12,17 @@ from ready import ROOT, run_script
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import folds as folds_benchmark
 
+from unet.data.pairs import find_pairs
+from unet.data.slices import load_slices
 from unet.data.split import SPLITS
 from unet.errors import UserError
 from unet.evaluation.intervals import interval_over_patients
 from unet.files import write_json
+from unet.network.predictor import Predictor
 from unet.network.saved_run import SavedRun
 from unet.options import DataOptions, TrainingOptions
 from unet.tables import read_table, write_table
+from unet.training.finish import Validation
 from unet.training.folds import is_scored, join
 from unet.training.train import train
 
@@ -61,6 +65,55 @@ def test_the_joint_scores_have_intervals_over_all_patients(five):
     )
     assert summary["detection"]["specificity"] and {"meningioma", "glioma", "pituitary"} < scores.keys()
     assert "\nfold 4 " in output and "runs/five-all-folds/per_slice.csv" in output
+
+
+@pytest.mark.slow
+def test_the_final_network_learns_from_all_patients_and_takes_its_rules_from_the_folds(five, phantoms):
+    folder, _ = five
+    final = ["--data", phantoms, *ALL[:-1], "final"]
+    done = run_script("train", *final, "--seed", 1, cwd=folder)
+    assert done.returncode == 2 and done.stderr == (
+        "'runs/five-fold-0' has other options (see its config.json): repeat those of --fold all.\n"
+    )
+    done = run_script("train", *final, cwd=folder)
+    assert done.returncode == 0 and "Dice of the five networks that did not see the patient" in done.stdout, done.stderr
+    run = SavedRun.open(folder / "runs/five-final")
+    runs = [SavedRun.open(folder / f"runs/five-fold-{fold}") for fold in range(5)]
+    assert not run.slices.split["val"]
+    assert sorted(run.slices.split["train"]) == sorted(id for one in runs for id in one.slices.split["val"])
+    assert read_table(run.folder / "history.csv")[0]["val_dice"] == ""
+    # Each slice is judged by the network that did not learn from it.
+    validation = Validation(run, load_slices(phantoms, 64))
+    judged = dict(validation.score(lambda prediction, _: (prediction.source.id, prediction.evidence), ""))
+    metrics = json.loads((run.folder / "metrics.json").read_text())
+    assert len(judged) == metrics["val_slices_with_tumor"] and metrics["val_tumors_found"] >= 0.985
+    pairs = {pair.id: pair for pair in find_pairs(phantoms)[0]}
+    for one in runs:
+        id = next(id for id in one.slices.split["val"] if id in judged)
+        (expected,) = Predictor(one, precision="float32")([pairs[id].read_image()])
+        assert judged[id] == pytest.approx(expected.evidence, abs=1e-5)
+    chosen = np.arange(len(judged)) % 3 == 0
+    some = validation.score(lambda prediction, _: prediction.source.id, "", chosen=chosen)
+    assert some == [id for id, is_chosen in zip(judged, chosen, strict=True) if is_chosen]
+    done = run_script("evaluate", run.folder, cwd=folder)
+    assert done.returncode == 2 and "has no validation slices, as it learned from all patients" in done.stderr
+    done = run_script("evaluate", run.folder, "--split", "test", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    done = run_script("train", *final, cwd=folder)
+    assert done.returncode == 2 and "already contains a run" in done.stderr
+    # Interrupted after the last epoch, it continues; not without the folds.
+    (run.folder / "metrics.json").rename(run.folder / "old.json")
+    done = run_script("train", "--resume", run.folder, cwd=folder)
+    assert done.returncode == 0 and json.loads((run.folder / "metrics.json").read_text()) == metrics, done.stderr
+
+
+def test_a_final_network_needs_its_folds(phantoms, tmp_path):
+    done = run_script("train", "--data", phantoms, *ALL[:-1], "final", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr == (
+        "--fold final needs the five networks of --fold all, but 'runs/five-fold-0' is missing or not finished: run "
+        "the same command with --fold all first.\n"
+    )
+    assert not (tmp_path / "runs/five-final").exists()
 
 
 @pytest.mark.slow

@@ -174,6 +174,12 @@ def test_a_dollar_in_a_name_is_not_a_formula(tmp_path):
     assert path.stat().st_size > 500
 
 
+def test_curves_without_validation(tmp_path):
+    row = {"loss": 0.5, "dice": 0.6, "learning_rate": 1e-3, "val_loss": "", "val_dice": "", "val_dice_raw": ""}
+    in_our_style(training_plots.draw_curves)([row | {"epoch": 1}, row | {"epoch": 2}], tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 500
+
+
 def test_plots_are_svg(tmp_path):
     rows = [{"dice": 0.5, "tumor": "a"}, {"dice": 0.7, "tumor": "b"}]
     svg = evaluation_plots.draw_dice_histogram(rows, tmp_path / "plot.png")

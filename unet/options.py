@@ -140,9 +140,10 @@ class DataOptions:
     patients: Path | None = None
     """CSV with columns id, patient and optionally tumor and split. Default: patients.csv in the data
     folder, or the published table if it describes these slices."""
-    fold: Literal[0, 1, 2, 3, 4, "all"] | None = None
+    fold: Literal[0, 1, 2, 3, 4, "all", "final"] | None = None
     """Validate on this one of five folds over the training and validation patients. all: train five networks, one
-    after the other, and score each patient with the network that did not train on it."""
+    after the other, and score each patient with the network that did not train on it. final: after all, train one
+    network on all these patients; its thresholds come from the five."""
     memory_gib: Positive = 4.0
     """Keep slices in memory up to this size, and on disk beyond it."""
     reading: Annotated[PairingOptions, Ungrouped] = field(default_factory=PairingOptions)

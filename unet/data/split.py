@@ -54,8 +54,8 @@ def split_folder(slices: Slices, folder: Path, options: DataOptions, is_tumor_fr
     """Split the slices of one folder by patient.
 
     The column `split` of the patients table decides if it exists, otherwise seven stratified folds do. --fold validates
-    on one of five folds over all patients but the test patients. If a folder without tumors has too few patients for
-    folds, all of them are for training.
+    on one of five folds over all patients but the test patients, or trains on all of these. If a folder without tumors
+    has too few patients for folds, all of them are for training.
     """
     facts, origin = patient_facts(slices, folder, None if is_tumor_free else options.patients)
     where = f"'{folder.resolve().name}', split" if is_tumor_free else "Split"
@@ -83,7 +83,10 @@ def split_folder(slices: Slices, folder: Path, options: DataOptions, is_tumor_fr
     if options.fold is not None:
         source = source.removesuffix(too_few)
         pool = [id for id in slices.ids if split_of[id] != "test"]
-        if is_tumor_free and len({facts[id]["patient"] for id in pool}) < 5:
+        if options.fold == "final":
+            split_of |= dict.fromkeys(pool, "train")
+            source += "; training on both train and val, as thresholds come from the five folds"
+        elif is_tumor_free and len({facts[id]["patient"] for id in pool}) < 5:
             # Otherwise, the same patients would validate in every fold.
             split_of |= dict.fromkeys(pool, "train")
             source += too_few
@@ -94,7 +97,7 @@ def split_folder(slices: Slices, folder: Path, options: DataOptions, is_tumor_fr
     check_one_split_per_patient(split_of, facts, origin)
     ids = {name: [id for id in slices.ids if split_of[id] == name] for name in SPLITS}
     for name, purpose in (("train", "train on"), ("val", "validate on")):
-        if not ids[name] and not is_tumor_free:
+        if not ids[name] and not is_tumor_free and (name, options.fold) != ("val", "final"):
             raise UserError(
                 f"There are no slices to {purpose}. {source}: use --fold 0, which needs five patients outside of test, "
                 "or another split in the table of --patients."

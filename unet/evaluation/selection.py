@@ -73,6 +73,11 @@ def select_from_run(run: SavedRun, split: str, options: EvaluationOptions) -> Se
         )
     ids = run.slices.split[split]
     folder = data_folder(str(options.data)) if options.data else Path(run.config.data_folder)
+    if not ids and run.config.options.data.fold == "final":
+        raise UserError(
+            f"'{run.folder}' has no validation slices, as it learned from all patients: see the scores of its five "
+            "folds, or score other slices with --data, or the test slices with --split test (once, at the end)."
+        )
     if not ids:
         raise UserError(f"The run has no {split} slices, as '{folder}' had none: name another folder with --data.")
     if not folder.is_dir():

@@ -3,34 +3,45 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from unet.pictures.style import NEUTRAL, PREDICTION, TRAINING, TRUTH, add_legend, canvas, draw_contour, save, show_image
 
 
 def draw_curves(history: list[dict[str, float]], path: Path) -> None:
-    """Loss, Dice and learning rate over the epochs, with the best epoch marked. `history`: rows of history.csv."""
+    """Loss, Dice and learning rate over the epochs, with the best epoch of the validation marked, if there is one.
+    `history`: rows of history.csv."""
     epochs = [row["epoch"] for row in history]
-    best = max(history, key=lambda row: row["val_dice"])
     figure, (loss, dice, rate) = canvas(1, 3, figsize=(12, 3.4))
     for axes, name, title in ((loss, "loss", "Loss"), (dice, "dice", "Dice")):
         axes.plot(epochs, [row[name] for row in history], color=TRAINING, label="training")
-        averaged = [row[f"val_{name}"] for row in history]
-        axes.plot(epochs, averaged, color=PREDICTION, label="validation (averaged weights)")
-        axes.axvline(best["epoch"], color=NEUTRAL, linestyle=":", linewidth=1)
         axes.set(title=title, xlabel="epoch")
-    raw = [(row["epoch"], row["val_dice_raw"]) for row in history if row["val_dice_raw"] != ""]
-    dice.plot(*np.reshape(raw, (-1, 2)).T, "x", color=PREDICTION, alpha=0.7, label="validation (raw weights)")
+    dice.set(ylim=(0, 1))
+    if history[0]["val_dice"] != "":
+        draw_validation(history, loss, dice)
     loss.legend()
     dice.legend(loc="lower right")
-    dice.plot(best["epoch"], best["val_dice"], "o", color=PREDICTION)
-    dice.set(ylim=(0, 1), title=f"Dice: best {best['val_dice']:.3f}, epoch {best['epoch']}")
     rate.plot(epochs, [row["learning_rate"] for row in history], color=NEUTRAL)
     for axes in (loss, dice, rate):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     rate.set(title="Learning rate at the start of each epoch", xlabel="epoch")
     rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     save(figure, path)
+
+
+def draw_validation(history: list[dict[str, float]], loss: Axes, dice: Axes) -> None:
+    """Add the curves of the validation to those of the training."""
+    epochs = [row["epoch"] for row in history]
+    best = max(history, key=lambda row: row["val_dice"])
+    for axes, name in ((loss, "val_loss"), (dice, "val_dice")):
+        averaged = [row[name] for row in history]
+        axes.plot(epochs, averaged, color=PREDICTION, label="validation (averaged weights)")
+        axes.axvline(best["epoch"], color=NEUTRAL, linestyle=":", linewidth=1)
+    raw = [(row["epoch"], row["val_dice_raw"]) for row in history if row["val_dice_raw"] != ""]
+    dice.plot(*np.reshape(raw, (-1, 2)).T, "x", color=PREDICTION, alpha=0.7, label="validation (raw weights)")
+    dice.plot(best["epoch"], best["val_dice"], "o", color=PREDICTION)
+    dice.set(title=f"Dice: best {best['val_dice']:.3f}, epoch {best['epoch']}")
 
 
 def draw_samples(

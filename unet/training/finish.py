@@ -1,9 +1,10 @@
 """The end of a training: choose the rules for outlines, fit the confidence model, and report the scores."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from unet.command_line import command
-from unet.data.pairs import Pair
 from unet.data.patients import interval_basis
 from unet.data.slices import Slices
 from unet.evaluation import metrics
@@ -15,28 +16,63 @@ from unet.network.outlining import PEAKS, THRESHOLDS, best_rule, dice_by_rule
 from unet.network.predictor import Prediction, Predictor
 from unet.network.presence import PresenceRule
 from unet.network.saved_run import SavedRun
+from unet.training.final import is_final, validating_runs
 from unet.training.material import healed_validation_slices, indices_of, patients_of
 from unet.training.presence import NEEDED_TO_VALIDATE, learns_presence
 from unet.training.samples import evenly_spaced
 
 
+class Validation:
+    """Networks, each with slices that it never learned from: the run's own network with its validation slices, or for
+    --fold final those of the five folds."""
+
+    def __init__(self, run: SavedRun, slices: Slices):
+        self.slices = slices
+        self.networks = [(one, Predictor(one, precision=run.config.precision)) for one in validating_runs(run)]
+
+    def score(self, score: Callable, title: str, has_tumor: bool = True, chosen: np.ndarray | None = None) -> list:
+        """score(prediction, true mask) of each slice with or without tumor, or of those that are chosen, bool (n,)."""
+        results = []
+        for one, predictor in self.networks:
+            indices = indices_of(one, self.slices, "val", has_tumor)
+            if chosen is not None:
+                own, chosen = chosen[: len(indices)], chosen[len(indices) :]
+                indices = indices[own]
+            results += score_pairs(predictor, [self.slices.pairs[index] for index in indices], score, title)
+        return results
+
+    def evidence_of_healed(self) -> list[float]:
+        """Evidence of slices whose tumor is replaced by tissue of the other hemisphere."""
+        return [
+            prediction.evidence
+            for one, predictor in self.networks
+            for prediction in predictor(
+                list(healed_validation_slices(one, self.slices).images), lambda image, size: image
+            )
+        ]
+
+    def patients(self) -> np.ndarray:
+        """The patient of each slice with tumor, (n,)."""
+        found = [patients_of(one, self.slices, indices_of(one, self.slices, "val", True)) for one, _ in self.networks]
+        return np.concatenate(found)
+
+
 def finish(run: SavedRun, slices: Slices, history: list[dict]) -> None:
     """Choose how the best network outlines, write confidence.json and metrics.json, and print the scores."""
-    predictor = Predictor(run, precision=run.config.precision)
-    pairs = [slices.pairs[index] for index in indices_of(run, slices, "val", has_tumor=True)]
-    dice, confidence, evidence = choose_outlining(run, predictor, pairs)
+    validation = Validation(run, slices)
+    dice, confidence, evidence = choose_outlining(run, validation)
     if not confidence.any():
         print(
             "Warning: no pixel of the validation slices reaches a threshold, so outlines will be guesses: train "
             "longer, or check the masks."
         )
-    free = evidence_without_tumor(run, predictor, slices)
+    free = evidence_without_tumor(validation)
     if len(free["tumor_free"]) and has_learned_presence(run, slices):
         run.update_config(presence_rule=fit_presence(evidence, np.concatenate(list(free.values()))))
-        outline_the_rest(run, predictor, pairs, dice, confidence)
+        outline_the_rest(run, validation, dice, confidence)
     fitted = evenly_spaced(indices_of(run, slices, "train", has_tumor=True), MOST_FITTED)
     run.save_confidence_model(fit_confidence_model(confidence, dice, slices.images[fitted]))
-    report_scores(run, slices, history, dice, evidence, free)
+    report_scores(run, validation.patients(), history, dice, evidence, free)
 
 
 def has_learned_presence(run: SavedRun, slices: Slices) -> bool:
@@ -45,7 +81,7 @@ def has_learned_presence(run: SavedRun, slices: Slices) -> bool:
     return learns_presence(run, slices) or bool(origin and origin.config.presence_rule)
 
 
-def choose_outlining(run: SavedRun, predictor: Predictor, pairs: list[Pair]) -> tuple[np.ndarray, ...]:
+def choose_outlining(run: SavedRun, validation: Validation) -> tuple[np.ndarray, ...]:
     """Choose threshold and peak on validation slices with tumor, and save them.
 
     Returns their Dice, their confidence (0 if nothing is outlined) and their evidence, float64 (n,) each.
@@ -54,7 +90,7 @@ def choose_outlining(run: SavedRun, predictor: Predictor, pairs: list[Pair]) -> 
     def score(prediction: Prediction, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         return *dice_by_rule(truth, prediction.probability, THRESHOLDS, PEAKS), prediction.evidence
 
-    scores = score_pairs(predictor, pairs, score, "Choosing the threshold")
+    scores = validation.score(score, "Choosing the threshold")
     dice, confidence, evidence = (np.stack(values) for values in zip(*scores, strict=True))
     rule = best_rule(dice.mean(axis=0))
     run.update_config(outline_rule=rule)
@@ -62,9 +98,7 @@ def choose_outlining(run: SavedRun, predictor: Predictor, pairs: list[Pair]) -> 
     return dice[:, *place], confidence[:, *place], evidence
 
 
-def outline_the_rest(
-    run: SavedRun, predictor: Predictor, pairs: list[Pair], dice: np.ndarray, confidence: np.ndarray
-) -> None:
+def outline_the_rest(run: SavedRun, validation: Validation, dice: np.ndarray, confidence: np.ndarray) -> None:
     """Score what is outlined in slices where no pixel reached the threshold, as a tumor is now known to be there."""
     rule = run.config.outline_rule
 
@@ -72,37 +106,33 @@ def outline_the_rest(
         mask = rule.mask(rule.at_least_one_region(prediction.probability))
         return metrics.score(truth, mask)["dice"], confidence_of(prediction.probability, mask)
 
-    rest = np.flatnonzero(confidence == 0)
-    scores = score_pairs(predictor, [pairs[index] for index in rest], score, "Outlining faint tumors")
+    rest = confidence == 0
+    scores = validation.score(score, "Outlining faint tumors", chosen=rest)
     dice[rest], confidence[rest] = np.reshape(scores, (-1, 2)).T
 
 
-def evidence_without_tumor(run: SavedRun, predictor: Predictor, slices: Slices) -> dict[str, np.ndarray]:
+def evidence_without_tumor(validation: Validation) -> dict[str, np.ndarray]:
     """Evidence of validation slices without tumor, and if there are any, of healed ones, (n,) each."""
-    indices = indices_of(run, slices, "val", has_tumor=False)
-    pairs = [slices.pairs[index] for index in indices]
-    evidence = score_pairs(predictor, pairs, lambda prediction, _: prediction.evidence, "Slices without tumor")
+    evidence = validation.score(lambda prediction, _: prediction.evidence, "Slices without tumor", has_tumor=False)
     result = {"tumor_free": np.array(evidence)}
-    if len(indices):
-        healed = predictor(list(healed_validation_slices(run, slices).images), lambda image, size: image)
-        result["healed"] = np.array([prediction.evidence for prediction in healed])
+    if evidence:
+        result["healed"] = np.array(validation.evidence_of_healed())
     return result
 
 
 def report_scores(
     run: SavedRun,
-    slices: Slices,
+    patients: np.ndarray,
     history: list[dict],
     dice: np.ndarray,
     evidence: np.ndarray,
     free: dict[str, np.ndarray],
 ) -> None:
-    """Write metrics.json and print the scores, given the Dice and evidence of validation slices with tumor, and the
-    evidence of slices without tumor."""
-    best = max(history, key=lambda row: row["val_dice"])
+    """Write metrics.json and print the scores, given patient, Dice and evidence of validation slices with tumor, and
+    the evidence of slices without tumor."""
+    best = history[-1] if is_final(run) else max(history, key=lambda row: row["val_dice"])
     rule = run.config.presence_rule
     dice = np.where(found(rule, evidence), dice, 0.0)
-    patients = patients_of(run, slices, indices_of(run, slices, "val", has_tumor=True))
     interval = interval_over_patients(dice, patients)
     run.write_metrics(
         {
@@ -119,14 +149,18 @@ def report_scores(
                 for name, values in free.items()
                 if len(values)
             },
+            "val_networks": "those of the five folds" if is_final(run) else "this one",
         }
     )
+    scored = "Dice of the five networks that did not see the patient" if is_final(run) else "Validation Dice"
+    epoch = "" if is_final(run) else f" at epoch {best['epoch']}"
+    only_test = " --split test" if is_final(run) else ""
     print(
-        f"Validation Dice {dice.mean():.3f} (95% interval over {interval_basis(patients)}: {interval_text(interval)}) "
-        f"on slices with tumor at epoch {best['epoch']}, with mirror averaging and the chosen thresholds.\n"
+        f"{scored} {dice.mean():.3f} (95% interval over {interval_basis(patients)}: {interval_text(interval)}) "
+        f"on slices with tumor{epoch}, with mirror averaging and the chosen thresholds.\n"
         f"{describe_presence(rule, evidence, free)}\n"
         f"Look at {run.folder}/curves.png, samples.png and film_strip.png, then run:\n"
-        f"  {command('evaluate')} {run.folder}\n"
+        f"  {command('evaluate')} {run.folder}{only_test}\n"
         f"  {command('predict')} IMAGES --run {run.folder} --output FOLDER"
     )
 

@@ -14,10 +14,10 @@ from unet.network.run_config import read_config
 from unet.network.saved_run import SavedRun
 from unet.options import EvaluationOptions, TrainingOptions
 from unet.tables import read_table, write_table
+from unet.training.final import FOLDS, family_name
 from unet.training.train import train
 from unet.training.workers import place
 
-FOLDS = range(5)
 NUMBERS = {*summaries.SUMMARIZED, "pixels", "truth_pixels", "predicted_pixels", "tumor_percent", "tumor_probability"}
 
 
@@ -32,7 +32,7 @@ def train_folds(options: TrainingOptions) -> Path:
         raise UserError("--fold all needs a single worker: train --fold 0 to --fold 4 one after the other.")
     if options.resume:
         raise UserError("train_folds continues by itself: repeat its options, without resume.")
-    name = options.name or Path(options.data.data).resolve().name
+    name = family_name(options)
     runs = [train_fold(replace(options, name=f"{name}-fold-{fold}"), fold) for fold in FOLDS]
     output = Path("runs") / f"{name}-all-folds"
     print(f"{summaries.describe(join(runs, output))}\nThe scores of each slice are in {output}/per_slice.csv.")

@@ -143,7 +143,10 @@ class TrainingLoop:
         return {"epoch": progress.epoch + 1, "loss": scores["loss"], "dice": scores["dice"], "learning_rate": rate}
 
     def validate(self, raw: bool = False) -> dict[str, float]:
-        """Mean scores over the validation slices with tumor, of the averaged weights or of the raw ones."""
+        """Mean scores over the validation slices with tumor, of the averaged weights or of the raw ones; "" if there
+        are none."""
+        if not len(self.val_indices):
+            return dict.fromkeys(("val_loss", "val_dice", "val_iou"), "")
         batches = validation_batches(self.slices, self.val_indices, self.learner.batch_size)
         for images, masks in self.learner.strategy.experimental_distribute_dataset(batches):
             self.learner.validation_step(images, masks, raw)
@@ -152,7 +155,8 @@ class TrainingLoop:
     def finish_epoch(self, row: dict[str, float], bar: tqdm) -> None:
         """Add an epoch to the history, save the network if it is the best so far, and print a line."""
         progress = self.progress
-        is_best = row["val_dice"] > max((old["val_dice"] for old in progress.history), default=-1)
+        is_last = row["val_dice"] == ""  # nothing says which is best, so the last one is kept
+        is_best = is_last or row["val_dice"] > max((old["val_dice"] for old in progress.history), default=-1)
         progress.history.append(row)
         progress.timing.append(
             {
@@ -164,10 +168,10 @@ class TrainingLoop:
         )
         if is_best:
             self.run.save_network(self.learner.averaged)
+        scores = "" if is_last else f"validation: loss {row['val_loss']:.4f}  Dice {row['val_dice']:.4f}  "
         bar.write(
-            f"epoch {row['epoch']:3d}  loss {row['loss']:.4f}  Dice {row['dice']:.4f}  "
-            f"validation: loss {row['val_loss']:.4f}  Dice {row['val_dice']:.4f}  "
-            f"({progress.seconds:.0f} s){'  best so far' if is_best else ''}"
+            f"epoch {row['epoch']:3d}  loss {row['loss']:.4f}  Dice {row['dice']:.4f}  {scores}"
+            f"({progress.seconds:.0f} s){'  best so far' if is_best and not is_last else ''}"
         )
         self.progress = Progress(row["epoch"], history=progress.history, timing=progress.timing)
         self.run.write_history(progress.history, progress.timing)

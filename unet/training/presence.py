@@ -20,6 +20,7 @@ from unet.network.saved_run import PRESENCE_CHECKPOINTS, SavedRun
 from unet.network.weights import take_over, weights_of
 from unet.signals import Stopped, StopRequest
 from unet.training.checkpoints import load_checkpoint, save_checkpoint
+from unet.training.final import validating_runs
 from unet.training.learner import averaging_rate, learning_rate_schedule, make_optimizer
 from unet.training.material import indices_of, training_material
 
@@ -85,8 +86,13 @@ class PresenceLearner:
 def learns_presence(run: SavedRun, slices: Slices) -> bool:
     """Whether the presence head is trained: if there are epochs for it, and slices without tumor to learn from and to
     choose its threshold."""
-    without_tumor = [len(indices_of(run, slices, split, has_tumor=False)) for split in ("train", "val")]
-    return bool(run.config.options.presence_epochs and all(without_tumor))
+    is_learning = run.config.options.presence_epochs and len(indices_of(run, slices, "train", has_tumor=False))
+    return bool(is_learning and validates_presence(run, slices))
+
+
+def validates_presence(run: SavedRun, slices: Slices) -> bool:
+    """Whether there are validation slices without tumor."""
+    return any(len(indices_of(one, slices, "val", has_tumor=False)) for one in validating_runs(run))
 
 
 def train_presence(run: SavedRun, slices: Slices) -> None:

@@ -11,6 +11,7 @@ from unet.data.slices import Slices
 from unet.files import write_whole
 from unet.network.saved_run import SavedRun
 from unet.pictures import training_plots
+from unet.training.final import is_final
 from unet.training.learner import Learner
 from unet.training.material import indices_of
 
@@ -19,12 +20,14 @@ FRAMES = 8  # of the film strip
 
 
 class Samples:
-    """The same few validation slices with tumor, drawn again and again as training goes on."""
+    """The same few validation slices with tumor (or training slices, if none validate), drawn again and again as
+    training goes on."""
 
     def __init__(self, run: SavedRun, slices: Slices, learner: Learner):
         self.run = run
         self.learner = learner
-        shown = evenly_spaced(indices_of(run, slices, "val", has_tumor=True), SAMPLES_SHOWN)
+        self.kind = "train" if is_final(run) else "val"
+        shown = evenly_spaced(indices_of(run, slices, self.kind, has_tumor=True), SAMPLES_SHOWN)
         self.ids = [slices.ids[index] for index in shown]
         self.inputs, masks = next(iter(validation_batches(slices, shown, len(shown))))
         self.images = self.inputs.numpy()[..., 0]
@@ -34,7 +37,7 @@ class Samples:
         """Draw curves.png and samples.png; returns the path of samples.png."""
         training_plots.draw_curves(history, self.run.folder / "curves.png")
         path = self.run.folder / "samples.png"
-        heading = f"Validation after epoch {len(history)}"
+        heading = f"{'Validation' if self.kind == 'val' else 'Training slices'} after epoch {len(history)}"
         tiles = (self.images, self.truths, self._probabilities())
         training_plots.draw_samples(tiles, self.run.config.outline_rule.threshold, self.ids, heading, path)
         return path

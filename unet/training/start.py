@@ -23,9 +23,9 @@ from unet.options import TrainingOptions
 from unet.tables import write_table
 from unet.training.checkpoints import load_checkpoint
 from unet.training.data_page import INVERTED, percent_text, write_data_page
+from unet.training.final import FINAL, check_folds, family_name
 from unet.training.learner import Learner
-from unet.training.material import indices_of
-from unet.training.presence import NEEDED_TO_VALIDATE
+from unet.training.presence import NEEDED_TO_VALIDATE, validates_presence
 from unet.training.tensorboard import Board
 from unet.training.workers import Workers
 
@@ -34,7 +34,10 @@ def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[Sav
     """A new run, not written yet, and its data; UserError if a run of that name exists."""
     check_size(options.size, options.model)
     Board.check_installed(options.tensorboard)
-    name = options.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{options.size}px"
+    if options.data.fold == FINAL:
+        name = f"{family_name(options)}-{FINAL}"
+    else:
+        name = options.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{options.size}px"
     if name != Path(name).name or name == ".." or len(os.fsencode(name)) > 200:
         raise UserError(f"--name {name} is invalid: give the short name of a folder, without / and the like.")
     SavedRun.check_free(runs / name)
@@ -47,7 +50,7 @@ def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[Sav
             "tumor may come from --no-tumor, beside others with a tumor."
         )
     split = split_slices(slices, folder, options.data)
-    for part in ("train", "val"):
+    for part in ("train",) if options.data.fold == FINAL else ("train", "val"):
         if not slices.has_tumor[slices.indices(split.ids[part])].any():
             raise UserError(
                 f"No mask of the {part} slices contains a tumor ({split.source.splitlines()[0].rstrip('.')}): add "
@@ -75,7 +78,9 @@ def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[Sav
         environment=environment(),
         initial_network=initial.network_fingerprint() if initial else None,
     )
-    return SavedRun(runs / name, config, SliceTable(split.ids, slices.fingerprint_by_id, split.facts)), slices
+    run = SavedRun(runs / name, config, SliceTable(split.ids, slices.fingerprint_by_id, split.facts))
+    check_folds(run)
+    return run, slices
 
 
 def print_data(run: SavedRun, slices: Slices) -> None:
@@ -86,7 +91,7 @@ def print_data(run: SavedRun, slices: Slices) -> None:
         path = run.folder / "duplicates.csv"
         write_table(path, [{"id": copy.name, "copy_of": original.name} for copy, original in slices.copies])
         print(f"Exact copies left out: {len(slices.copies)}, listed in {path}.")
-    if run.config.no_tumor_folders and not len(indices_of(run, slices, "val", has_tumor=False)):
+    if run.config.no_tumor_folders and not validates_presence(run, slices):
         print(
             "Warning: no slices without tumor are for validation, so nothing will decide whether there is a tumor. "
             f"They need {NEEDED_TO_VALIDATE}.",

@@ -14,6 +14,7 @@ from unet.machine import prepare, use_precision
 from unet.network.saved_run import SavedRun
 from unet.options import TrainingOptions
 from unet.pictures.style import in_our_style
+from unet.training.final import FINAL
 from unet.training.finish import finish
 from unet.training.learner import Learner
 from unet.training.loop import TrainingLoop
@@ -53,6 +54,8 @@ def train(options: TrainingOptions, epochs: int | None = None) -> SavedRun:
     if epochs is not None and not (options.resume and isinstance(epochs, int) and epochs > 0):
         raise UserError(f"epochs={epochs} is invalid: give a whole number together with options.resume.")
     workers = Workers()
+    if options.data.fold == FINAL and workers.count > 1:
+        raise UserError("--fold final needs a single worker: start it once.")
     try:
         with workers.runs_folder() as runs:
             start = resumed_run if options.resume else new_run
