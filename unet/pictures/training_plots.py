@@ -8,6 +8,8 @@ from matplotlib.ticker import MaxNLocator
 
 from unet.pictures.style import NEUTRAL, PREDICTION, TRAINING, TRUTH, add_legend, canvas, draw_contour, save, show_image
 
+DOTTED = ".-"  # a line with a dot for each epoch, so that a single one is visible
+
 
 def draw_curves(history: list[dict[str, float]], path: Path) -> None:
     """Loss, Dice and learning rate over the epochs, with the best epoch of the validation marked, if there is one.
@@ -15,16 +17,16 @@ def draw_curves(history: list[dict[str, float]], path: Path) -> None:
     epochs = [row["epoch"] for row in history]
     figure, (loss, dice, rate) = canvas(1, 3, figsize=(12, 3.4))
     for axes, name, title in ((loss, "loss", "Loss"), (dice, "dice", "Dice")):
-        axes.plot(epochs, [row[name] for row in history], color=TRAINING, label="training")
+        axes.plot(epochs, [row[name] for row in history], DOTTED, color=TRAINING, label="training")
         axes.set(title=title, xlabel="epoch")
     dice.set(ylim=(0, 1))
     if history[0]["val_dice"] != "":
         draw_validation(history, loss, dice)
     loss.legend()
     dice.legend(loc="lower right")
-    rate.plot(epochs, [row["learning_rate"] for row in history], color=NEUTRAL)
+    rate.plot(epochs, [row["learning_rate"] for row in history], DOTTED, color=NEUTRAL)
     for axes in (loss, dice, rate):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     rate.set(title="Learning rate at the start of each epoch", xlabel="epoch")
     rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     save(figure, path)
@@ -36,11 +38,13 @@ def draw_validation(history: list[dict[str, float]], loss: Axes, dice: Axes) -> 
     best = max(history, key=lambda row: row["val_dice"])
     for axes, name in ((loss, "val_loss"), (dice, "val_dice")):
         averaged = [row[name] for row in history]
-        axes.plot(epochs, averaged, color=PREDICTION, label="validation (averaged weights)")
+        axes.plot(epochs, averaged, DOTTED, color=PREDICTION, label="validation (averaged weights)")
         axes.axvline(best["epoch"], color=NEUTRAL, linestyle=":", linewidth=1)
     raw = [(row["epoch"], row["val_dice_raw"]) for row in history if row["val_dice_raw"] != ""]
     dice.plot(*np.reshape(raw, (-1, 2)).T, "x", color=PREDICTION, alpha=0.7, label="validation (raw weights)")
     dice.plot(best["epoch"], best["val_dice"], "o", color=PREDICTION)
+    # Before the averaged weights mean anything, their loss may be so high that it would hide the rest.
+    loss.set(ylim=(0, 1.2 * max([row["loss"] for row in history] + [history[-1]["val_loss"]])))
     dice.set(title=f"Dice: best {best['val_dice']:.3f}, epoch {best['epoch']}")
 
 
