@@ -104,7 +104,8 @@ def test_a_network_that_mixes_up_the_images_of_a_batch_is_not_kept():
     def turned(images):
         return {name: np.roll(values, 1, axis=0) for name, values in outputs(images).items()}
 
-    export.compare(predictor, turned, [single])  # of one image, which cannot be mixed up
+    agreement = export.compare(predictor, turned, [single])  # of one image, which cannot be mixed up
+    assert float(agreement.removeprefix("Dice ").partition(",")[0]) > 0.99
     with pytest.raises(UserError, match="not kept"):
         export.compare(predictor, turned, [three])
 

@@ -155,8 +155,8 @@ class TrainingLoop:
     def finish_epoch(self, row: dict[str, float], bar: tqdm) -> None:
         """Add an epoch to the history, save the network if it is the best so far, and print a line."""
         progress = self.progress
-        is_last = row["val_dice"] == ""  # nothing says which is best, so the last one is kept
-        is_best = is_last or row["val_dice"] > max((old["val_dice"] for old in progress.history), default=-1)
+        is_validated = len(self.val_indices) > 0
+        is_best = is_validated and row["val_dice"] > max((old["val_dice"] for old in progress.history), default=-1)
         progress.history.append(row)
         progress.timing.append(
             {
@@ -166,12 +166,12 @@ class TrainingLoop:
                 "busy_cores": progress.cpu_seconds / progress.seconds,
             }
         )
-        if is_best:
+        if is_best or not is_validated:  # if nothing says which is best, the last one is kept
             self.run.save_network(self.learner.averaged)
-        scores = "" if is_last else f"validation: loss {row['val_loss']:.4f}  Dice {row['val_dice']:.4f}  "
+        scores = f"validation: loss {row['val_loss']:.4f}  Dice {row['val_dice']:.4f}  " if is_validated else ""
         bar.write(
             f"epoch {row['epoch']:3d}  loss {row['loss']:.4f}  Dice {row['dice']:.4f}  {scores}"
-            f"({progress.seconds:.0f} s){'  best so far' if is_best and not is_last else ''}"
+            f"({progress.seconds:.0f} s){'  best so far' if is_best else ''}"
         )
         self.progress = Progress(row["epoch"], history=progress.history, timing=progress.timing)
         self.run.write_history(progress.history, progress.timing)
