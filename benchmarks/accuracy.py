@@ -52,7 +52,7 @@ class Speeds:
     """Time two epochs of each of our recipes on the idle machine."""
 
     folder: tyro.conf.Positional[Path]
-    """Folder with images/, masks/ and patients.csv."""
+    """Folder of the published data."""
 
     def measure(self, results: dict) -> None:
         """Add the speeds to the results."""
@@ -72,7 +72,7 @@ class Curves:
     """Train the peers, and take our curves from finished runs."""
 
     folder: tyro.conf.Positional[Path]
-    """Folder with images/, masks/ and patients.csv."""
+    """Folder of the published data."""
     peers_python: Path
     """Python of the peers' environment."""
     runs: tuple[Path, ...] = ()

@@ -32,7 +32,7 @@ from timing import slices_per_epoch
 
 sys.path.insert(0, str(ROOT))
 from unet.data.pairs import Pair, find_pairs  # noqa: E402
-from unet.data.patients import read_patients  # noqa: E402
+from unet.data.patients import published_facts, read_patients  # noqa: E402
 from unet.data.split import stratified_folds  # noqa: E402
 from unet.evaluation.intervals import interval_over_patients, mean_over_rows  # noqa: E402
 from unet.files import write_json  # noqa: E402
@@ -50,7 +50,7 @@ class FinetuneOptions:
     """Which data, and how many patients."""
 
     folder: tyro.conf.Positional[Path]
-    """Folder with images/, masks/ and patients.csv."""
+    """Folder of the published data."""
     patients: tuple[int, ...] = (10, 20, 40)
     """Numbers of patients to train with, in increasing order."""
     arms: tuple[str, ...] = ARMS
@@ -61,10 +61,16 @@ class FinetuneOptions:
     """File for the figures, written after each training."""
 
 
+def patients_table(folder: Path) -> Facts:
+    """Facts about each slice: patients.csv in the data folder, or else the published table."""
+    path = folder / "patients.csv"
+    return read_patients(path) if path.exists() else published_facts()
+
+
 def measure(options: FinetuneOptions) -> None:
     """Run the trainings that are not finished, and write the results after each."""
     pairs = {pair.id: pair for pair in find_pairs(options.folder)[0]}
-    facts = {id: row for id, row in read_patients(options.folder / "patients.csv").items() if id in pairs}
+    facts = {id: row for id, row in patients_table(options.folder).items() if id in pairs}
     known, new = split_in_two([id for id, row in facts.items() if row.get("split") != "test"], facts)
     order = shuffled_patients(new, facts)
     scored = order[options.patients[-1] :]

@@ -29,7 +29,7 @@ from pathlib import Path
 from statistics import mean
 
 import tyro
-from finetune import shuffled_patients
+from finetune import patients_table, shuffled_patients
 from lesions import show_lesions
 from running import ROOT, score, train_and_score
 
@@ -55,7 +55,7 @@ class FoldsOptions:
     """Which data, and which recipes."""
 
     folder: tyro.conf.Positional[Path]
-    """Folder with images/, masks/ and patients.csv."""
+    """Folder of the published data."""
     no_tumor: tuple[Path, ...]
     """Folders of images without a tumor, to train and validate with."""
     default: bool = False
@@ -97,11 +97,11 @@ def is_kept(name: str) -> bool:
 
 def table_by_slice(folder: Path) -> Path:
     """Write a patients table in which each slice is a patient and a random fifth validates; returns its path."""
-    rows = read_table(folder / "patients.csv")
-    known = [row["id"] for row in rows if row["split"] != "test"]
+    facts = patients_table(folder)
+    known = [id for id, row in facts.items() if row["split"] != "test"]
     validation = set(random.Random(0).sample(known, len(known) // 5))
-    split = {row["id"]: row["split"] for row in rows} | dict.fromkeys(known, "train") | dict.fromkeys(validation, "val")
-    table = [{"id": row["id"], "patient": row["id"], "tumor": row["tumor"], "split": split[row["id"]]} for row in rows]
+    split = dict.fromkeys(facts, "test") | dict.fromkeys(known, "train") | dict.fromkeys(validation, "val")
+    table = [{"id": id, "patient": id, "tumor": row["tumor"], "split": split[id]} for id, row in facts.items()]
     path = Path("runs") / "split-by-slice.csv"
     write_table(path, table)
     return path
@@ -109,7 +109,7 @@ def table_by_slice(folder: Path) -> Path:
 
 def fewer_patients(folder: Path, name: str) -> list:
     """Options of train.py that train on a part of the patients of fold 0, for as many steps as all of them take."""
-    facts = {row["id"]: row for row in read_table(folder / "patients.csv")}
+    facts = patients_table(folder)
     validation = {row["id"] for row in read_kept(name_of("quick", 0))}
     known = [id for id, row in facts.items() if id not in validation and row["split"] != "test"]
     order = shuffled_patients(known, facts)
@@ -119,7 +119,7 @@ def fewer_patients(folder: Path, name: str) -> list:
         dict.fromkeys(facts, "test") | dict.fromkeys(learned, "train") | dict.fromkeys(validation & set(facts), "val")
     )
     path = Path("runs") / f"split-{name}.csv"
-    write_table(path, [row | {"split": split[id]} for id, row in facts.items()])
+    write_table(path, [{"id": id} | row | {"split": split[id]} for id, row in facts.items()])
     return ["--patients", path, "--epochs", round(QUICK.epochs * len(known) / len(learned))]
 
 

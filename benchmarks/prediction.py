@@ -40,7 +40,7 @@ class PredictionBenchmark:
     folder: tyro.conf.Positional[Path]
     """Folder of images."""
     run: Path | None = None
-    """Run to predict with. Default: the network that comes with the project."""
+    """Run to predict with. Default: the pretrained network."""
     few: int = 100
     """Number of files in the small folder."""
     many: int = 5000

@@ -4,8 +4,8 @@ Usage:
 
     python benchmarks/runtimes.py
 
-The machine must be idle, and onnx, tf2onnx, onnxruntime and openvino must be installed. The network that comes with the
-project is exported to each format in float32, including preprocessing and mirror averaging. Each export predicts
+The machine must be idle, and onnx, tf2onnx, onnxruntime and openvino must be installed. The pretrained network
+is exported to each format in float32, including preprocessing and mirror averaging. Each export predicts
 simulated slices of 512 x 512 pixels one at a time. For comparison, the network of predict.py predicts them in batches.
 Results are written to benchmarks/results/runtimes.json.
 """

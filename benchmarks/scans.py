@@ -54,7 +54,7 @@ class ScansOptions:
     heads: tyro.conf.Positional[tuple[Path, ...]]
     """NIfTI volumes without a tumor; tumors are implanted into the first."""
     run: Path | None = None
-    """Folder of the run whose network to use. Default: the network that comes with the project."""
+    """Folder of the run whose network to use. Default: the pretrained network."""
     tumors: int = 20
     """Number of tumors, each in its own copy of the head."""
     output: Path = ROOT / "benchmarks" / "results" / "scans.json"

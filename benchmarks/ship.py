@@ -1,4 +1,4 @@
-"""Make a run the network that comes with the project: unet/network/pretrained/, including its model card.
+"""Make a run the pretrained network: unet/network/pretrained/, including its model card.
 
 Usage:
 

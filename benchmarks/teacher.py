@@ -38,7 +38,7 @@ class TeacherOptions:
     """Train teachers, and write what they think of the slices they have not seen."""
 
     folder: tyro.conf.Positional[Path]
-    """Folder with images/, masks/ and patients.csv."""
+    """Folder of the published data."""
     output: tyro.conf.Positional[Path]
     """Folder for the teachers and their probabilities."""
     peers_python: Path

@@ -54,7 +54,7 @@ class TrialsOptions:
     """Which trials to run, on which data."""
 
     folder: tyro.conf.Positional[Path]
-    """Folder with images/, masks/ and patients.csv."""
+    """Folder of the published data."""
     only: tuple[str, ...] = tuple(TRIALS)
     """Trials to run."""
 

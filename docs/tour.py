@@ -26,7 +26,7 @@ len(images)
 # %% [markdown]
 # ## Outline tumors
 #
-# `unet.load()` is the network that comes with the project; `unet.load("runs/NAME")` is your own. `predict` takes a path
+# `unet.load()` is the pretrained network; `unet.load("runs/NAME")` is your own. `predict` takes a path
 # or an array. It returns arrays of the image's size: the probability of each pixel, if there is a tumor, and the mask.
 
 # %%

@@ -11,12 +11,12 @@ MINUTES = (10, 20, 30)
 IMAGENET_PEER = "smp-lite0-imagenet"
 NAMES = {
     "ours": "**this project**",
-    "author": "data set author's",
+    "author": "the Kaggle author's U-Net",
     IMAGENET_PEER: "segmentation_models_pytorch, EfficientNet-lite0 with ImageNet weights",
     "smp-resnet18": "segmentation_models_pytorch, ResNet-18",
     "smp-resnet34": "segmentation_models_pytorch, ResNet-34",
     "monai-basicunet": "MONAI BasicUNet",
-    "nnunet-plain": "nnU-Net plain 2D",
+    "nnunet-plain": "nnU-Net's plain 2D U-Net, without its training pipeline",
 }
 
 
@@ -35,11 +35,11 @@ def imagenet_peer() -> str:
     when = "at none of these times" if not ahead else f"after {' and '.join(map(str, ahead))} minutes"
     validation, test = (read(path)["scores"]["all"]["dice"]["mean"] for path in (PRETRAINED / "scores.json", TEST))
     return (
-        f"**{NAMES[IMAGENET_PEER]}, is ahead of ours {when}.** All other networks are trained from scratch. At its best "
-        f"({peer['setting']}), it reaches {peer['validation_dice']:.3f} on the validation patients after "
-        f"{peer['epochs']} epochs ({peer['validation_dice_after_2_epochs']:.3f} after two) and {peer['test_dice']:.3f} on "
-        f"the test patients; the network that comes with this project reaches {validation:.3f} and {test:.3f}"
-        f"{'' if is_tested() else ' (test: network of the last release)'}. "
+        f"**{NAMES[IMAGENET_PEER]}, is ahead of ours {when}.** At its best ({peer['setting']}), this U-Net reaches "
+        f"{peer['validation_dice']:.3f} on the validation patients after {peer['epochs']} epochs "
+        f"({peer['validation_dice_after_2_epochs']:.3f} after two) and {peer['test_dice']:.3f} on the test patients; our "
+        f"pretrained network reaches {validation:.3f} and {test:.3f}{'' if is_tested() else ' (test: previous release)'}. "
+        "All other networks in the table are trained from scratch. "
         f"*The peer at its best: {stated['source'].rstrip('.').lower()}, {stated['date']}.*"
     )
 
@@ -61,8 +61,9 @@ def accuracy() -> str:
         "- All networks see the same slices on the same two cores. The Dice is that of single slices at 256 pixels and "
         "threshold 0.5, of our averaged weights and the other networks' current weights.\n"
         "- The others use our loss, AdamW at 1e-3 (not tuned), and a schedule that ends after "
-        f"{min(ends):.0f} to {max(ends):.0f} minutes; later times repeat their last Dice. Those in PyTorch use our "
-        "geometric augmentation, brightness and gamma only.\n"
+        f"{min(ends):.0f} to {max(ends):.0f} minutes. Those in PyTorch use our geometric augmentation, brightness and gamma "
+        "only.\n"
+        "- Once a training has ended, later columns repeat its last Dice. That is so for ours, too.\n"
         "- Our recipe was tuned on these patients; theirs were not.\n"
         "- Minutes are slices seen divided by the training speed on the idle machine. The others' speed leaves out data "
         "loading and augmentation; ours includes both "

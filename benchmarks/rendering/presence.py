@@ -1,4 +1,4 @@
-"""Is there a tumor? What the network that comes with the project finds in slices and scans with and without one."""
+"""Is there a tumor? What the pretrained network finds in slices and scans with and without one."""
 
 import numpy as np
 
@@ -21,7 +21,7 @@ def head_name(file: str) -> str:
 
 @from_results("detection.json")
 def detection(kept: dict) -> str:
-    """How often the shipped network outlines something in slices with and without a tumor."""
+    """How often the pretrained network outlines something in slices with and without a tumor."""
     rows = [("slices", "number", "outlined (95% interval)")]
     for name, row in kept["outlined"].items():
         size = f"{row['slices']}"
@@ -36,7 +36,7 @@ def detection(kept: dict) -> str:
 
 @from_results("detection.json")
 def limits(kept: dict) -> str:
-    """What the shipped network does on slices without a tumor."""
+    """What the pretrained network does on slices without a tumor."""
     rows = dict(kept["outlined"])
     found, free, healed = (rows.pop(name) for name in KINDS)
     intact = rows.pop(f"{KINDS[1]} or another lesion", None)
@@ -49,18 +49,19 @@ def limits(kept: dict) -> str:
     heads = " and ".join(f"{min(each):.0%} to {max(each):.0%} in {head}" for head, each in planes.items())
     low, high = free["interval"]
     return (
-        "**It raises false alarms.** The network first decides whether there is a tumor, and outlines one only "
-        f"then. In validation data, it outlines something in {found['outlined']:.1%} of the slices with tumor (its "
-        f"threshold was chosen for that) and, by mistake, in {free['outlined']:.1%} ({low:.1%} to {high:.1%}) of {free['slices']} images without one"
-        f"{without_lesion}, and in {healed['outlined']:.0%} of {healed['slices']} slices whose tumor was replaced by "
-        f"healthy tissue. In healthy heads, it outlines something in some of the slices, depending on the plane: {heads}. "
+        "**False alarms.** The pretrained network first decides whether there is a tumor, and outlines one only then. In "
+        f"validation data, it outlines something in {found['outlined']:.1%} of the slices with tumor (the threshold was "
+        f"chosen for that) and, by mistake, in {free['outlined']:.1%} ({low:.1%} to {high:.1%}) of {free['slices']} images "
+        f"without one{without_lesion}, and in {healed['outlined']:.0%} of {healed['slices']} slices whose tumor was replaced "
+        "by healthy tissue. In heads without a tumor, scanned without contrast agent, it outlines something in many slices, "
+        f"depending on the plane: {heads}. "
         f"*{setup(kept)}, {kept['date']}.*{limits_of_scans()}"
     )
 
 
 @from_results("scans.json")
 def limits_of_scans(kept: dict) -> str:
-    """What the shipped network does on whole scans."""
+    """What the pretrained network does on whole scans."""
     three, *_, thick = kept["planes"]
     heads = [head_name(head) for head in kept["planes"][three]["healthy"]]
     outlined = {
@@ -68,11 +69,11 @@ def limits_of_scans(kept: dict) -> str:
         for planes in (three, thick)
     }
     return (
-        " **It misses tumors in whole scans.** In a scan with small voxels, it outlines what at least two of the three planes "
-        f"agree on: {kept['planes'][three]['means']['found']:.0%} of {len(kept['tumors'])} simulated tumors, and by mistake "
-        f"{outlined[three]} ml in heads without one ({', '.join(heads)}). In thick slices it sees one plane, and outlines {outlined[thick]} ml "
-        f"in the same heads. [More](docs/benchmarks.md#whole-scans). *{setup(kept)}, "
-        f"{kept['date']}.*"
+        " **Missed tumors in whole scans.** If the voxels of a scan are nearly cubes, a voxel is outlined only if at least "
+        f"two of the three planes agree. That finds {kept['planes'][three]['means']['found']:.0%} of {len(kept['tumors'])} "
+        f"simulated tumors, and outlines {outlined[three]} ml in heads without one ({', '.join(heads)}). Thick slices are "
+        f"read in one plane only, which outlines {outlined[thick]} ml in the same heads. "
+        f"[More](docs/benchmarks.md#whole-scans). *{setup(kept)}, {kept['date']}.*"
     )
 
 

@@ -1,4 +1,4 @@
-"""Scores of the network that comes with the project, five folds, and fine-tuning."""
+"""Scores of the pretrained network, five folds, and fine-tuning."""
 
 import numpy as np
 
@@ -19,10 +19,11 @@ def score_table(scores: dict) -> str:
 
 
 def results() -> str:
-    """Scores of the shipped network on the validation and test patients."""
+    """Scores of the pretrained network on the validation and test patients."""
     config, validation, test = (read(path) for path in (PRETRAINED / "config.json", PRETRAINED / "scores.json", TEST))
+    which = "test" if is_tested() else "test, previous release"
     rows = [("tumor", "validation: patients, slices", "Dice (95% interval)", "missed completely")]
-    rows[0] += ("test: patients, slices", "Dice (95% interval)", "missed completely")
+    rows[0] += (f"{which}: patients, slices", "Dice (95% interval)", "missed completely")
     for name in validation["scores"]:
         row = [name]
         for group in (validation["scores"][name], test["scores"][name]):
@@ -33,9 +34,9 @@ def results() -> str:
             ]
         rows.append(tuple(row))
     return (
-        "Dice of the network that comes with the project, on patients it was not trained on. Dice is twice the overlap of "
-        "two outlines, divided by the sum of their areas: 1 is a perfect match, and 0 misses the tumor completely. Scores "
-        "are means over slices; intervals are over patients. The validation patients (slices of 256 x 256 pixels) were also used to "
+        "Dice of the pretrained network, on patients it was not trained on. Dice is twice the overlap of two outlines, "
+        "divided by the sum of their areas: 1 is a perfect match, and 0 misses the tumor completely. Scores are means over "
+        "slices; intervals are over patients. The validation patients (slices of 256 x 256 pixels) were also used to "
         "choose the epoch, the thresholds and the recipe. The test patients (slices at their original size) were "
         f"measured once, {tested_network()}.\n\n"
         f"{markdown_table(*rows)}\n\n"
@@ -45,7 +46,7 @@ def results() -> str:
 
 
 def is_tested() -> bool:
-    """Whether the test patients were measured with the network that comes with the project now."""
+    """Whether the test patients were measured with the pretrained network now."""
     return read(TEST)["network"] == SavedRun.open().network_fingerprint()
 
 
@@ -54,26 +55,24 @@ def tested_network() -> str:
     return (
         "for this release"
         if is_tested()
-        else "with the network of the last release; the current one has not been tested yet"
+        else "with the network of the previous release; the current network has not been tested"
     )
 
 
 def expected_dice() -> str:
-    """How well the shipped network knows where it is wrong."""
+    """How well the pretrained network estimates its own Dice."""
     sentences = []
     for name, path in (("validation", PRETRAINED / "scores.json"), ("test", TEST)):
         figures = read(path)["expected_dice"]
-        of_which = " (network of the last release)" if path == TEST and not is_tested() else ""
+        of_which = " (previous release)" if path == TEST and not is_tested() else ""
         reviewed = sum(figures["to_review"].values())
         sentences.append(
-            f"on the {name} patients{of_which}, it has a rank correlation of {figures['spearman']:.2f} with the true Dice and a "
-            f"mean error of {figures['mean_absolute_error']:.2f}; {reviewed:.0%} of the slices are marked for review, "
-            f"among them {figures['missed_and_marked_for_review']} of the {figures['missed_completely']} tumors that "
-            "are missed completely"
+            f"On the {name} patients{of_which}, the estimate has a rank correlation of {figures['spearman']:.2f} with the "
+            f"true Dice and a mean absolute error of {figures['mean_absolute_error']:.2f}; {reviewed:.0%} of the slices are "
+            f"marked for review, including {figures['missed_and_marked_for_review']} of the "
+            f"{figures['missed_completely']} completely missed tumors."
         )
-    return (
-        f"**It says where it may be wrong.** `predict.py` estimates the Dice of each outline: {'; '.join(sentences)}."
-    )
+    return f"**Doubtful outlines are marked.** `predict.py` estimates the Dice of each outline. {' '.join(sentences)}"
 
 
 @from_results("folds.json")
@@ -85,7 +84,8 @@ def folds(kept: dict) -> str:
     }
     return (
         f"**Five folds** over the {everything['patients']} training and validation patients. Each patient is scored by "
-        "the network that did not train on it, although its epoch and outline rule were chosen on that fold. "
+        "the network that was not trained on that patient. The epoch and the rules of that network were chosen on the same "
+        "fold, so the scores are slightly optimistic. "
         f"{' '.join(recipe_on_folds(name, figures) for name, figures in recipes.items())}{fewer_patients(kept)}\n\n"
         f"**Why the split is by patient.** With a random fifth of the *slices* held out instead, `train.py --quick` scores "
         f"{by_slice['dice']:.3f}. That is {mean_and_interval(by_slice['optimism'])} more than the five folds score on the "
@@ -148,9 +148,10 @@ def finetuning_in_short(kept: dict) -> str:
     counts = dict.fromkeys(point["patients"] for point in kept["points"])
     tuned, scratch = (", ".join(f"{dice[count, arm]:.2f}" for count in counts) for arm in ("init", "scratch-long"))
     return (
-        "**Few patients of your own?** Start from a network that knows other tumors, with `train.py --init`. With "
-        f"{', '.join(map(str, counts))} patients, the Dice on new ones is {tuned}. From scratch, it is {scratch}, after many "
-        "more steps. [More](docs/benchmarks.md#fine-tuning). "
+        "**Few patients of your own?** Start from a network that was trained on others. With "
+        f"{', '.join(map(str, counts))} training patients, fine-tuning with `train.py --init` reaches a Dice of {tuned} on "
+        f"new patients. Training from scratch, with many times as many steps, reaches {scratch}. "
+        "[More](docs/benchmarks.md#fine-tuning). "
         f"*{setup(kept)}.* "
         "![Dice against the number of patients, from scratch and with --init](docs/finetune.png)"
     )

@@ -37,7 +37,7 @@ def from_results(file: str) -> Callable:
 
 def setup(kept: dict) -> str:
     """Machine and versions, in words."""
-    return f"{kept['machine']}; {', '.join(f'{name} {number}' for name, number in kept['versions'].items())}"
+    return f"{kept['machine'].replace('(R)', '')}; {', '.join(f'{name} {number}' for name, number in kept['versions'].items())}"
 
 
 def markdown_table(*rows: tuple[str, ...]) -> str:

@@ -15,8 +15,8 @@ def prediction(kept: dict) -> str:
     shares = ", ".join(f"{share:.0%}" for share in sorted(kept["shares"]))
     return (
         f"`predict.py` end to end, from 512 x 512 PNGs to masks, overlays and table, with mirror averaging: "
-        f"{kept['slices_per_second']:.0f} slices/s. That is {kept['times_the_author_loop']:.0f} times as fast as the data "
-        f"set author's test loop ({kept['author_loop_slices_per_second']:.1f} slices/s) and "
+        f"{kept['slices_per_second']:.0f} slices/s. That is {kept['times_the_author_loop']:.0f} times as fast as "
+        f"the test script that the Kaggle author published ({kept['author_loop_slices_per_second']:.1f} slices/s) and "
         f"{kept['share_of_network_alone']:.0%} of the speed of the network alone (median of {shares}). The first mask is "
         f"written {few['first_mask_seconds']:.1f} s after the start. Peak memory is {few['peak_memory_gib']:.2f} GiB for "
         f"{few['files']} files and {many['peak_memory_gib']:.2f} GiB for {many['files']}.\n\n"
@@ -120,7 +120,7 @@ def scaling(kept: dict) -> str:
 @from_results("cluster.json")
 def many_slices(kept: dict) -> str:
     """Prediction in shards and on Ray."""
-    rows = [("method", "slices/s", "start and end")]
+    rows = [("method", "slices/s", "startup and shutdown")]
     for name, method in kept["ways"].items():
         rows.append((name, f"{method['slices_per_second']:.1f}", f"{method['start_seconds']:.0f} s"))
     one, _, ray = kept["ways"].values()
