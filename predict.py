@@ -2,7 +2,7 @@
 
 Usage:
 
-    python predict.py IMAGES... --output FOLDER                    with the network that comes with the project
+    python predict.py IMAGES... --output FOLDER                    with the pretrained network
     python predict.py IMAGES... --output FOLDER --run runs/NAME
     python predict.py IMAGES... --output FOLDER --run runs/NAME-fold-*    the mean of several runs
 """

@@ -2,12 +2,15 @@
 
 Usage:
 
-    python train.py --data phantom                 simulated slices: a first look in minutes
-    python train.py --data DIR                     DIR contains images/ and masks/
-    python train.py --data DIR --quick             the recipe for half an hour
-    python train.py --data DIR --init pretrained    start from the network that comes with the project
-    python train.py --data DIR --fold all          five networks: each patient is scored by one that never saw it
-    python train.py --data DIR --fold final        then, one network from all these patients
+    python train.py                                     the published data, downloaded if missing
+    python train.py --no-tumor data/no-tumor            also learn whether there is a tumor
+    python train.py --data phantom                      simulated slices: a first look in minutes
+    python train.py --data FOLDER                       FOLDER contains images/ and masks/
+    python train.py --data FOLDER --quick               the quick recipe: less than half as long
+    python train.py --data FOLDER --init pretrained     start from the pretrained network
+    python train.py --data FOLDER --fold all            five networks: each patient is scored by one that never saw it
+    python train.py --data FOLDER --fold final          then, one network from all these patients
+    python train.py --resume runs/NAME                  continue an interrupted training
 """
 
 from unet import scripts

@@ -25,9 +25,9 @@ MODULES = [
 
 @pytest.fixture
 def working_folder(trained, phantoms, tmp_path, monkeypatch):
-    """A folder with data/phantom and the finished run runs/small."""
+    """A folder with data/phantom and the finished run runs/first."""
     shutil.copytree(phantoms, tmp_path / "data" / "phantom")
-    shutil.copytree(trained, tmp_path / "runs" / "small")
+    shutil.copytree(trained, tmp_path / "runs" / "first")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -36,7 +36,7 @@ def working_folder(trained, phantoms, tmp_path, monkeypatch):
 def test_examples(name, working_folder, capsys):
     module = importlib.import_module(name)
     if name == "unet.training.train":
-        shutil.rmtree("runs/small")
+        shutil.rmtree("runs/first")
     results = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert results.attempted and not results.failed, capsys.readouterr().out
 

@@ -16,7 +16,7 @@ from PIL import Image
 from ready import ROOT
 
 from unet.errors import ImageError
-from unet.files import write_whole
+from unet.files import only_process_in, write_whole
 from unet.images.folders import find_files
 from unet.images.masks import read_mask
 from unet.images.reading import decode_grey_png, read_image
@@ -205,3 +205,15 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path):
     with pytest.raises(TypeError):
         write_whole(tmp_path / "a.txt", 7)
     assert os.listdir(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_unfinished_files_are_removed_except_where_another_process_may_be_writing(tmp_path):
+    unfinished = [tmp_path / name / ".writing-1" for name in ("", "plots", "evaluation")]
+    for path in unfinished:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    (tmp_path / "plots/.writing-2").mkdir()
+    (tmp_path / "evaluation/.lock").touch()
+    with only_process_in(tmp_path):
+        assert [path.exists() for path in unfinished] == [False, False, True]
+        assert os.listdir(tmp_path / "plots") == []

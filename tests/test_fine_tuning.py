@@ -132,12 +132,27 @@ def test_weights_that_do_not_fit_at_all_or_are_gone_are_one_line(trained, phanto
     assert done.returncode == 2 and done.stderr.startswith("'base/model.keras' is missing")
 
 
+def test_origins_that_are_gone_are_not_forgotten(fine_tuned, trained, tmp_path, monkeypatch):
+    run = SavedRun.open(fine_tuned[0])
+    assert [one.folder for one in run.lineage] == [run.folder, trained] and not run.lost_origin
+    # Its patients are still known if its weights have changed since.
+    shutil.copytree(trained, tmp_path / "base")
+    (tmp_path / "base/confidence.json").unlink()
+    run.config = replace(run.config, options=replace(run.config.options, init="base"))
+    monkeypatch.chdir(tmp_path)
+    assert not run.origin() and len(run.lineage) == 2 and not run.lost_origin
+    shutil.rmtree("base")
+    assert run.lineage == [run] and run.lost_origin == "base"
+
+
 @pytest.mark.slow
 def test_only_a_training_without_a_checkpoint_needs_the_initial_weights_again(trained, phantoms, tmp_path):
     shutil.copytree(trained, tmp_path / "base")
     done = run_script("train", "--data", phantoms, "--name", "a", "--init", "base", *FINE, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     shutil.rmtree(tmp_path / "base")
+    done = run_script("evaluate", "runs/a", cwd=tmp_path)
+    assert "Warning: the run of --init 'base' is gone" in done.stdout + done.stderr, done.stderr
     done = run_script("train", "--resume", "runs/a", "--epochs", 2, cwd=tmp_path)
     assert done.returncode == 0 and "Resuming after epoch 1 of 2." in done.stdout, done.stderr
     for path in (tmp_path / "runs" / "a").glob("checkpoint-*"):
@@ -155,8 +170,8 @@ def test_a_finished_run_trains_longer_with_one_history(trained, tmp_path):
     assert done.returncode == 0, done.stderr
     # The training has 12 steps, and the first one is the warm-up. After 6 steps, the cosine is at
     # (1 + cos(π 5/11)) / 2 = 0.571.
-    line = "Resuming after epoch 2 of 4. The learning rate goes on at 1.1e-03, on the schedule of 4 epochs.\n"
-    assert line in done.stdout and "Is there a tumor? epoch   1" in done.stdout
+    line = "Resuming after epoch 2 of 4. The learning rate continues at 1.1e-03, on the schedule of 4 epochs.\n"
+    assert line in done.stdout and "Presence head: epoch   1" in done.stdout
     old, new = read_table(trained / "history.csv"), read_table(run / "history.csv")
     assert new[:2] == old and [row["epoch"] for row in new] == ["1", "2", "3", "4"]
     assert float(new[2]["learning_rate"]) == pytest.approx(2e-3 * (1 + np.cos(np.pi * 5 / 11)) / 2)
@@ -178,7 +193,7 @@ def test_a_run_can_also_end_where_it_is(trained, tmp_path):
     done = run_script("train", "--resume", run, "--epochs", 1, cwd=tmp_path)
     assert done.returncode == 0, done.stderr  # it ends where it is
     assert read_config(run).options.epochs == 1 and list(run.glob(PRESENCE_CHECKPOINTS))
-    assert "Is there a tumor? epoch   1" in done.stdout
+    assert "Presence head: epoch   1" in done.stdout
 
 
 def test_epochs_in_the_past_and_lost_checkpoints_are_refused(trained, tmp_path):

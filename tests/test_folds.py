@@ -22,6 +22,7 @@ from unet.network.predictor import Predictor
 from unet.network.saved_run import SavedRun
 from unet.options import DataOptions, TrainingOptions
 from unet.tables import read_table, write_table
+from unet.training import finish
 from unet.training.finish import Validation
 from unet.training.folds import is_scored, join
 from unet.training.train import train
@@ -68,15 +69,17 @@ def test_the_joint_scores_have_intervals_over_all_patients(five):
 
 
 @pytest.mark.slow
-def test_the_final_network_learns_from_all_patients_and_takes_its_rules_from_the_folds(five, phantoms):
+def test_the_final_network_learns_from_all_patients_and_takes_its_rules_from_the_folds(five, phantoms, monkeypatch):
     folder, _ = five
     final = ["--data", phantoms, *ALL[:-1], "final"]
     done = run_script("train", *final, "--seed", 1, cwd=folder)
     assert done.returncode == 2 and done.stderr == (
-        "'runs/five-fold-0' has other options (see its config.json): repeat those of --fold all.\n"
+        "'runs/five-fold-0' has another seed: repeat the options of --fold all.\n"
     )
     done = run_script("train", *final, cwd=folder)
-    assert done.returncode == 0 and "Dice of the five networks that did not see the patient" in done.stdout, done.stderr
+    assert done.returncode == 0 and "Dice of the five folds, each on its own validation patients" in done.stdout, (
+        done.stderr
+    )
     run = SavedRun.open(folder / "runs/five-final")
     runs = [SavedRun.open(folder / f"runs/five-fold-{fold}") for fold in range(5)]
     assert not run.slices.split["val"]
@@ -95,6 +98,13 @@ def test_the_final_network_learns_from_all_patients_and_takes_its_rules_from_the
     chosen = np.arange(len(judged)) % 3 == 0
     some = validation.score(lambda prediction, _: prediction.source.id, "", chosen=chosen)
     assert some == [id for id, is_chosen in zip(judged, chosen, strict=True) if is_chosen]
+    # The presence head of a fold that was not trained says nothing.
+    monkeypatch.setattr(finish, "has_learned_presence", lambda one, slices: one.folder.name != "five-fold-2")
+    partly = Validation(run, load_slices(phantoms, 64))
+    of_fold_2 = set(runs[2].slices.split["val"])
+    assert [id in of_fold_2 for id in judged] == (~partly.has_evidence()).tolist()
+    free = partly.score(lambda prediction, _: prediction.source.id, "", has_tumor=False)
+    assert free and not of_fold_2 & set(free) and len(partly.evidence_of_healed()) <= len(judged)
     done = run_script("evaluate", run.folder, cwd=folder)
     assert done.returncode == 2 and "has no validation slices, as it learned from all patients" in done.stderr
     done = run_script("evaluate", run.folder, "--split", "test", cwd=folder)
@@ -111,7 +121,7 @@ def test_a_final_network_needs_its_folds(phantoms, tmp_path):
     done = run_script("train", "--data", phantoms, *ALL[:-1], "final", cwd=tmp_path)
     assert done.returncode == 2 and done.stderr == (
         "--fold final needs the five networks of --fold all, but 'runs/five-fold-0' is missing or not finished: run "
-        "the same command with --fold all first.\n"
+        "the same command with --fold all first, or move these networks back beside the final one.\n"
     )
     assert not (tmp_path / "runs/five-final").exists()
 
@@ -153,11 +163,12 @@ def test_the_same_command_continues_and_other_options_are_refused(five, phantoms
     dice = [[float(row["dice"] or 0) for row in rows] for rows in (once, continued)]
     assert dice[1] == pytest.approx(dice[0], abs=1e-4)
     assert (tmp_path / "runs/five-all-folds/summary.json").exists()
+    # Threads may differ, as in --resume.
+    done = run_script("train", "--data", phantoms, *ALL, "--threads", 2, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     done = run_script("train", "--data", phantoms, *ALL, "--seed", 1, cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr == (
-        "'runs/five-fold-0' has other options (see its config.json): repeat them, or choose another --name.\n"
-    )
+    assert done.stderr == ("'runs/five-fold-0' has another seed: repeat the options, or choose another --name.\n")
 
 
 @pytest.mark.slow

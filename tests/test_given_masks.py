@@ -121,6 +121,16 @@ def test_a_mask_whose_image_is_in_another_split_is_not_taken_for_a_namesake(tmp_
         GivenMasks(tmp_path / "other", pairs[1:], known)
 
 
+def test_an_image_may_be_named_like_the_mask_of_another(tmp_path):
+    for name in ("a", "a_mask"):
+        write_image(tmp_path / "images" / f"{name}.png", np.eye(4, dtype=np.uint8))
+        write_image(tmp_path / "other" / f"{name}.png", np.eye(4, dtype=np.uint8))
+    pairs = [Pair(name, tmp_path / "images" / f"{name}.png", None) for name in ("a", "a_mask")]
+    assert GivenMasks(tmp_path / "other", pairs).paths == {
+        name: tmp_path / "other" / f"{name}.png" for name in ("a", "a_mask")
+    }
+
+
 def test_comparisons_with_different_masks_of_the_same_name_are_not_mixed_up(trained, phantoms, tmp_path):
     for parent in ("a", "b"):
         shutil.copytree(phantoms / "masks", tmp_path / parent / "best")

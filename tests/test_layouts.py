@@ -132,8 +132,9 @@ def test_a_patient_with_and_without_a_tumor_is_reported(tmp_path, capsys):
         (tmp_path / name / "patients.csv").write_text("\n".join(["id,patient", *lines]))
     options = DataOptions(str(tmp_path / "data"), no_tumor=(tmp_path / "free",))
     split_slices(load_slices(tmp_path / "data", 16, no_tumor=options.no_tumor), tmp_path / "data", options)
-    assert "free' has 2 patients with names of the other data ('p0'), but counts them as others" in (
-        capsys.readouterr().out
+    assert (
+        "free' has 2 patient names that are also in the data with tumors ('p0'). They count as different patients"
+        in (capsys.readouterr().out)
     )
 
 
@@ -163,7 +164,8 @@ def test_nnunet_folders_are_paired_and_other_channels_are_named(tmp_path, capsys
     write_scans(tmp_path / "imagesTr/BRATS_001_0001.nii.gz")
     [problem] = problems_in(tmp_path)
     assert problem.endswith(
-        "BRATS_001_0001.nii.gz' is another channel, but one is used: keep NAME_0000, and move the others."
+        "BRATS_001_0001.nii.gz' is an additional channel, but only one is supported: keep NAME_0000, and move the "
+        "others."
     )
 
 

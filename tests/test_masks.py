@@ -28,7 +28,7 @@ def saved(folder, pixels, name="mask.png"):
 def test_several_values_need_a_choice(tmp_path):
     path = saved(tmp_path, LABELS)
     with pytest.raises(
-        ImageError, match="has the values 1, 2 and 4 besides 0: say which mean tumor, with --labels 1 or"
+        ImageError, match="has the values 1, 2 and 4 besides 0: choose those of the tumor with --labels 1 or"
     ):
         read_mask(path)
     np.testing.assert_array_equal(read_mask(path, labels("any")), LABELS > 0)

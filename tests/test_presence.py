@@ -55,7 +55,7 @@ def test_a_threshold_is_reached_by_a_probability_equal_to_it():
 
 @pytest.fixture(scope="module")
 def predictor():
-    """predictor(rule) is the shipped network with another presence rule; every image looks like its training data."""
+    """predictor(rule) is the pretrained network with another presence rule; all images look like its training data."""
 
     class Known(ConfidenceModel):
         def is_unlike(self, square):

@@ -164,10 +164,10 @@ def test_load_takes_what_train_returns_and_names_what_is_wrong(trained, tmp_path
 
 @pytest.mark.slow
 def test_the_examples_of_the_guide_work_in_order(trained, phantoms, tmp_path, monkeypatch, capsys):
-    """In a folder with data/phantom, runs/small and a slice."""
+    """In a folder with data/phantom, runs/first and a slice."""
     pytest.importorskip("pandas")
     shutil.copytree(phantoms, tmp_path / "data" / "phantom")
-    shutil.copytree(trained, tmp_path / "runs" / "small")
+    shutil.copytree(trained, tmp_path / "runs" / "first")
     shutil.copy(phantoms / "images" / "phantom_000_0.png", tmp_path / "slice.png")
     nibabel.save(
         nibabel.Nifti1Image(np.zeros((20, 20, 4), np.uint8), np.diag([1.0, 1, 5, 1])), tmp_path / "scan.nii.gz"
@@ -182,11 +182,11 @@ def test_the_examples_of_the_guide_work_in_order(trained, phantoms, tmp_path, mo
 
 
 def test_wrong_arguments_are_user_errors(run):
-    with pytest.raises(unet.UserError, match="^3 is no run: give the folder of one"):
+    with pytest.raises(unet.UserError, match="^3 is not a run: give the folder of one"):
         unet.load(3)
-    with pytest.raises(unet.UserError, match="^5 is no path: give files, folders or globs"):
+    with pytest.raises(unet.UserError, match="^5 is not a path: give files, folders or globs"):
         run.rows(5)
-    with pytest.raises(unet.UserError, match="'data' are no options: pass those of unet.options, such as"):
+    with pytest.raises(unet.UserError, match="'data' is not an options object: pass those of unet.options, such as"):
         unet.train("data")
     with pytest.raises(unet.UserError, match="Name one run to score or two to compare, not 1"):
         unet.compare(unet.EvaluationOptions())

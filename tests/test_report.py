@@ -196,25 +196,30 @@ DECIDED = {"presence_rule": asdict(PresenceRule(1, 0, 0.05, 0.02, 0.1)), "always
     ("settings", "judgment", "label", "groups"),
     [
         (UNDECIDED, {"tumor_pixels": 20}, "tumor outlined", ["not judged", "tumor outlined"]),
-        (UNDECIDED, {"tumor_pixels": 20, "expected_dice": 0.8}, "Dice 0.80", ["no reason for doubt", "tumor outlined"]),
+        (
+            UNDECIDED,
+            {"tumor_pixels": 20, "expected_dice": 0.8},
+            "expected Dice 0.80",
+            ["no reason for doubt", "tumor outlined"],
+        ),
         (UNDECIDED, {"tumor_pixels": 0}, "nothing outlined", ["not judged", "nothing outlined"]),
         (UNDECIDED, {"tumor_pixels": 0, "review": "nothing outlined"}, "nothing outlined", ["nothing outlined"]),
         (
             DECIDED,
             {"tumor_pixels": 0, "tumor_probability": 0.02},
-            "tumor 0.02, none found",
+            "tumor 0.02, nothing outlined",
             ["no reason for doubt", "no tumor found"],
         ),
         (
             DECIDED,
             {"tumor_pixels": 0, "tumor_probability": 0.04, "review": "tumor uncertain"},
-            "tumor 0.04, none found, tumor uncertain",
+            "tumor 0.04, nothing outlined, tumor uncertain",
             ["tumor uncertain", "no tumor found"],
         ),
         (
             DECIDED,
             {"tumor_pixels": 20, "tumor_probability": 0.06, "expected_dice": 0.8, "review": "tumor uncertain"},
-            "tumor 0.06, Dice 0.80, tumor uncertain",
+            "tumor 0.06, expected Dice 0.80, tumor uncertain",
             ["tumor uncertain", "tumor outlined"],
         ),
         (

@@ -51,6 +51,6 @@ def test_every_file_is_in_one_part_with_the_same_mask(trained, phantoms, tmp_pat
     # Of more images, this part would have others: some would be in no part.
     again = ["--output", "parts", "--shard", "1/3", "--overwrite"]
     done = run_script("predict", images, phantoms / "masks", "--run", trained, *again, cwd=tmp_path)
-    assert done.returncode == 2 and "shard-2-of-3' is part of other images" in done.stderr
+    assert done.returncode == 2 and "shard-2-of-3' belongs to another set of images" in done.stderr
     done = run_script("predict", images, "--run", trained, "--output", "parts", "--shard", "4/3", cwd=tmp_path)
     assert done.returncode == 2 and "--shard 4/3" in done.stderr

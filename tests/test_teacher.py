@@ -42,12 +42,13 @@ def test_a_label_is_mostly_the_probability_and_partly_the_mask(dtype, side, slic
 def test_missing_and_unreadable_probabilities_are_named(slices, tmp_path):
     write_opinions(tmp_path, slices)
     (tmp_path / "3.png").unlink()
+    (tmp_path / "5.png").write_bytes(b"")
     (tmp_path / "7.png").write_bytes(b"no picture")
     write_image(tmp_path / "9.png", np.zeros((32, 32, 3), np.uint8))
     with pytest.raises(UserError) as raised:
         load_labels(tmp_path, slices, np.arange(16), 1.0)
     lines = str(raised.value).splitlines()
-    assert [name in line for name, line in zip("379", lines, strict=True)] == [True] * 3
+    assert [name in line for name, line in zip("3579", lines, strict=True)] == [True] * 4
     assert "a grey PNG with 8 or 16 bits" in lines[0]
 
 

@@ -81,6 +81,25 @@ def test_every_slice_is_a_pair_with_its_mask(volumes):
             assert np.corrcoef(slices.images[index].ravel(), phantom.image.ravel())[0, 1] > 0.99
 
 
+@pytest.mark.parametrize("column_mm", [1.0, 1.25, 1.5, 1.9])
+def test_masks_stay_on_their_image_if_pixels_become_square(column_mm, tmp_path):
+    centers = []
+    for columns in (slice(20 + place, 25 + place + place % 2) for place in range(12)):  # a bar at twelve places
+        bar = np.zeros((48, 40, 4), np.uint8)
+        bar[columns, 10:30] = 1
+        folder = tmp_path / f"{columns.start}"
+        for kind in ("images", "masks"):
+            write_volume(folder / kind / "bar.nii.gz", bar, np.diag([column_mm, 1, 5, 1]))
+        pair = find_pairs(folder)[0][1]
+        image = pair.read_image()
+        mask = pair.read_mask(image)
+        assert mask.shape == image.shape == (40, round(48 * column_mm))
+        numbers = np.arange(image.shape[1])
+        centers.append([np.average(numbers, weights=each.sum(axis=0)) for each in (image.astype(float), mask)])
+    # In pixels. With cv2.INTER_NEAREST, the mean is between 0.25 and 0.5.
+    assert abs(np.diff(centers, axis=1).mean()) < 0.2
+
+
 def test_each_volume_is_read_once(volumes, monkeypatch):
     read = []
 
@@ -129,7 +148,7 @@ def test_invalid_masks_and_volumes_are_refused(tmp_path):
     write_volume(tmp_path / "masks/a.nii.gz", mask, np.diag([1, 1, 6, 1]))
     assert problems_of(tmp_path).count("not on its image's grid") == 1
     write_volume(tmp_path / "masks/a.nii.gz", mask * np.arange(1, 5, dtype=np.uint8))
-    assert "besides 0: say which mean tumor, with --labels" in problems_of(tmp_path)
+    assert "besides 0: choose those of the tumor with --labels" in problems_of(tmp_path)
     write_volume(tmp_path / "masks/a.nii.gz", mask)
     write_volume(tmp_path / "images/b.nii", voxels)
     write_volume(tmp_path / "masks/b.nii", mask)

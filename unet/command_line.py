@@ -83,7 +83,9 @@ def validated(options):
     from pydantic import TypeAdapter, ValidationError  # not needed for --help
 
     if not is_dataclass(options) or isinstance(options, type):
-        raise UserError(f"{options!r} are no options: pass those of unet.options, such as TrainingOptions(...).")
+        raise UserError(
+            f"{options!r} is not an options object: pass those of unet.options, such as TrainingOptions(...)."
+        )
     try:
         return TypeAdapter(type(options)).validate_python(asdict(options))
     except ValidationError as error:

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from unet.errors import UserError
 
 TEMPORARY = ".writing-"  # start of the names of unfinished files
+LOCK = ".lock"
 
 
 def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
@@ -78,7 +79,7 @@ def only_process_in(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # The system releases the lock however the process ends.
-        lock = FileLock(folder / ".lock").acquire(timeout=0)
+        lock = FileLock(folder / LOCK).acquire(timeout=0)
     except Timeout as error:
         raise UserError(
             f"Another process is working in '{folder}': wait for it, stop it, or choose another folder."
@@ -86,6 +87,16 @@ def only_process_in(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"Cannot write to '{folder}': {error.strerror}.") from error
     with lock:
-        for path in list(folder.rglob(f"{TEMPORARY}*")):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        remove_unfinished(folder)
         yield
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what a killed process left unfinished in a folder and its subfolders, except in those with a lock of their
+    own, in which another process may be working."""
+    for here, folders, files in os.walk(folder):
+        for name in (name for name in files if name.startswith(TEMPORARY)):
+            Path(here, name).unlink(missing_ok=True)
+        for name in (name for name in folders if name.startswith(TEMPORARY)):
+            shutil.rmtree(Path(here, name), ignore_errors=True)
+        folders[:] = [name for name in folders if not Path(here, name, LOCK).exists()]

@@ -69,12 +69,20 @@ def use_precision(precision: str) -> None:
     keras.config.set_dtype_policy(precision)
 
 
+def used_memory(group: Path) -> int:
+    """Bytes that all processes of a container use, without files that the system may drop. OSError if unknown."""
+    used = group / "memory.current"
+    used = used if used.exists() else group / "memory.usage_in_bytes"
+    statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    return int(used.read_text()) - int(statistics.get("total_inactive_file", statistics.get("inactive_file", 0)))
+
+
 def free_memory() -> int:
     """Bytes that this process can still allocate before the system kills it."""
     free = psutil.virtual_memory().available + psutil.swap_memory().free
     for path in MEMORY_LIMITS:
         with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
-            free = min(free, int(Path(path).read_text()) - psutil.Process().memory_info().rss)
+            free = min(free, int(Path(path).read_text()) - used_memory(Path(path).parent))
     return free
 
 

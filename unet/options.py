@@ -29,9 +29,9 @@ class ReadingOptions:
     max_pixels: Count = 100_000_000
     """Refuse images (and volumes) with more pixels than this, before decoding them."""
     plane: Literal["axial", "coronal", "sagittal"] | None = None
-    """Plane in which scans are sliced. Default: that of thick slices; all three if the voxels are nearly cubes."""
+    """Plane in which scans are sliced. Default: the acquisition plane for thick slices and slabs, or else all three."""
     channel: Literal["red", "green", "blue", "grey"] | None = None
-    """What to take of color images. Default: what the run was trained with, or else the luminance (grey)."""
+    """Channel of color images to use. Default: that of the run, or else the luminance (grey)."""
     volume: Count | None = None
     """Number of the volume to use in 4-D NIfTI files, counted from 1. Default: the first, with a warning."""
 
@@ -44,13 +44,13 @@ class PairingOptions(ReadingOptions):
     """Where masks are: next to images/, in train/, val/ and test/, in labelsTr/, in BraTS-like case folders, or beside
     each image. Default: whichever of these the data folder has."""
     mask_suffix: str | None = None
-    """What the names of masks have at their end: with _mask, masks/NAME_mask.png belongs to images/NAME.png. Default:
+    """Suffix of the names of masks: with _mask, masks/NAME_mask.png belongs to images/NAME.png. Default:
     nothing, or _mask for masks beside images."""
     labels: str | None = None
-    """What means tumor in masks: values such as 1 or 1,2,4, colors such as ff0000, or any. Default: anything but 0, if
-    there is only one other value."""
+    """Values (1 or 1,2,4) or colors (ff0000) of the tumor in masks, or any for all but 0. Default: all but 0, if there
+    is only one other value."""
     mask_threshold: Positive | None = None
-    """Smallest value that means tumor, for masks with soft borders or in JPEG, such as 128 of 255, or 0.5 of 1."""
+    """Smallest value that counts as tumor, for masks with soft borders or in JPEG, such as 128 of 255, or 0.5 of 1."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class ModelConfig:
     width: Channels = 24
     """Channels of the first level; each level below has twice as many, up to max-width."""
     max_width: Channels = 256
-    """Most channels a level may have."""
+    """Maximum number of channels of a level."""
     depth: Annotated[int, Interval(ge=1, le=10)] = 6
     """Number of resolution levels, including the bottleneck; each halves the resolution of the one above."""
     stem_stride: Annotated[int, Interval(ge=1, le=16)] = 2
@@ -100,7 +100,7 @@ class AugmentationConfig:
     scale_max: Positive = 1.4
     """Largest magnification."""
     shift: Fraction = 0.08
-    """Largest shift in either direction, as a fraction of the image side."""
+    """Largest shift in either direction, as a fraction of the image side, before scaling."""
     mirror_left_right: Fraction = 0.5
     """Probability of mirroring left and right."""
     mirror_up_down: Fraction = 0.0
@@ -122,9 +122,10 @@ class AugmentationConfig:
     copy_paste: Fraction = 0.3
     """Probability of pasting in the tumor of another slice, at its original position."""
     grafted: Fraction = 0.4
-    """Probability that a slice gets healthy tissue blended in next to its tumor, as healed slices do in its place."""
+    """For the presence head: probability of blending healthy tissue in beside the tumor, so that the blending in healed
+    slices does not give them away."""
     hidden: Fraction = 0.4
-    """Probability of hiding a part of the head: all of the tumor or none of it."""
+    """For the presence head: probability of hiding a part of the head, with the whole tumor or none of it."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +142,9 @@ class DataOptions:
     """CSV with columns id, patient and optionally tumor and split. Default: patients.csv in the data
     folder, or the published table if it describes these slices."""
     fold: Literal[0, 1, 2, 3, 4, "all", "final"] | None = None
-    """Validate on this one of five folds over the training and validation patients. all: train five networks, one
-    after the other, and score each patient with the network that did not train on it. final: after all, train one
-    network on all these patients; its thresholds come from the five."""
+    """Validate on this one of five folds over the training and validation patients. all: train five networks, one per
+    fold, and score each patient with the network that was not trained on that patient. final: once these five exist,
+    train one network on all these patients, with thresholds from the five."""
     memory_gib: Positive = 4.0
     """Keep slices in memory up to this size, and on disk beyond it."""
     reading: Annotated[PairingOptions, Ungrouped] = field(default_factory=PairingOptions)
@@ -161,13 +162,13 @@ class TrainingOptions:
     which say where the data are now if they have moved, --epochs, which trains it for longer, and --threads and
     --device: give these again."""
     init: str | None = None
-    """Start from the weights of this run, or of the network that comes with the project: pretrained. Then the defaults
-    are the size, channel and shape of its network, a third of the epochs, and a quarter of the learning rate."""
+    """Start from the weights of this run, or of the included network: pretrained. Then the defaults are the size,
+    channel and shape of its network, a third of the epochs, and a quarter of the learning rate."""
     teacher: Path | None = None
     """Folder with the probabilities of another network for the training slices, ID.png: learn from these as well.
     predict.py --probabilities and benchmarks/teacher.py write such folders."""
     quick: bool = False
-    """Use the quick recipe, half an hour on two cores: 20 epochs and width 16, unless other options say otherwise."""
+    """Use the quick recipe, which takes less than half as long: 20 epochs and width 16, unless given."""
     seed: Annotated[int, Interval(ge=0, lt=2**31)] = 0
     """Seed of the initial weights, the order of the slices and the augmentation."""
     size: Side = 256
@@ -177,8 +178,7 @@ class TrainingOptions:
     batch_size: Count = 16
     """Slices with tumor per step, over all devices."""
     presence_epochs: Annotated[int, Ge(0)] = 12
-    """Passes over the training slices in which the network learns whether there is a tumor, after it has learned where,
-    if the data contain slices without a tumor."""
+    """Epochs of the presence head, which is trained after the U-Net if the data contain slices without a tumor."""
     learning_rate: Positive = 2e-3
     """Peak of the cosine schedule."""
     weight_decay: Annotated[float, Ge(0)] = 1e-2
@@ -223,13 +223,13 @@ class EvaluationOptions:
     """Score a run, an ensemble of runs or masks of another program, or compare any two of these."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Folder of one run made by train.py, or of two to compare. 'pretrained', the default, is the network that comes
-    with the project."""
+    """Folder of one run made by train.py, or of two to compare. 'pretrained', the default, is the included network."""
     ensemble: tuple[Path, ...] = ()
-    """Folders of runs to score as one, by the mean of their probabilities. After a run: compare it with them."""
+    """Folders of runs to score as one, by the mean of their probabilities. If a run is named too, compare it with this
+    ensemble."""
     masks: Annotated[tuple[Path, ...], Len(0, 2)] = ()
-    """Folder of masks that any program made, named like the images, to score on --data. After a run: compare it with
-    them. Two folders: compare them."""
+    """Folder of masks that any program made, named like the images, to score on --data. If a run is named too,
+    compare it with these masks. Two folders: compare them."""
     split: Literal["train", "val", "test"] | None = None
     """Split of the run's data to score. Default: val, or everything in --data."""
     data: Path | None = None
@@ -241,7 +241,7 @@ class EvaluationOptions:
     output: Path | None = None
     """Folder for the results. Default: evaluation-SPLIT (or evaluation-FOLDER for --data) or
     compared-with-B-on-SPLIT in the folder of the (first) run; in its ensemble-of-N/ for an ensemble; in
-    runs/pretrained/ for the network that comes with the project; in runs/masks-FOLDER/ for masks."""
+    runs/pretrained/ for the pretrained network; in runs/masks-FOLDER/ for masks."""
     spacing_mm: Annotated[float, Gt(0)] | None = None
     """Side of a pixel in mm, for distances in mm. Default: that of scans and the published set; otherwise unknown."""
     always_outline: bool = False
@@ -257,7 +257,7 @@ class ExportOptions:
     """Export a run's network, including its preprocessing, to another runtime."""
 
     run: tyro.conf.Positional[Path | None] = None
-    """Folder of the run. Default: the network that comes with the project."""
+    """Folder of the run. Default: the pretrained network."""
     format: Literal["onnx", "litert", "saved_model", "openvino"] = "onnx"
     """For ONNX Runtime, LiteRT (TensorFlow Lite), TensorFlow or OpenVINO."""
     output: Path | None = None
@@ -282,7 +282,8 @@ class PredictionOptions:
     threshold: Annotated[float, Interval(gt=0, le=1)] | None = None
     """Probability at which a pixel counts as tumor. Default: the run's."""
     peak: Fraction | None = None
-    """Probability that a region must reach somewhere to be outlined; 0 keeps all regions. Default: the run's."""
+    """Highest probability that a region must reach to be outlined; 0 keeps all regions. If none reaches it, the
+    strongest one is kept if it reaches 0.5. Default: the run's."""
     probabilities: bool = False
     """Also write the probability of each pixel to probabilities/: 16-bit PNG for images, float NIfTI for scans."""
     mirror: bool = True

@@ -1,5 +1,6 @@
 """The folders that --data and --no-tumor name: downloaded or simulated first if necessary."""
 
+import os
 from pathlib import Path
 
 from unet.data.download import NO_TUMOR, PUBLISHED, download
@@ -20,12 +21,7 @@ def data_folder(data: str) -> Path:
     folder = Path(data)
     if folder == PUBLISHED.folder:
         download()
-    if not folder.is_dir():
-        state = "is not a folder" if folder.exists() else "does not exist"
-        raise UserError(
-            f"The data folder '{folder}' {state}: create it with images/ and masks/, name another one "
-            "with --data, or try --data phantom."
-        )
+    check_folder(folder, "create it with images/ and masks/, name another one with --data, or try --data phantom")
     return folder
 
 
@@ -34,14 +30,21 @@ def no_tumor_folders(folders: tuple[Path, ...]) -> tuple[Path, ...]:
     for folder in folders:
         if folder == NO_TUMOR.folder:
             download(NO_TUMOR)
-        if not folder.is_dir():
-            state = "is not a folder" if folder.exists() else "does not exist"
-            raise UserError(
-                f"'{folder}' {state}: name a folder of images without a tumor with --no-tumor. "
-                f"python -m unet.data.download --no-tumor downloads one into '{NO_TUMOR.folder}'."
-            )
+        check_folder(
+            folder,
+            "name a folder of images without a tumor with --no-tumor; python -m unet.data.download --no-tumor "
+            f"downloads one into '{NO_TUMOR.folder}'",
+        )
     names = [folder.resolve().name for folder in folders]
     if repeated := [folder for folder, name in zip(folders, names, strict=True) if names.count(name) > 1]:
         paths = "' and '".join(map(str, repeated[:2]))
         raise UserError(f"'{paths}' have the same name, which starts the ids of their images: rename one of them.")
     return folders
+
+
+def check_folder(folder: Path, remedy: str) -> None:
+    """UserError with a remedy if there is no such folder, or it is inside one that may not be entered."""
+    # Unlike those of pathlib, these functions raise no error if permission is denied.
+    if not os.path.isdir(folder):
+        state = "is not a folder" if os.path.exists(folder) else "does not exist or is not accessible"
+        raise UserError(f"The folder '{folder}' {state}: {remedy}.")

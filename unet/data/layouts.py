@@ -85,7 +85,8 @@ class Layout:
                         problem = f"'{path}' is not named {called}: move it to another folder, or rename it."
                         if re.search(r"_\d{4}$", without_suffix(path.name)):
                             problem = (
-                                f"'{path}' is another channel, but one is used: keep {called}, and move the others."
+                                f"'{path}' is an additional channel, but only one is supported: keep {called}, and "
+                                "move the others."
                             )
                     elif not problem and self.files.setdefault(id, {}).setdefault(kind, path) != path:
                         problem = f"'{path}' and '{self.files[id][kind]}' have the same name: rename one of them."
@@ -172,7 +173,7 @@ class Layout:
 def find_layout(folder: Path, options: PairingOptions) -> Layout:
     """The layout that fits a data folder, or that --layout names; UserError if none does, or several do."""
     if set(options.mask_suffix or "") & set("{}/"):
-        raise UserError(f"--mask-suffix {options.mask_suffix} is invalid: give what names have at their end, as _mask.")
+        raise UserError(f"--mask-suffix {options.mask_suffix} is invalid: give a suffix such as _mask.")
     layouts = find_layouts(folder, options)
     # Folders without a pair have a layout only if nothing else has. Images alone are not "beside" masks.
     fitting = [layout for layout in layouts if layout.complete] or [one for one in layouts if one.name != "beside"]

@@ -80,8 +80,9 @@ class Pair:
         if self.slice_index is not None:
             volume, voxels = self.read_volume()
             mask = slices_of(voxels, self.plane)[self.slice_index].astype(np.uint8)
-            # Nearest: bilinear would invent values between background and tumor.
-            return volume.resample_to_square_pixels(self.plane, mask, cv2.INTER_NEAREST).astype(bool)
+            # Nearest: bilinear would invent values between background and tumor. Without EXACT, OpenCV takes the left
+            # edge of a pixel for its center, and the mask would be shifted against the image.
+            return volume.resample_to_square_pixels(self.plane, mask, cv2.INTER_NEAREST_EXACT).astype(bool)
         mask = read_mask(self.mask_path, self.reading)
         if image.shape != mask.shape:
             raise ImageError(

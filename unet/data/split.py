@@ -1,5 +1,6 @@
 """Which slices train, validate and test. A patient is always in one split, so that scores hold for new ones."""
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,8 +46,9 @@ def warn_about_shared_patients(parts: list[Split], no_tumor: tuple[Path, ...]) -
         names = {row["patient"].removeprefix(f"{folder.resolve().name}/") for row in part.facts.values()}
         if shared := sorted(with_tumor & names):
             print(
-                f"Warning: '{folder}' has {len(shared)} patients with names of the other data ('{shared[0]}'), but "
-                "counts them as others. If they are the same, give them the same split in the patients tables of both."
+                f"Warning: '{folder}' has {len(shared)} patient names that are also in the data with tumors "
+                f"('{shared[0]}'). They count as different patients. If they are the same, give them the same split in "
+                "both patients tables."
             )
 
 
@@ -122,7 +124,10 @@ def stratified_folds(ids: list[str], facts: Facts, kinds: dict[str, str], folds:
     if max(Counter(labels).values()) < folds:
         labels = [""] * len(ids)  # scikit-learn refuses kinds rarer than the number of folds
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
-    return [[ids[index] for index in held_out] for _, held_out in splitter.split(np.zeros(len(ids)), labels, patients)]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # rare kinds cannot be in all folds
+        held_out = [indices for _, indices in splitter.split(np.zeros(len(ids)), labels, patients)]
+    return [[ids[index] for index in indices] for indices in held_out]
 
 
 def too_few_patients(patients: set[str], folds: int) -> str:

@@ -1,7 +1,7 @@
 """A teacher: another network, whose probabilities the outlines are learned from, together with the masks.
 
 A probability says more than a mask: how clear a border is, and which tumors cannot be seen (Hinton 2015, arXiv
-1503.02531). The teacher must not have been trained on the slices that it gives its opinion on.
+1503.02531). The teacher must not have been trained on the slices whose probabilities it gives.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ def load_labels(folder: Path, slices: Slices, indices: np.ndarray, memory_gib: f
     Args:
         folder: Contains ID.png for each of these slices, with 8 or 16 bits, as predict.py --probabilities writes it.
         slices: All slices.
-        indices: Those with an opinion, int64 (n,). All others are 0.
+        indices: Those with a probability, int64 (n,). All others are 0.
         memory_gib: Labels beyond this size are kept in a temporary file.
 
     Raises:
@@ -38,11 +38,12 @@ def load_labels(folder: Path, slices: Slices, indices: np.ndarray, memory_gib: f
     problems = []
     for index in tqdm(indices, "Reading the teacher's probabilities", disable=None, leave=False):
         path = folder / f"{slices.ids[index]}.png"
-        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED) if path.is_file() else None
+        content = np.fromfile(path, np.uint8) if path.is_file() else np.empty(0, np.uint8)
+        pixels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if len(content) else None
         if pixels is None or pixels.ndim != 2:
-            problems.append(f"'{path}' is no probability, which --teacher needs: a grey PNG with 8 or 16 bits.")
+            problems.append(f"'{path}' is not a probability map, which --teacher needs: a grey PNG with 8 or 16 bits.")
             continue
-        opinion = resize_into_square(pixels.astype(np.float32) * (255 / np.iinfo(pixels.dtype).max), size)
-        labels[index] = np.rint(WEIGHT * opinion + (1 - WEIGHT) * 255 * slices.masks[index])
+        probability = resize_into_square(pixels.astype(np.float32) * (255 / np.iinfo(pixels.dtype).max), size)
+        labels[index] = np.rint(WEIGHT * probability + (1 - WEIGHT) * 255 * slices.masks[index])
     raise_problems(problems)
     return labels

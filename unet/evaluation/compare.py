@@ -49,7 +49,7 @@ def compare(options: EvaluationOptions) -> Path:
         UserError: If they or the slices cannot be used, or the second run was trained on some of the patients.
 
     Example:
-        >>> folder = compare(EvaluationOptions(runs=(Path("runs/small"), Path("runs/small"))))  # doctest: +ELLIPSIS
+        >>> folder = compare(EvaluationOptions(runs=(Path("runs/first"), Path("runs/first"))))  # doctest: +ELLIPSIS
         A: ...
         >>> (folder / "comparison.json").exists()
         True

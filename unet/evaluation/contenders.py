@@ -37,7 +37,8 @@ class GivenMasks(Predictor):
         if any((parent / PREDICTION).exists() for parent in (folder, folder.parent)):
             self.reading = {"labels": None, "mask_threshold": None}  # predict.py's masks are 0 and one other value
         endings = "_seg", "_mask"  # of names of predict.py's masks of scans; the first is DICOM-SEG
-        names |= {f"{given}{ending}": name for given, name in names.items() for ending in endings}
+        # An image of that very name comes first.
+        names = {f"{given}{ending}": name for given, name in names.items() for ending in endings} | names
         sources = find_sources(folder, names)
         all_given = set(sources.values())
         for path, given in sources.items():
@@ -143,7 +144,7 @@ class Contender:
 
 
 def find_contenders(options: EvaluationOptions, count: int) -> list[Contender]:
-    """What the options name, runs first, or the run that comes with the project. UserError if they are not `count`."""
+    """What the options name, runs first, or the pretrained run. UserError if they are not `count`."""
     runs = [SavedRun.open(folder) for folder in options.runs]
     runs += [open_runs(options.ensemble)] if options.ensemble else []
     # Of what predict.py wrote, the masks are in masks/.

@@ -127,10 +127,10 @@ def patients_in_words(group: dict) -> str:
 def detection_table(detection: dict) -> Table:
     """The summary as a table."""
     kinds = detection["with_tumor"], detection["without_tumor"]
-    rows = [["is there a tumor?", "slices", "patients or groups", "fraction or area (95% interval)"]]
+    rows = [["tumor detection", "slices", "patients or groups", "fraction or area (95% interval)"]]
     for name, score, group in (
-        ("outlined with tumor (sensitivity)", detection["sensitivity"], kinds[0]),
-        ("nothing outlined without tumor (specificity)", detection["specificity"], kinds[1]),
+        ("slices with tumor that are outlined (sensitivity)", detection["sensitivity"], kinds[0]),
+        ("slices without tumor that are not outlined (specificity)", detection["specificity"], kinds[1]),
     ):
         if score:
             value = f"{score['mean']:.1%} {percent_interval(score['interval'])}"

@@ -17,6 +17,12 @@ from unet.pictures import evaluation_plots
 from unet.pictures.style import TRUTH_AND_PREDICTION, draw_tiles, in_our_style
 from unet.tables import write_table
 
+# What some evaluations write and others do not.
+NOT_ALWAYS = (
+    "per_scan.csv", "gallery.png", "detection.png", "dice_distribution.png", "dice_by_type.png", "dice_by_size.png",
+    "threshold_curve.png", "expected_dice.png", "calibration.png",
+)  # fmt: skip
+
 
 @in_our_style
 def evaluate(options: EvaluationOptions) -> Path:
@@ -33,7 +39,7 @@ def evaluate(options: EvaluationOptions) -> Path:
 
     Example:
         >>> from unet.options import EvaluationOptions
-        >>> folder = evaluate(EvaluationOptions(runs=(Path("runs/small"),)))  # doctest: +ELLIPSIS
+        >>> folder = evaluate(EvaluationOptions(runs=(Path("runs/first"),)))  # doctest: +ELLIPSIS
         tumor ...
         >>> sorted(path.name for path in folder.glob("*.csv"))
         ['per_slice.csv']
@@ -51,6 +57,8 @@ def evaluate(options: EvaluationOptions) -> Path:
 
 def score_and_write(contender: Contender, selection: Selection, options: EvaluationOptions, output: Path) -> None:
     """Score all slices of a selection, and write all results."""
+    for name in NOT_ALWAYS:
+        (output / name).unlink(missing_ok=True)
     predictor = contender.predictor(selection, options)
     scores = scoring.score_slices(predictor, selection)
     scoring.check_unchanged(contender.run, selection, scores)

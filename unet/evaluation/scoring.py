@@ -18,7 +18,7 @@ from unet.evaluation.selection import Selection
 from unet.network.confidence import confidence
 from unet.network.outlining import THRESHOLDS, dice_by_rule
 from unet.network.predictor import Prediction, Predictor
-from unet.network.saved_run import SavedRun
+from unet.network.saved_run import UNKNOWN_ORIGIN, SavedRun
 from unet.pictures.page import Tile, outlined_tile
 
 # Surface Dice tolerates borders this far apart: 2 mm, or 2 pixels if the pixel size is unknown.
@@ -142,16 +142,18 @@ def known_patients(runs: list[SavedRun], selection: Selection, scores: list[Slic
         if split == selection.split == "val":
             continue  # this is what validation is for
         origins = [one for run in runs for one in (run.lineage if split == "train" else [run])]
-        are_known = [run.slices.are_known(split, fingerprints, patients) for run in origins]
-        if seen := sum(map(any, zip(*are_known, strict=True))):
+        known = {run.folder: run.slices.are_known(split, fingerprints, patients) for run in origins}
+        if seen := sum(map(any, zip(*known.values(), strict=True))):
+            used = " and ".join(f"'{folder}'" for folder, are_known in known.items() if any(are_known))
             warnings.append(
                 f"Warning: {seen} of these {len(scores)} slices, or others of the same patients, were used to {use} "
-                f"{names}: expect lower scores on new patients."
+                f"{used}: expect lower scores on new patients."
             )
+    warnings += [f"Warning: {UNKNOWN_ORIGIN.format(run.lost_origin)}" for run in runs if run.lost_origin]
     is_free = any(pair.tumor_free_folder for pair in selection.pairs)
     if is_free and any(run.config.options.data.no_tumor and not run.config.no_tumor_folders for run in runs):
         warnings.append(
             f"Warning: {names} learned from many of the images that python -m unet.data.download --no-tumor downloads, "
-            "and does not know their names: if these are among them, expect more false alarms on new images."
+            "and does not know which ones: if these are among them, expect more false alarms on new images."
         )
     return "\n".join(warnings)

@@ -33,7 +33,8 @@ class Selection:
     @property
     def identity(self) -> dict[str, object]:
         """What distinguishes these slices from others in the results."""
-        return {"slices": self.title, "data": ", ".join(map(str, self.folders)) or None}
+        folders = ", ".join(map(str, self.folders)) or None
+        return {"slices": self.title, "data": folders, "spacing_mm": self.spacing_mm}
 
     def pixel_mm(self, pair: Pair, width: int) -> float | None:
         """Side of a pixel in the image of a pair, which is `width` pixels wide; None if unknown."""
@@ -76,7 +77,8 @@ def select_from_run(run: SavedRun, split: str, options: EvaluationOptions) -> Se
     if not ids and run.config.options.data.fold == "final":
         raise UserError(
             f"'{run.folder}' has no validation slices, as it learned from all patients: see the scores of its five "
-            "folds, or score other slices with --data, or the test slices with --split test (once, at the end)."
+            f"folds in '{str(run.folder).removesuffix('final')}all-folds', or score other slices with --data, or the "
+            "test slices with --split test (once, at the end)."
         )
     if not ids:
         raise UserError(f"The run has no {split} slices, as '{folder}' had none: name another folder with --data.")

@@ -154,7 +154,7 @@ def summarize_expected_dice(rows: list[dict], selection: Selection) -> dict[str,
     can_be_ranked = len(set(expected)) > 1 and len(set(dice)) > 1
     is_validation = selection.split == "val"
     return {
-        "fitted_on": "other validation patients (five folds)" if is_validation else "the run's validation patients",
+        "fitted_on": "other validation patients (five folds)" if is_validation else "validation patients",
         "spearman": float(spearmanr(expected, dice).statistic) if can_be_ranked else None,
         "mean_absolute_error": float(np.abs(expected - dice).mean()),
         "missed_completely": len(missed),

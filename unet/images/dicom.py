@@ -62,7 +62,8 @@ def warn_unless_head_mri(path: Path) -> None:
     if modality not in ("", "MR") or (part and not any(word in part for word in HEAD)):
         facts = " of ".join(filter(None, (modality, part)))
         warn_once(
-            f"Warning: '{path}' is {facts}. A network knows only what it was trained on, such as MRI of the head."
+            f"Warning: '{path}' is {facts}. Results are unreliable on images unlike the training data, which are most "
+            "likely MRI of the head."
         )
 
 

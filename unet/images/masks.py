@@ -1,4 +1,4 @@
-"""Read a mask file as booleans: which of its values or colors mean tumor."""
+"""Read a mask file as booleans: which of its values or colors are tumor."""
 
 import math
 import re
@@ -39,7 +39,7 @@ def values_and_colors(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None
 
 
 def select_tumor(path: Path, values: np.ndarray, colors: np.ndarray | None, reading: PairingOptions) -> np.ndarray:
-    """Where the values or colors of a mask mean tumor, bool of the same shape.
+    """Where the values or colors of a mask are tumor, bool of the same shape.
 
     ImageError if that is unclear: without --labels and --mask-threshold, there must be only one besides 0.
     """
@@ -81,11 +81,11 @@ def describe(found: np.ndarray, is_grey: bool) -> str:
     kind, shown = ("values", "{:g}") if is_grey else ("colors", "{:06x}")
     largest = float(found.max()) if is_grey else 255.0
     half = math.ceil(largest / 2) if largest > 1 else largest / 2
-    threshold = f"the smallest value that means tumor, such as --mask-threshold {half:g}"
+    threshold = f"the smallest value that counts as tumor, such as --mask-threshold {half:g}"
     if len(found) > FEW:
         return f"has {len(found)} {kind} besides 0, but a mask has only one: give {threshold}."
     names = [shown.format(value) for value in found.tolist()]
     return (
-        f"has the {kind} {', '.join(names[:-1])} and {names[-1]} besides 0: say which mean tumor, with --labels "
+        f"has the {kind} {', '.join(names[:-1])} and {names[-1]} besides 0: choose those of the tumor with --labels "
         f"{names[0]} or --labels any, or give {threshold}."
     )

@@ -21,7 +21,7 @@ from unet.network.saved_run import SavedRun
 
 
 def open_runs(folders: Sequence[Path]) -> SavedRun:
-    """The run in a folder, an ensemble of those in several, or for none the run that comes with the project."""
+    """The run in a folder, an ensemble of those in several, or for none the pretrained run."""
     runs = [SavedRun.open(folder) for folder in folders or (None,)]
     return runs[0] if len(runs) == 1 else Ensemble(runs)
 

@@ -15,7 +15,7 @@ from unet.options import TrainingOptions
 from unet.tables import Facts, read_table
 
 FORMAT_VERSION = 4
-# The run that comes with the project. Its README.md is the model card.
+# The pretrained run. Its README.md is the model card.
 PRETRAINED = Path(__file__).parent / "pretrained"
 # Columns of slices.csv that are not facts from the patients table.
 ID, USED_FOR, FINGERPRINT = "id", "used_for", "fingerprint"
@@ -40,7 +40,7 @@ class RunConfig:
     presence_rule: PresenceRule | None  # fitted at the end of a training with tumor-free validation slices, else None
     split_source: str  # how the split was made, in words
     slice_count: int  # rows of slices.csv
-    data_folder: str  # absolute, except in the run that comes with the project
+    data_folder: str  # absolute, except in the pretrained run
     no_tumor_folders: list[str]  # likewise
     versions: dict[str, str]  # of Python and the numeric packages
     machine: str
@@ -57,7 +57,7 @@ class SliceTable:
     """Content of slices.csv: what each slice was used for, and what is known about it."""
 
     split: dict[str, list[str]]  # ids of train, val and test
-    fingerprints: dict[str, str]  # of each id's pixels; "" in the run that comes with the project
+    fingerprints: dict[str, str]  # of each id's pixels; "" in the pretrained run
     facts: Facts
 
     def patients(self, split: str) -> set[str]:
@@ -102,7 +102,7 @@ class SliceTable:
 
 
 def run_folder(name: str | Path) -> Path:
-    """The folder of a run; that of the network that comes with the project is called pretrained."""
+    """The folder of a run; that of the pretrained network is called pretrained."""
     return PRETRAINED if str(name) == "pretrained" else Path(name)
 
 

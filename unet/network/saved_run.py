@@ -4,10 +4,10 @@ config.json         options, preprocessing, threshold and peak, versions
 slices.csv          one row per slice: what it was used for, its fingerprint and its patient
 model.keras         the network of the best epoch: averaged weights, with batch normalization
 confidence.json     how to estimate the quality of an outline, and what training images look like
-history.csv         scores with one row per epoch; next to it timing.csv, and presence_history.csv of the second part
+history.csv         scores with one row per epoch; next to it timing.csv, and presence_history.csv of the presence head
 metrics.json        the final scores
 film.npz            how a few slices were outlined after some of the epochs
-checkpoint-N.npz    the whole state after N steps, for --resume; presence-N.npz after N epochs of the second part
+checkpoint-N.npz    the whole state after N steps, for --resume; presence-N.npz after N epochs of the presence head
 """
 
 import contextlib
@@ -32,6 +32,7 @@ from unet.tables import write_table
 
 CHECKPOINTS, PRESENCE_CHECKPOINTS = "checkpoint-*.npz", "presence-*.npz"
 CONFIDENCE = TypeAdapter(ConfidenceModel)
+UNKNOWN_ORIGIN = "the run of --init '{}' is gone, so nobody knows whether it was trained on these patients."
 
 
 class SavedRun:
@@ -51,7 +52,7 @@ class SavedRun:
 
     @classmethod
     def open(cls, folder: Path | str | None = None) -> "SavedRun":
-        """Open a run folder, or the run that comes with the project.
+        """Open a run folder, or the pretrained run.
 
         UserError if the folder does not contain a run, or one in another format.
         """
@@ -60,17 +61,28 @@ class SavedRun:
         return cls(folder, config, read_slice_table(folder, config.slice_count))
 
     def origin(self) -> "SavedRun | None":
-        """The run of --init, whose weights this one started from; None without --init, or if that run was changed or
-        deleted."""
+        """The run of --init, with the weights that this one started from; None without --init, or if that run was
+        deleted, or has other weights since."""
         with contextlib.suppress(UserError):
-            origin = SavedRun.open(run_folder(self.config.options.init)) if self.config.options.init else None
+            origin = self.parent()
             return origin if origin and origin.network_fingerprint() == self.config.initial_network else None
+
+    def parent(self) -> "SavedRun | None":
+        """The run of --init, whatever its weights are now; None without --init. UserError if it is gone."""
+        return SavedRun.open(run_folder(self.config.options.init)) if self.config.options.init else None
 
     @property
     def lineage(self) -> "list[SavedRun]":
         """The run, the run of its --init, the run of that one's --init, and so on, as far as they are still there."""
-        origin = self.origin()
-        return [self, *(origin.lineage if origin else [])]
+        with contextlib.suppress(UserError):
+            if parent := self.parent():
+                return [self, *parent.lineage]
+        return [self]
+
+    @property
+    def lost_origin(self) -> str | None:
+        """The run of an --init in the lineage that is gone, by the name that was given; None if all are there."""
+        return self.lineage[-1].config.options.init
 
     def reading_with(self, given: ReadingOptions, kind: type | None = None) -> ReadingOptions:
         """Given options, in which defaults are replaced by what the training had; with a kind, only the options of
@@ -166,7 +178,7 @@ class SavedRun:
         write_table(self.folder / "timing.csv", timing)
 
     def write_presence_history(self, rows: list[dict[str, float]]) -> None:
-        """Write presence_history.csv: epoch and loss of the second part of the training."""
+        """Write presence_history.csv: epoch and loss of the training of the presence head."""
         write_table(self.folder / "presence_history.csv", rows)
 
     def write_metrics(self, metrics: dict[str, object]) -> None:

@@ -24,14 +24,14 @@ class LoadedRun:
     """A trained network, or the mean of several, ready to outline tumors; unet.load(...) makes one.
 
     Args:
-        runs: Folders of runs, or what unet.train returned. Without any: the network that comes with the project.
+        runs: Folders of runs, or what unet.train returned. Without any: the pretrained network.
         options: mirror, always_outline, threshold, peak, batch_size, reading or machine of PredictionOptions.
 
     Raises:
         UserError: If there is no such run or device, or the run has no network yet.
 
     Example:
-        >>> run = load("runs/small")
+        >>> run = load("runs/first")
         >>> result = run.predict("data/phantom/images/phantom_000_0.png")
         >>> result.mask.shape, result.mask.dtype, result.probability.dtype
         ((64, 64), dtype('bool'), dtype('float32'))
@@ -41,7 +41,7 @@ class LoadedRun:
 
     def __init__(self, *runs: SavedRun | Path | str, **options: object):
         if wrong := [run for run in runs if not isinstance(run, SavedRun | str | os.PathLike)]:
-            raise UserError(f"{wrong[0]!r} is no run: give the folder of one, or of several one after the other.")
+            raise UserError(f"{wrong[0]!r} is not a run: give the folder of one, or of several one after the other.")
         folders = tuple(run.folder if isinstance(run, SavedRun) else Path(run) for run in runs)
         self.options = options = prepare(PredictionOptions((), NOWHERE, folders, **options))
         self.saved = open_run(options.run, options)
@@ -54,6 +54,11 @@ class LoadedRun:
         Args:
             source: Pixels, uint8 (height, width) or, as RGB, (height, width, 3); or the path of an image, a NIfTI file
                 or the folder of a DICOM series.
+
+        Returns:
+            The mask, bool, and the probability of tumor in each pixel, float32: both (height, width), or for a scan
+            (x, y, z) on the grid of its file. The mask is empty if no tumor is found. `row` has the columns of
+            predictions.csv, and `regions` those of regions.csv for a scan.
 
         Raises:
             UserError: If the image cannot be read (ImageError), or there is not exactly one at the path.
@@ -71,10 +76,19 @@ class LoadedRun:
         return outlined
 
     def rows(self, *paths: Path | str) -> list[PredictionRow]:
-        """The rows of predictions.csv for all images and scans at files, folders and globs: pandas.DataFrame(rows).
-        A file that cannot be read has the reason as its status. UserError if there are no images."""
+        """The rows of predictions.csv for all images and scans, such as for pandas.DataFrame(rows). Nothing is written.
+
+        Args:
+            paths: Files, folders (searched recursively) and globs.
+
+        Returns:
+            One row per image or scan. One that cannot be read has the reason as its status.
+
+        Raises:
+            UserError: If there are no images.
+        """
         if wrong := [path for path in paths if not isinstance(path, str | os.PathLike)]:
-            raise UserError(f"{wrong[0]!r} is no path: give files, folders or globs, one after the other.")
+            raise UserError(f"{wrong[0]!r} is not a path: give files, folders or globs, one after the other.")
         inputs = find_inputs(tuple(map(os.fspath, paths)), NOWHERE)
         return list(outline_inputs(self.predictor, inputs, self.options, use=lambda outlined: outlined.row))
 

@@ -8,7 +8,7 @@ The exported network maps grey 8-bit images (batch, height, width) of any size t
 
 LiteRT takes one image at a time. The command prints the threshold of each output. ONNX files have them as metadata.
 
-    python -m unet.prediction.export --format onnx             the network that comes with the project
+    python -m unet.prediction.export --format onnx             the pretrained network
     python -m unet.prediction.export runs/NAME --format openvino
 
 onnx needs the packages onnx, tf2onnx and onnxruntime; openvino needs onnx, tf2onnx and openvino.

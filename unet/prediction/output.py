@@ -146,14 +146,14 @@ class OutputFolder:
             write_whole(self.folder / REGIONS, text)
 
     def _check_other_shards(self) -> None:
-        """UserError if another part of the same job array was made of other images: some would be in no part."""
+        """UserError if another shard was made of another set of images: some images would be in no shard."""
         for path in sorted(self.folder.parent.glob(f"{SHARD}*/{SETTINGS}")) if "all_images" in self.settings else []:
             with contextlib.suppress(OSError, ValueError):  # being written, or damaged
                 other = json.loads(path.read_text())
                 if path.parent != self.folder and other.get("all_images") != self.settings["all_images"]:
                     raise UserError(
-                        f"'{path.parent}' is part of other images, as some were added or removed since: delete all "
-                        "parts and start again, or choose another --output."
+                        f"'{path.parent}' belongs to another set of images, as files were added or removed since: "
+                        "delete the folders of all shards and start again, or choose another --output."
                     )
 
     def _start_anew(self) -> None:

@@ -179,24 +179,32 @@ def verdict(row: PredictionRow, output: OutputFolder) -> str:
     """The most important numbers of an image: its tumor probability, and the expected Dice of an outline."""
     found = output.finding(row)
     if found == "no tumor found":
-        return f"tumor {row.tumor_probability:.2f}, none found"
+        return f"tumor {row.tumor_probability:.2f}, nothing outlined"
     if row.expected_dice is None:
         return found
     tumor = "" if row.tumor_probability is None else f"tumor {row.tumor_probability:.2f}, "
-    return f"{tumor}Dice {row.expected_dice:.2f}"
+    return f"{tumor}expected Dice {row.expected_dice:.2f}"
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """One of our own pictures as BGR uint8 (height, width, 3)."""
+    """One of our own pictures as BGR uint8 (height, width, 3); OSError if it is gone or damaged."""
     # cv2.imread cannot open every file name.
-    return cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    content = np.frombuffer(path.read_bytes(), np.uint8)
+    picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
+    if picture is None:
+        raise OSError(f"'{path}' is damaged")
+    return picture
 
 
 def contact_sheet(results: list[Result], output: OutputFolder) -> np.ndarray:
-    """Results with their verdict and file name, BGR uint8 (height, width, 3)."""
+    """Results with their verdict and file name, BGR uint8 (height, width, 3). Those whose overlay was deleted since are
+    black."""
     tiles, labels = [], []
     for input, row in results:
-        tiles.append(read_picture(output.folder / overlay_name(input.name, input.is_volume)))
+        try:
+            tiles.append(read_picture(output.folder / overlay_name(input.name, input.is_volume)))
+        except OSError:
+            tiles.append(np.zeros((1, 1, 3), np.uint8))
         name = short_name(input).encode("ascii", "replace").decode()
         shortened = name if len(name) <= 28 else f"{name[:12]}...{name[-13:]}"
         labels.append(f"{verdict(row, output)}\n{shortened}")

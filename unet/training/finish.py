@@ -29,11 +29,14 @@ class Validation:
     def __init__(self, run: SavedRun, slices: Slices):
         self.slices = slices
         self.networks = [(one, Predictor(one, precision=run.config.precision)) for one in validating_runs(run)]
+        # A fold without validation slices without tumor has a presence head that knows nothing.
+        trained = [network for network in self.networks if has_learned_presence(network[0], slices)]
+        self.with_presence_head = trained or self.networks
 
     def score(self, score: Callable, title: str, has_tumor: bool = True, chosen: np.ndarray | None = None) -> list:
         """score(prediction, true mask) of each slice with or without tumor, or of those that are chosen, bool (n,)."""
         results = []
-        for one, predictor in self.networks:
+        for one, predictor in self.networks if has_tumor else self.with_presence_head:
             indices = indices_of(one, self.slices, "val", has_tumor)
             if chosen is not None:
                 own, chosen = chosen[: len(indices)], chosen[len(indices) :]
@@ -45,11 +48,16 @@ class Validation:
         """Evidence of slices whose tumor is replaced by tissue of the other hemisphere."""
         return [
             prediction.evidence
-            for one, predictor in self.networks
+            for one, predictor in self.with_presence_head
             for prediction in predictor(
                 list(healed_validation_slices(one, self.slices).images), lambda image, size: image
             )
         ]
+
+    def has_evidence(self) -> np.ndarray:
+        """For each slice with tumor, whether its network has a trained presence head, bool (n,)."""
+        counts = [len(indices_of(one, self.slices, "val", True)) for one, _ in self.networks]
+        return np.repeat([network in self.with_presence_head for network in self.networks], counts)
 
     def patients(self) -> np.ndarray:
         """The patient of each slice with tumor, (n,)."""
@@ -61,6 +69,7 @@ def finish(run: SavedRun, slices: Slices, history: list[dict]) -> None:
     """Choose how the best network outlines, write confidence.json and metrics.json, and print the scores."""
     validation = Validation(run, slices)
     dice, confidence, evidence = choose_outlining(run, validation)
+    evidence = np.where(validation.has_evidence(), evidence, np.nan)
     if not confidence.any():
         print(
             "Warning: no pixel of the validation slices reaches a threshold, so outlines will be guesses: train "
@@ -68,7 +77,8 @@ def finish(run: SavedRun, slices: Slices, history: list[dict]) -> None:
         )
     free = evidence_without_tumor(validation)
     if len(free["tumor_free"]) and has_learned_presence(run, slices):
-        run.update_config(presence_rule=fit_presence(evidence, np.concatenate(list(free.values()))))
+        known = evidence[~np.isnan(evidence)]
+        run.update_config(presence_rule=fit_presence(known, np.concatenate(list(free.values()))))
         outline_the_rest(run, validation, dice, confidence)
     fitted = evenly_spaced(indices_of(run, slices, "train", has_tumor=True), MOST_FITTED)
     run.save_confidence_model(fit_confidence_model(confidence, dice, slices.images[fitted]))
@@ -77,8 +87,12 @@ def finish(run: SavedRun, slices: Slices, history: list[dict]) -> None:
 
 def has_learned_presence(run: SavedRun, slices: Slices) -> bool:
     """Whether the presence head was trained, here or in the run that this one started from."""
+    if learns_presence(run, slices):
+        return True
     origin = run.origin()
-    return learns_presence(run, slices) or bool(origin and origin.config.presence_rule)
+    # Of a network of another shape, not all weights fit.
+    has_same_shape = origin and origin.config.options.model == run.config.options.model
+    return bool(has_same_shape and origin.config.presence_rule)
 
 
 def choose_outlining(run: SavedRun, validation: Validation) -> tuple[np.ndarray, ...]:
@@ -129,10 +143,11 @@ def report_scores(
     free: dict[str, np.ndarray],
 ) -> None:
     """Write metrics.json and print the scores, given patient, Dice and evidence of validation slices with tumor, and
-    the evidence of slices without tumor."""
+    the evidence of slices without tumor. Slices whose evidence is NaN, as nothing looked for it, are outlined."""
     best = history[-1] if is_final(run) else max(history, key=lambda row: row["val_dice"])
     rule = run.config.presence_rule
-    dice = np.where(found(rule, evidence), dice, 0.0)
+    dice = np.where(found(rule, evidence) | np.isnan(evidence), dice, 0.0)
+    evidence = evidence[~np.isnan(evidence)]
     interval = interval_over_patients(dice, patients)
     run.write_metrics(
         {
@@ -152,7 +167,7 @@ def report_scores(
             "val_networks": "those of the five folds" if is_final(run) else "this one",
         }
     )
-    scored = "Dice of the five networks that did not see the patient" if is_final(run) else "Validation Dice"
+    scored = "Dice of the five folds, each on its own validation patients," if is_final(run) else "Validation Dice"
     epoch = "" if is_final(run) else f" at epoch {best['epoch']}"
     only_test = " --split test" if is_final(run) else ""
     print(
@@ -174,13 +189,13 @@ def describe_presence(rule: PresenceRule | None, evidence: np.ndarray, free: dic
     """How often a tumor is found in slices with and without one, in a sentence."""
     if not rule and len(free["tumor_free"]):
         return (
-            "Every image may get an outline, as nothing has learned to tell whether there is a tumor: that needs "
-            "slices without tumor among the training slices, and --presence-epochs of 1 or more."
+            "The presence head was not trained, so almost every image gets an outline. Training it needs training "
+            "slices without tumor, and --presence-epochs of 1 or more."
         )
     if not rule:
         return (
-            "Every image may get an outline, as there are no validation slices without tumor. With --no-tumor, these "
-            f"need {NEEDED_TO_VALIDATE}."
+            "The presence head was not trained, as there are no validation slices without tumor, so almost every image "
+            f"gets an outline. With --no-tumor, the split needs {NEEDED_TO_VALIDATE}."
         )
     alarms = f"{found(rule, free['tumor_free']).mean():.1%} of {len(free['tumor_free'])} without"
     healed = free["healed"]

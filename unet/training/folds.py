@@ -14,7 +14,7 @@ from unet.network.run_config import read_config
 from unet.network.saved_run import SavedRun
 from unet.options import EvaluationOptions, TrainingOptions
 from unet.tables import read_table, write_table
-from unet.training.final import FOLDS, family_name
+from unet.training.final import FOLDS, difference, family_name
 from unet.training.train import train
 from unet.training.workers import place
 
@@ -22,10 +22,17 @@ NUMBERS = {*summaries.SUMMARIZED, "pixels", "truth_pixels", "predicted_pixels", 
 
 
 def train_folds(options: TrainingOptions) -> Path:
-    """Train and score a network for each fold, and write their joint scores; returns the folder with these.
+    """Train and score a network for each of the five folds, and write their joint scores.
 
-    The runs are named after --name, or else after the data folder. What is done is kept, so that an interrupted command
-    can be repeated. UserError as for train, or if a run has other options.
+    Args:
+        options: Those of each training; data.fold does not count. The runs are named after `name`, or else after the
+            data folder. What is done is kept, so that an interrupted call can be repeated.
+
+    Returns:
+        The folder with per_slice.csv and summary.json, over the validation slices of all folds.
+
+    Raises:
+        UserError: As for train, or if a run of that name has other options.
     """
     options = validated(options)
     if place()[1] > 1:
@@ -35,7 +42,10 @@ def train_folds(options: TrainingOptions) -> Path:
     name = family_name(options)
     runs = [train_fold(replace(options, name=f"{name}-fold-{fold}"), fold) for fold in FOLDS]
     output = Path("runs") / f"{name}-all-folds"
-    print(f"{summaries.describe(join(runs, output))}\nThe scores of each slice are in {output}/per_slice.csv.")
+    print(
+        f"{summaries.describe(join(runs, output))}\nThe scores of each slice are in {output}/per_slice.csv. For one "
+        "network from all these patients, run the same command with --fold final."
+    )
     return output
 
 
@@ -45,8 +55,8 @@ def train_fold(options: TrainingOptions, fold: int) -> Path:
     run, machine = Path("runs") / options.name, options.machine
     print(f"Fold {fold} of {len(FOLDS)}: {run}", flush=True)
     if (run / "config.json").exists():
-        if read_config(run).options != options:
-            raise UserError(f"'{run}' has other options (see its config.json): repeat them, or choose another --name.")
+        if different := difference(replace(read_config(run).options, machine=machine), options):
+            raise UserError(f"'{run}' has another {different}: repeat the options, or choose another --name.")
         options = TrainingOptions(resume=run, machine=machine)
     if not (run / "metrics.json").exists():
         train(options)
@@ -56,11 +66,15 @@ def train_fold(options: TrainingOptions, fold: int) -> Path:
 
 
 def is_scored(run: Path) -> bool:
-    """Whether the validation slices of a run are scored with its network as it is now."""
+    """Whether the validation slices of a run are scored with its network as it is now, and the usual options."""
     scores = run / "evaluation-val"
     if not (scores / "report.html").exists():  # the last file of an evaluation
         return False
-    return json.loads((scores / "summary.json").read_text())["network"] == SavedRun.open(run).network_fingerprint()
+    summary = json.loads((scores / "summary.json").read_text())
+    usual = EvaluationOptions()
+    names = ("mirror", "always_outline", "spacing_mm")
+    is_usual = all(summary.get(name) == getattr(usual, name) for name in names)
+    return is_usual and summary["network"] == SavedRun.open(run).network_fingerprint()
 
 
 def join(runs: list[Path], output: Path) -> dict[str, object]:
@@ -81,11 +95,13 @@ def join(runs: list[Path], output: Path) -> dict[str, object]:
                 f"'{runs[0]}' to '{runs[-1]}', and start again."
             )
     with_tumor = [row for row in rows if row["truth_pixels"]]
+    summaries_of_folds = [json.loads((run / "evaluation-val" / "summary.json").read_text()) for run in runs]
+    caveats = [line for summary in summaries_of_folds for line in summary["caveat"].splitlines()]
     of_fold = {f"fold {fold}": [row for row in with_tumor if row["fold"] == fold] for fold in FOLDS}
     summary = {
         "runs": list(map(str, runs)),
         "intervals": method_of_intervals(rows),
-        "caveat": summaries.VALIDATION_CAVEAT,
+        "caveat": "\n".join(dict.fromkeys(caveats)),
         "warning": "",
         "empty_masks": summaries.EMPTY_MASKS,
         "detection": summarize_detection(rows),

@@ -122,11 +122,7 @@ class TrainingLoop:
             if progress.step % 10 == 0 or progress.step == self.steps:
                 loss, dice = float(learner.loss.result()), float(learner.dice.result())
                 bar.set_postfix_str(f"loss {loss:.3f}, Dice {dice:.3f}")
-                if not math.isfinite(loss):
-                    raise UserError(
-                        "The loss became NaN or infinite: start a new run with a lower --learning-rate. The best "
-                        "network so far is saved in the run."
-                    )
+                self.check_finite(loss)
             progress.seconds += time.perf_counter() - start
             progress.cpu_seconds += time.process_time() - start_cpu
             bar.update()
@@ -135,12 +131,19 @@ class TrainingLoop:
             # Asked once: a signal that arrives after the answer must not stop the training without a checkpoint.
             is_stopping = workers.any(self.stop.number)
             if is_stopping or workers.any(time.monotonic() > saved + SECONDS_BETWEEN_CHECKPOINTS):
+                self.check_finite(float(learner.loss.result()))  # otherwise, --resume would never get past it
                 self.save_checkpoint()
                 saved = time.monotonic()
             if is_stopping:
                 raise Stopped(self.stop.number or signal.SIGTERM)
         scores = learner.take_scores()
         return {"epoch": progress.epoch + 1, "loss": scores["loss"], "dice": scores["dice"], "learning_rate": rate}
+
+    def check_finite(self, loss: float) -> None:
+        """UserError if the mean loss of an epoch is NaN or infinite."""
+        if not math.isfinite(loss):
+            best = " The best network so far is saved in the run." if self.progress.epoch else ""
+            raise UserError(f"The loss became NaN or infinite: start a new run with a lower --learning-rate.{best}")
 
     def validate(self, raw: bool = False) -> dict[str, float]:
         """Mean scores over the validation slices with tumor, of the averaged weights or of the raw ones; "" if there
@@ -189,7 +192,7 @@ class TrainingLoop:
             self.progress = Progress(**progress)
             part = f" and {self.progress.step} steps" if self.progress.step else ""
             rate = float(self.learner.learning_rate(self.steps_done()))
-            schedule = f"The learning rate goes on at {rate:.1e}, on the schedule of {self.options.epochs} epochs."
+            schedule = f"The learning rate continues at {rate:.1e}, on the schedule of {self.options.epochs} epochs."
             if self.progress.epoch == self.options.epochs:
                 schedule = "All epochs are done; --epochs trains for longer."
             print(f"Resuming after epoch {self.progress.epoch} of {self.options.epochs}{part}. {schedule}")
@@ -199,9 +202,10 @@ class TrainingLoop:
 
 def check_memory(learner: Learner, size: int) -> None:
     """UserError if a step clearly needs more memory than is free: the system would kill the process."""
-    if tf.config.list_physical_devices("GPU"):
+    if tf.config.get_visible_devices("GPU"):
         return  # TensorFlow raises an error if a GPU's memory is full
-    needed = learner.batch_size * activation_bytes(learner.model, size)
+    batch_size = learner.batch_size // learner.strategy.num_replicas_in_sync  # a CPU is one replica
+    needed = batch_size * activation_bytes(learner.model, size)
     free = free_memory()
     if needed > free:
         raise UserError(

@@ -1,4 +1,4 @@
-"""The second part of a training: the presence head learns whether an image contains a tumor.
+"""The training of the presence head, after that of the U-Net: does an image contain a tumor?
 
 It looks at the features of the U-Net, which stays as it is. So the outlines stay the same, and an epoch is short.
 """
@@ -25,7 +25,7 @@ from unet.training.learner import averaging_rate, learning_rate_schedule, make_o
 from unet.training.material import indices_of, training_material
 
 # What slices without tumor need, to be validation slices.
-NEEDED_TO_VALIDATE = "seven patients or groups, or a patients.csv with the column split"
+NEEDED_TO_VALIDATE = "seven patients or groups of similar images, or a patients.csv with the column split"
 LEARNING_RATE, WEIGHT_DECAY = 2e-3, 2e-2
 AVERAGING_STEPS = 30.0  # that the average of the weights spans
 
@@ -77,10 +77,13 @@ class PresenceLearner:
         network = run.load_trainable_network()
         for variable, average in zip(self.head.variables, self.averaged, strict=True):
             variable.assign(average)
-        for layer in self.head.layers:
-            if layer.weights:
-                network.get_layer(layer.name).set_weights(layer.get_weights())
-        run.save_network(network)
+        is_new = False
+        for layer in filter(lambda layer: layer.weights, self.head.layers):
+            old, new = network.get_layer(layer.name).get_weights(), layer.get_weights()
+            is_new |= not all(map(np.array_equal, old, new))
+            network.get_layer(layer.name).set_weights(new)
+        if is_new:  # otherwise, a finished run that is resumed keeps its fingerprint
+            run.save_network(network)
 
 
 def learns_presence(run: SavedRun, slices: Slices) -> bool:
@@ -123,7 +126,7 @@ def train_presence(run: SavedRun, slices: Slices) -> None:
     stop = StopRequest()
     with stop, tqdm(total=steps * epochs, initial=steps * first, unit="step", disable=None) as bar:
         for epoch in range(first, epochs):
-            bar.set_description(f"Is there a tumor? epoch {epoch + 1}/{epochs}")
+            bar.set_description(f"Presence head: epoch {epoch + 1}/{epochs}")
             start, losses = time.monotonic(), []
             for images, masks in islice(batches, steps):
                 losses.append(float(learner.train_step(images, masks)))
@@ -134,7 +137,7 @@ def train_presence(run: SavedRun, slices: Slices) -> None:
             run.write_presence_history(history)
             save_checkpoint(run, epoch + 1, learner.state(), {"history": history}, PRESENCE_CHECKPOINTS)
             seconds = time.monotonic() - start
-            bar.write(f"Is there a tumor? epoch {epoch + 1:3d}  loss {history[-1]['loss']:.4f}  ({seconds:.0f} s)")
+            bar.write(f"Presence head: epoch {epoch + 1:3d}  loss {history[-1]['loss']:.4f}  ({seconds:.0f} s)")
             if stop.number:
                 raise Stopped(stop.number)
     learner.save_to(run)

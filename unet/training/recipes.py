@@ -8,7 +8,19 @@ from unet.options import QUICK, TrainingOptions
 def recipe(options: TrainingOptions) -> TrainingOptions:
     """The options, with the defaults that --quick and --init have in place of the usual ones.
 
-    Options that differ from the usual defaults stay as they are. UserError if --init names no run.
+    Args:
+        options: Those that differ from the usual defaults stay as they are. One that has its usual default is replaced,
+            also if it was given: set it afterwards, with dataclasses.replace.
+
+    Returns:
+        New options.
+
+    Raises:
+        UserError: If init names no run.
+
+    Example:
+        >>> recipe(TrainingOptions(quick=True, epochs=10)).model.width
+        16
     """
     defaults = QUICK if options.quick else TrainingOptions()
     if options.init:

@@ -17,13 +17,13 @@ from unet.machine import choose_precision, environment, installed_versions, mach
 from unet.network.model import check_size
 from unet.network.outlining import OutlineRule
 from unet.network.run_config import FORMAT_VERSION, RunConfig, SliceTable, read_config, run_folder
-from unet.network.saved_run import PRESENCE_CHECKPOINTS, SavedRun
+from unet.network.saved_run import PRESENCE_CHECKPOINTS, UNKNOWN_ORIGIN, SavedRun
 from unet.network.weights import weights_of
 from unet.options import TrainingOptions
 from unet.tables import write_table
 from unet.training.checkpoints import load_checkpoint
 from unet.training.data_page import INVERTED, percent_text, write_data_page
-from unet.training.final import FINAL, check_folds, family_name
+from unet.training.final import FINAL, check_folds, family_name, fold_runs, is_final
 from unet.training.learner import Learner
 from unet.training.presence import NEEDED_TO_VALIDATE, validates_presence
 from unet.training.tensorboard import Board
@@ -41,6 +41,8 @@ def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[Sav
     if name != Path(name).name or name == ".." or len(os.fsencode(name)) > 200:
         raise UserError(f"--name {name} is invalid: give the short name of a folder, without / and the like.")
     SavedRun.check_free(runs / name)
+    if options.data.fold == FINAL:
+        fold_runs(runs, options)  # now, as it may take minutes to read the data
     folder = workers.chief_first(lambda: data_folder(options.data.data))
     no_tumor = workers.chief_first(lambda: no_tumor_folders(options.data.no_tumor))
     slices = load_slices(folder, options.size, options.data.memory_gib, options.data.reading, no_tumor)
@@ -93,8 +95,8 @@ def print_data(run: SavedRun, slices: Slices) -> None:
         print(f"Exact copies left out: {len(slices.copies)}, listed in {path}.")
     if run.config.no_tumor_folders and not validates_presence(run, slices):
         print(
-            "Warning: no slices without tumor are for validation, so nothing will decide whether there is a tumor. "
-            f"They need {NEEDED_TO_VALIDATE}.",
+            "Warning: no slices without tumor are in the validation split, so the presence head will not be trained, "
+            f"and almost every image will get an outline. The split needs {NEEDED_TO_VALIDATE}.",
             file=sys.stderr,
         )
     percent = slices.tumor_percent[slices.has_tumor]
@@ -102,7 +104,7 @@ def print_data(run: SavedRun, slices: Slices) -> None:
     size = f"Tumor in {len(percent)} of {len(slices.ids)} slices, median {percent_text(median)} of the image"
     print(f"{size}: look at some in {write_data_page(run, slices)}.")
     if median > INVERTED:
-        remedy = "If the masks are inverted, say what means tumor with --labels (docs/your-data.md)."
+        remedy = "If the masks are inverted, choose the value of the tumor with --labels (docs/your-data.md)."
         print(f"Warning: most of the image is tumor. {remedy}", file=sys.stderr)
 
 
@@ -134,6 +136,9 @@ def continue_run(run: SavedRun, epochs: int | None) -> None:
     here = run.config
     run.config = read_config(run.folder)  # another process may have changed it while the data were read
     run.update_config(data_folder=here.data_folder, no_tumor_folders=here.no_tumor_folders)
+    if is_final(run):
+        longer = replace(run.config.options, epochs=epochs or run.config.options.epochs)
+        check_folds(SavedRun(run.folder, replace(run.config, options=longer), run.slices))
     if epochs:
         change_epochs(run, epochs)
 
@@ -141,8 +146,12 @@ def continue_run(run: SavedRun, epochs: int | None) -> None:
 def warn_about_known_patients(run: SavedRun | None, slices: Slices, split: Split) -> None:
     """Print a warning if the run of --init, or a run that it started from itself, was trained on patients to score."""
     ids = split.ids["val"] + split.ids["test"]
+    if not split.ids["val"]:
+        ids = split.ids["train"] + ids  # of --fold final: these are the validation slices of its folds
     fingerprints = [slices.fingerprint_by_id[id] for id in ids]
     patients = [split.facts[id]["patient"] for id in ids]
+    if run and run.lost_origin:
+        print(f"Warning: {UNKNOWN_ORIGIN.format(run.lost_origin)}", file=sys.stderr)
     for one in run.lineage if run else []:
         if seen := sum(one.slices.are_known("train", fingerprints, patients)):
             print(

@@ -42,7 +42,7 @@ def train(options: TrainingOptions, epochs: int | None = None) -> SavedRun:
     Example:
         >>> from unet.options import DataOptions, ModelConfig
         >>> small = ModelConfig(width=4, depth=3)
-        >>> options = TrainingOptions(DataOptions("data/phantom"), name="small", size=32, epochs=1, model=small)
+        >>> options = TrainingOptions(DataOptions("data/phantom"), name="first", size=32, epochs=1, model=small)
         >>> run = train(options)  # doctest: +ELLIPSIS
         Split by patient ...
         >>> (run.folder / "model.keras").exists()

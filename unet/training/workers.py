@@ -79,14 +79,19 @@ class Workers:
 
 def place() -> tuple[int, int]:
     """This worker's index and the number of workers. Sets TF_CONFIG under SLURM; UserError if it is invalid."""
-    if not os.environ.get("TF_CONFIG") and int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        # For the addresses only: the resolver requires numbers of GPUs, but srun decides which GPUs a task sees.
-        slurm = tf.distribute.cluster_resolver.SlurmClusterResolver(
-            gpus_per_node=10_000, gpus_per_task=1, auto_set_gpu=False
-        )
-        cluster = slurm.cluster_spec().as_dict()  # first: it finds out the task
-        task = {"type": slurm.task_type, "index": slurm.task_id}
-        os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
+    try:
+        if not os.environ.get("TF_CONFIG") and int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+            # For the addresses only: the resolver requires numbers of GPUs, but srun decides which GPUs a task sees.
+            slurm = tf.distribute.cluster_resolver.SlurmClusterResolver(
+                gpus_per_node=10_000, gpus_per_task=1, auto_set_gpu=False
+            )
+            cluster = slurm.cluster_spec().as_dict()  # first: it finds out the task
+            task = {"type": slurm.task_type, "index": slurm.task_id}
+            os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise UserError(
+            f"SLURM's variables are invalid ({error}): start the workers with srun, or set TF_CONFIG."
+        ) from error
     try:
         config = json.loads(os.environ.get("TF_CONFIG") or "{}")
         workers = config.get("cluster", {}).get("worker", [])
