@@ -56,7 +56,10 @@ def select(run: SavedRun | None, options: EvaluationOptions) -> Selection:
 
 
 def check_untrained(run: SavedRun, selection: Selection) -> None:
-    """UserError if a run was trained on patients in the selection."""
+    """UserError if a run was trained on patients in the selection, which is a split of the run before it.
+    Other data may use the same names for other patients: for these, known_patients prints a warning."""
+    if not selection.split:
+        return
     patients = {selection.facts[pair.id]["patient"] for pair in selection.pairs}
     shared = patients & run.slices.patients("train")
     if shared:

@@ -1,7 +1,7 @@
 """Whole scans: what the network answers in each plane, combined on the voxel grid, and the tumor's regions in 3-D.
 
-QuickNAT (Guha Roy et al. 2019) and FastSurfer (Henschel et al. 2020) average over planes. The middle one of three
-answers keeps tumors that two planes agree on, and drops what only one plane sees.
+QuickNAT (Guha Roy et al. 2019) and FastSurfer (Henschel et al. 2020) average over planes. The median of three
+probabilities keeps tumors that two planes agree on, and drops what only one plane sees.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ THIN_MM = 3  # slices this far apart, or less, cannot hide a tumor from their ne
 class ScanPrediction:
     """What the network predicts for a scan."""
 
-    # Of tumor, float32 (x, y, z), in [0, 1]: the middle one of the planes. In slices without a tumor, it is 0.
+    # Of tumor, float32 (x, y, z), in [0, 1]: the median of the planes. In slices without a tumor, it is 0.
     probability: np.ndarray
     evidence: dict[str, np.ndarray]  # of a tumor in each slice, float32 (slices,), in [0, 1], by plane
     weights: dict[str, np.ndarray]  # of each slice in its plane: the sum of its probability, given a tumor
@@ -87,11 +87,11 @@ def predict_scan(predictor: Predictor, volume: Volume, title: str) -> ScanPredic
                 evidence[plane][prediction.source] = prediction.evidence
                 weights[plane][prediction.source] = prediction.probability.sum()
                 bar.update()
-    return ScanPrediction(middle_of(probabilities), evidence, weights)
+    return ScanPrediction(median_of(probabilities), evidence, weights)
 
 
-def middle_of(probabilities: list[np.ndarray]) -> np.ndarray:
-    """The middle one of three probabilities of each voxel, float32 (x, y, z), or the only one."""
+def median_of(probabilities: list[np.ndarray]) -> np.ndarray:
+    """The median of three probabilities of each voxel, float32 (x, y, z), or the only one."""
     if len(probabilities) == 1:
         return probabilities[0]
     one, two, three = probabilities
