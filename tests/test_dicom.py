@@ -73,8 +73,8 @@ def test_what_is_not_mri_of_the_head_is_named(modality, part, facts, tmp_path, c
     first, *_ = write_series(tmp_path / "in", change=change)
     warn_unless_head_mri(first)
     warning = (
-        f"Warning: '{first}' is {facts}. Results are unreliable on images unlike the training data, which are most likely "
-        "MRI of the head.\n"
+        f"Warning: '{first}' is {facts}. Results are unreliable on images unlike the training data, which are most "
+        "likely MRI of the head.\n"
     )
     assert capsys.readouterr().err == (warning if facts else "")
 

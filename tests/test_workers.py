@@ -22,7 +22,7 @@ from loopback import worker_configs
 from unet.data.phantoms import write_phantoms
 from unet.errors import UserError
 from unet.tables import read_table
-from unet.training.workers import place
+from unet.training.workers import index_and_count
 
 
 def start_workers(arguments, *folders):
@@ -126,7 +126,7 @@ def test_workers_are_read_from_slurm(monkeypatch):
     variables = {"TF_CONFIG": "", "SLURM_PROCID": "2"} | {f"SLURM_STEP_{name}": value for name, value in step.items()}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert place() == (2, 3)
+    assert index_and_count() == (2, 3)
     config = json.loads(os.environ["TF_CONFIG"])
     assert config["cluster"] == {"worker": ["node1:8888", "node2:8888", "node3:8888"]}
 
@@ -143,9 +143,9 @@ def test_workers_are_read_from_slurm(monkeypatch):
 def test_an_invalid_tf_config_is_refused(config, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", config)
     with pytest.raises(UserError, match="TF_CONFIG is invalid"):
-        place()
+        index_and_count()
 
 
 def test_without_tf_config_there_is_one_worker(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    assert place() == (0, 1)
+    assert index_and_count() == (0, 1)

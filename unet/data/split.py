@@ -15,6 +15,8 @@ from unet.options import DataOptions
 from unet.tables import Facts
 
 SPLITS = ("train", "val", "test")
+FOLDS = range(5)
+FINAL = "final"  # the value of --fold that trains on all of them
 
 
 @dataclass(frozen=True)
@@ -85,21 +87,21 @@ def split_folder(slices: Slices, folder: Path, options: DataOptions, is_tumor_fr
     if options.fold is not None:
         source = source.removesuffix(too_few)
         pool = [id for id in slices.ids if split_of[id] != "test"]
-        if options.fold == "final":
+        if options.fold == FINAL:
             split_of |= dict.fromkeys(pool, "train")
             source += "; training on both train and val, as thresholds come from the five folds"
-        elif is_tumor_free and len({facts[id]["patient"] for id in pool}) < 5:
+        elif is_tumor_free and len({facts[id]["patient"] for id in pool}) < len(FOLDS):
             # Otherwise, the same patients would validate in every fold.
             split_of |= dict.fromkeys(pool, "train")
             source += too_few
         else:
-            validation = set(stratified_folds(pool, facts, kinds, 5)[options.fold])
+            validation = set(stratified_folds(pool, facts, kinds, len(FOLDS))[options.fold])
             split_of |= {id: "val" if id in validation else "train" for id in pool}
-            source += f"; validating on fold {options.fold} of 5 over train and val"
+            source += f"; validating on fold {options.fold} of {len(FOLDS)} over train and val"
     check_one_split_per_patient(split_of, facts, origin)
     ids = {name: [id for id in slices.ids if split_of[id] == name] for name in SPLITS}
     for name, purpose in (("train", "train on"), ("val", "validate on")):
-        if not ids[name] and not is_tumor_free and (name, options.fold) != ("val", "final"):
+        if not ids[name] and not is_tumor_free and (name, options.fold) != ("val", FINAL):
             raise UserError(
                 f"There are no slices to {purpose}. {source}: use --fold 0, which needs five patients outside of test, "
                 "or another split in the table of --patients."
@@ -134,7 +136,7 @@ def too_few_patients(patients: set[str], folds: int) -> str:
     """What to do about patients that are too few for folds."""
     unit = "groups of similar slices" if unit_of(patients) == "groups" else "patients"
     start = f"{folds} folds need {folds} {unit}, not {len(patients)}: add patients, or "
-    if len(patients) > 1 and folds == 5:
+    if len(patients) > 1 and folds == len(FOLDS):
         return f"{start}leave out --fold."
     return (
         f"{start}list them in a patients.csv with the columns id, patient and split, with train and val. One patient "

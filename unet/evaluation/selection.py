@@ -10,6 +10,7 @@ from unet.data.folder import data_folder, no_tumor_folders
 from unet.data.pairs import Pair, find_all_pairs
 from unet.data.patients import PUBLISHED_FIELD_OF_VIEW_MM, is_published, merge_facts, patient_facts
 from unet.data.slices import load_slices
+from unet.data.split import FINAL
 from unet.errors import UserError
 from unet.files import only_process_in
 from unet.network.saved_run import SavedRun
@@ -77,7 +78,7 @@ def select_from_run(run: SavedRun, split: str, options: EvaluationOptions) -> Se
         )
     ids = run.slices.split[split]
     folder = data_folder(str(options.data)) if options.data else Path(run.config.data_folder)
-    if not ids and run.config.options.data.fold == "final":
+    if not ids and run.config.options.data.fold == FINAL:
         raise UserError(
             f"'{run.folder}' has no validation slices, as it learned from all patients: see the scores of its five "
             f"folds in '{str(run.folder).removesuffix('final')}all-folds', or score other slices with --data, or the "

@@ -7,13 +7,11 @@ instead, on the slices that each of them never saw.
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from unet.data.split import FINAL, FOLDS
 from unet.errors import UserError
 from unet.network.saved_run import SavedRun
 from unet.options import MachineOptions, TrainingOptions
 from unet.training.checkpoints import flatten
-
-FINAL = "final"  # value of --fold, and end of the run's name
-FOLDS = range(5)
 
 
 def family_name(options: TrainingOptions) -> str:

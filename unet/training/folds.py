@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from unet.command_line import validated
+from unet.data.split import FOLDS
 from unet.errors import UserError
 from unet.evaluation import summary as summaries
 from unet.evaluation.detection import method_of_intervals, summarize_detection
@@ -14,9 +15,9 @@ from unet.network.run_config import read_config
 from unet.network.saved_run import SavedRun
 from unet.options import EvaluationOptions, TrainingOptions
 from unet.tables import read_table, write_table
-from unet.training.final import FOLDS, difference, family_name
+from unet.training.final import difference, family_name
 from unet.training.train import train
-from unet.training.workers import place
+from unet.training.workers import index_and_count
 
 NUMBERS = {*summaries.SUMMARIZED, "pixels", "truth_pixels", "predicted_pixels", "tumor_percent", "tumor_probability"}
 
@@ -35,7 +36,7 @@ def train_folds(options: TrainingOptions) -> Path:
         UserError: As for train, or if a run of that name has other options.
     """
     options = validated(options)
-    if place()[1] > 1:
+    if index_and_count()[1] > 1:
         raise UserError("--fold all needs a single worker: train --fold 0 to --fold 4 one after the other.")
     if options.resume:
         raise UserError("train_folds continues by itself: repeat its options, without resume.")

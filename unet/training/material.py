@@ -13,7 +13,7 @@ from unet.network.saved_run import SavedRun
 
 
 def outline_material(run: SavedRun, slices: Slices, indices: np.ndarray) -> Material:
-    """What outlines are learned from: these slices with tumor, and the opinion of a teacher if there is one.
+    """What outlines are learned from: these slices with tumor, and the probabilities of a teacher if there is one.
     UserError if that has changed since the run was started."""
     options = run.config.options
     if not options.teacher:
@@ -29,7 +29,7 @@ def outline_material(run: SavedRun, slices: Slices, indices: np.ndarray) -> Mate
     return Material(slices, indices, labels=labels)
 
 
-def training_material(run: SavedRun, slices: Slices) -> Material:
+def presence_material(run: SavedRun, slices: Slices) -> Material:
     """What the presence head learns from: slices with tumor, without, healed and grafted."""
     with_tumor, without_tumor = (indices_of(run, slices, "train", has_tumor) for has_tumor in (True, False))
     options = run.config.options

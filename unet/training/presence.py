@@ -22,7 +22,7 @@ from unet.signals import Stopped, StopRequest
 from unet.training.checkpoints import load_checkpoint, save_checkpoint
 from unet.training.final import validating_runs
 from unet.training.learner import averaging_rate, learning_rate_schedule, make_optimizer
-from unet.training.material import indices_of, training_material
+from unet.training.material import indices_of, presence_material
 
 # What slices without tumor need, to be validation slices.
 NEEDED_TO_VALIDATE = "seven patients or groups of similar images, or a patients.csv with the column split"
@@ -72,6 +72,11 @@ class PresenceLearner:
         """Values of all variables, in order."""
         return [variable.numpy() for variable in self.variables]
 
+    def restore(self, state: list[np.ndarray]) -> None:
+        """Give all variables these values."""
+        for variable, array in zip(self.variables, state, strict=True):
+            variable.assign(array)
+
     def save_to(self, run: SavedRun) -> None:
         """Save the run's network with the averaged head."""
         network = run.load_trainable_network()
@@ -104,17 +109,16 @@ def train_presence(run: SavedRun, slices: Slices) -> None:
     epochs = run.config.options.presence_epochs
     if not learns_presence(run, slices):
         return
-    material = training_material(run, slices)
+    material = presence_material(run, slices)
     batch_size = min(run.config.options.batch_size, len(material.with_tumor))
     steps = len(material.with_tumor) // batch_size
     learner = PresenceLearner(run, steps * epochs)
-    arrays, progress = load_checkpoint(run, PRESENCE_CHECKPOINTS) or (learner.state(), {"history": []})
-    for variable, array in zip(learner.variables, arrays, strict=True):
-        variable.assign(array)
-    history = progress["history"]
+    history = []
+    if checkpoint := load_checkpoint(run, PRESENCE_CHECKPOINTS):
+        learner.restore(checkpoint[0])
+        history = checkpoint[1]["history"]
+        print(f"Resuming the presence head after epoch {len(history)} of {epochs}.")
     first = len(history)
-    if first:
-        print(f"Resuming the presence head after epoch {first} of {epochs}.")
     plan = BatchPlan(
         batch_size=batch_size,
         tumor_free=batch_size,

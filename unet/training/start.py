@@ -10,7 +10,7 @@ import numpy as np
 
 from unet.data.folder import data_folder, no_tumor_folders
 from unet.data.slices import Slices, load_slices
-from unet.data.split import Split, split_slices
+from unet.data.split import FINAL, Split, split_slices
 from unet.errors import UserError
 from unet.images.preprocessing import PERCENTILES
 from unet.machine import choose_precision, environment, installed_versions, machine_description
@@ -23,7 +23,7 @@ from unet.options import TrainingOptions
 from unet.tables import write_table
 from unet.training.checkpoints import load_checkpoint
 from unet.training.data_page import INVERTED, percent_text, write_data_page
-from unet.training.final import FINAL, check_folds, family_name, fold_runs, is_final
+from unet.training.final import check_folds, family_name, fold_runs, is_final
 from unet.training.learner import Learner
 from unet.training.presence import NEEDED_TO_VALIDATE, validates_presence
 from unet.training.tensorboard import Board

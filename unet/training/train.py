@@ -8,13 +8,13 @@ import tensorflow as tf
 
 from unet.command_line import command
 from unet.data.slices import Slices
+from unet.data.split import FINAL
 from unet.errors import UserError
 from unet.files import only_process_in
 from unet.machine import prepare, use_precision
 from unet.network.saved_run import SavedRun
 from unet.options import TrainingOptions
 from unet.pictures.style import in_our_style
-from unet.training.final import FINAL
 from unet.training.finish import finish
 from unet.training.learner import Learner
 from unet.training.loop import TrainingLoop

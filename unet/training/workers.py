@@ -25,7 +25,7 @@ class Workers:
     """All workers, seen from this one. TensorFlow requires that it is made before anything is computed."""
 
     def __init__(self):
-        index, self.count = place()
+        index, self.count = index_and_count()
         self.is_chief = index == 0  # which writes the run
         if self.count > 1:
             if self.is_chief:
@@ -77,7 +77,7 @@ class Workers:
         return run if self.is_chief or not run.is_dir() else shutil.copytree(run, runs / run.name)
 
 
-def place() -> tuple[int, int]:
+def index_and_count() -> tuple[int, int]:
     """This worker's index and the number of workers. Sets TF_CONFIG under SLURM; UserError if it is invalid."""
     try:
         if not os.environ.get("TF_CONFIG") and int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
