@@ -1,6 +1,7 @@
 """The end of a training: choose the rules for outlines, fit the confidence model, and report the scores."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,8 +30,9 @@ class Validation:
     def __init__(self, run: SavedRun, slices: Slices):
         self.slices = slices
         self.networks = [(one, Predictor(one, precision=run.config.precision)) for one in validating_runs(run)]
-        # A fold without validation slices without tumor has a presence head that knows nothing.
+        # Not all folds have slices without tumor to validate a presence head: theirs is not trained.
         trained = [network for network in self.networks if has_learned_presence(network[0], slices)]
+        self.has_presence_head = bool(trained)
         self.with_presence_head = trained or self.networks
 
     def score(self, score: Callable, title: str, has_tumor: bool = True, chosen: np.ndarray | None = None) -> list:
@@ -65,24 +67,38 @@ class Validation:
         return np.concatenate(found)
 
 
+@dataclass
+class TumorScores:
+    """What is known about validation slices with tumor, one value each, (n,)."""
+
+    patients: np.ndarray
+    dice: np.ndarray
+    confidence: np.ndarray  # 0 if nothing is outlined
+    evidence: np.ndarray  # of a tumor; NaN if the presence head was not trained
+
+    @property
+    def known_evidence(self) -> np.ndarray:
+        """The evidence without NaN."""
+        return self.evidence[~np.isnan(self.evidence)]
+
+
 def finish(run: SavedRun, slices: Slices, history: list[dict]) -> None:
     """Choose how the best network outlines, write confidence.json and metrics.json, and print the scores."""
     validation = Validation(run, slices)
-    dice, confidence, evidence = choose_outlining(run, validation)
-    evidence = np.where(validation.has_evidence(), evidence, np.nan)
-    if not confidence.any():
+    scores = choose_outlining(run, validation)
+    if not scores.confidence.any():
         print(
             "Warning: no pixel of the validation slices reaches a threshold, so outlines will be guesses: train "
             "longer, or check the masks."
         )
-    free = evidence_without_tumor(validation)
-    if len(free["tumor_free"]) and has_learned_presence(run, slices):
-        known = evidence[~np.isnan(evidence)]
-        run.update_config(presence_rule=fit_presence(known, np.concatenate(list(free.values()))))
-        outline_the_rest(run, validation, dice, confidence)
+    without_tumor = evidence_without_tumor(validation)
+    if len(without_tumor["tumor_free"]) and validation.has_presence_head:
+        rule = fit_presence(scores.known_evidence, np.concatenate(list(without_tumor.values())))
+        run.update_config(presence_rule=rule)
+        outline_the_rest(run, validation, scores)
     fitted = evenly_spaced(indices_of(run, slices, "train", has_tumor=True), MOST_FITTED)
-    run.save_confidence_model(fit_confidence_model(confidence, dice, slices.images[fitted]))
-    report_scores(run, validation.patients(), history, dice, evidence, free)
+    run.save_confidence_model(fit_confidence_model(scores.confidence, scores.dice, slices.images[fitted]))
+    report_scores(run, history, scores, without_tumor)
 
 
 def has_learned_presence(run: SavedRun, slices: Slices) -> bool:
@@ -95,11 +111,8 @@ def has_learned_presence(run: SavedRun, slices: Slices) -> bool:
     return bool(has_same_shape and origin.config.presence_rule)
 
 
-def choose_outlining(run: SavedRun, validation: Validation) -> tuple[np.ndarray, ...]:
-    """Choose threshold and peak on validation slices with tumor, and save them.
-
-    Returns their Dice, their confidence (0 if nothing is outlined) and their evidence, float64 (n,) each.
-    """
+def choose_outlining(run: SavedRun, validation: Validation) -> TumorScores:
+    """Choose threshold and peak on validation slices with tumor, and save them."""
 
     def score(prediction: Prediction, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         return *dice_by_rule(truth, prediction.probability, THRESHOLDS, PEAKS), prediction.evidence
@@ -109,10 +122,11 @@ def choose_outlining(run: SavedRun, validation: Validation) -> tuple[np.ndarray,
     rule = best_rule(dice.mean(axis=0))
     run.update_config(outline_rule=rule)
     place = np.searchsorted(THRESHOLDS, rule.threshold), np.searchsorted(PEAKS, rule.peak)
-    return dice[:, *place], confidence[:, *place], evidence
+    evidence = np.where(validation.has_evidence(), evidence, np.nan)
+    return TumorScores(validation.patients(), dice[:, *place], confidence[:, *place], evidence)
 
 
-def outline_the_rest(run: SavedRun, validation: Validation, dice: np.ndarray, confidence: np.ndarray) -> None:
+def outline_the_rest(run: SavedRun, validation: Validation, scores: TumorScores) -> None:
     """Score what is outlined in slices where no pixel reached the threshold, as a tumor is now known to be there."""
     rule = run.config.outline_rule
 
@@ -120,9 +134,9 @@ def outline_the_rest(run: SavedRun, validation: Validation, dice: np.ndarray, co
         mask = rule.mask(rule.at_least_one_region(prediction.probability))
         return metrics.score(truth, mask)["dice"], confidence_of(prediction.probability, mask)
 
-    rest = confidence == 0
-    scores = validation.score(score, "Outlining faint tumors", chosen=rest)
-    dice[rest], confidence[rest] = np.reshape(scores, (-1, 2)).T
+    rest = scores.confidence == 0
+    found = validation.score(score, "Outlining faint tumors", chosen=rest)
+    scores.dice[rest], scores.confidence[rest] = np.reshape(found, (-1, 2)).T
 
 
 def evidence_without_tumor(validation: Validation) -> dict[str, np.ndarray]:
@@ -135,19 +149,13 @@ def evidence_without_tumor(validation: Validation) -> dict[str, np.ndarray]:
 
 
 def report_scores(
-    run: SavedRun,
-    patients: np.ndarray,
-    history: list[dict],
-    dice: np.ndarray,
-    evidence: np.ndarray,
-    free: dict[str, np.ndarray],
+    run: SavedRun, history: list[dict], scores: TumorScores, without_tumor: dict[str, np.ndarray]
 ) -> None:
-    """Write metrics.json and print the scores, given patient, Dice and evidence of validation slices with tumor, and
-    the evidence of slices without tumor. Slices whose evidence is NaN, as nothing looked for it, are outlined."""
+    """Write metrics.json and print the scores, given the evidence of slices without tumor."""
     best = history[-1] if is_final(run) else max(history, key=lambda row: row["val_dice"])
-    rule = run.config.presence_rule
-    dice = np.where(found(rule, evidence) | np.isnan(evidence), dice, 0.0)
-    evidence = evidence[~np.isnan(evidence)]
+    rule, evidence, patients = run.config.presence_rule, scores.known_evidence, scores.patients
+    is_outlined = found(rule, scores.evidence) | np.isnan(scores.evidence)
+    dice = np.where(is_outlined, scores.dice, 0.0)
     interval = interval_over_patients(dice, patients)
     run.write_metrics(
         {
@@ -161,7 +169,7 @@ def report_scores(
             "val_tumors_found": float(found(rule, evidence).mean()) if rule else None,  # then nothing decides
             "val_false_alarms": {
                 name: {"slices": len(values), "outlined": float(found(rule, values).mean()) if rule else None}
-                for name, values in free.items()
+                for name, values in without_tumor.items()
                 if len(values)
             },
             "val_networks": "those of the five folds" if is_final(run) else "this one",
@@ -173,7 +181,7 @@ def report_scores(
     print(
         f"{scored} {dice.mean():.3f} (95% interval over {interval_basis(patients)}: {interval_text(interval)}) "
         f"on slices with tumor{epoch}, with mirror averaging and the chosen thresholds.\n"
-        f"{describe_presence(rule, evidence, free)}\n"
+        f"{describe_presence(rule, evidence, without_tumor)}\n"
         f"Look at {run.folder}/curves.png, samples.png and film_strip.png, then run:\n"
         f"  {command('evaluate')} {run.folder}{only_test}\n"
         f"  {command('predict')} IMAGES --run {run.folder} --output FOLDER"
@@ -185,9 +193,9 @@ def found(rule: PresenceRule | None, evidence: np.ndarray) -> np.ndarray:
     return np.array([rule is None or rule.finds_tumor(value) for value in evidence], bool)
 
 
-def describe_presence(rule: PresenceRule | None, evidence: np.ndarray, free: dict[str, np.ndarray]) -> str:
+def describe_presence(rule: PresenceRule | None, evidence: np.ndarray, without_tumor: dict[str, np.ndarray]) -> str:
     """How often a tumor is found in slices with and without one, in a sentence."""
-    if not rule and len(free["tumor_free"]):
+    if not rule and len(without_tumor["tumor_free"]):
         return (
             "The presence head was not trained, so almost every image gets an outline. Training it needs training "
             "slices without tumor, and --presence-epochs of 1 or more."
@@ -197,8 +205,8 @@ def describe_presence(rule: PresenceRule | None, evidence: np.ndarray, free: dic
             "The presence head was not trained, as there are no validation slices without tumor, so almost every image "
             f"gets an outline. With --no-tumor, the split needs {NEEDED_TO_VALIDATE}."
         )
-    alarms = f"{found(rule, free['tumor_free']).mean():.1%} of {len(free['tumor_free'])} without"
-    healed = free["healed"]
+    alarms = f"{found(rule, without_tumor['tumor_free']).mean():.1%} of {len(without_tumor['tumor_free'])} without"
+    healed = without_tumor["healed"]
     if len(healed):
         alarms += (
             f", and in {found(rule, healed).mean():.1%} of {len(healed)} with the tumor replaced by healthy tissue"

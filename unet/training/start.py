@@ -19,7 +19,7 @@ from unet.network.outlining import OutlineRule
 from unet.network.run_config import FORMAT_VERSION, RunConfig, SliceTable, read_config, run_folder
 from unet.network.saved_run import PRESENCE_CHECKPOINTS, UNKNOWN_ORIGIN, SavedRun
 from unet.network.weights import weights_of
-from unet.options import TrainingOptions
+from unet.options import DataOptions, TrainingOptions
 from unet.tables import write_table
 from unet.training.checkpoints import load_checkpoint
 from unet.training.data_page import INVERTED, percent_text, write_data_page
@@ -34,31 +34,14 @@ def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[Sav
     """A new run, not written yet, and its data; UserError if a run of that name exists."""
     check_size(options.size, options.model)
     Board.check_installed(options.tensorboard)
-    if options.data.fold == FINAL:
-        name = f"{family_name(options)}-{FINAL}"
-    else:
-        name = options.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{options.size}px"
-    if name != Path(name).name or name == ".." or len(os.fsencode(name)) > 200:
-        raise UserError(f"--name {name} is invalid: give the short name of a folder, without / and the like.")
+    name = name_of(options)
     SavedRun.check_free(runs / name)
     if options.data.fold == FINAL:
         fold_runs(runs, options)  # now, as it may take minutes to read the data
     folder = workers.chief_first(lambda: data_folder(options.data.data))
     no_tumor = workers.chief_first(lambda: no_tumor_folders(options.data.no_tumor))
     slices = load_slices(folder, options.size, options.data.memory_gib, options.data.reading, no_tumor)
-    if not slices.has_tumor.any():
-        raise UserError(
-            f"No mask in '{folder}' contains a tumor: check the masks, --labels and --mask-threshold. Images without a "
-            "tumor may come from --no-tumor, beside others with a tumor."
-        )
-    split = split_slices(slices, folder, options.data)
-    for part in ("train",) if options.data.fold == FINAL else ("train", "val"):
-        if not slices.has_tumor[slices.indices(split.ids[part])].any():
-            raise UserError(
-                f"No mask of the {part} slices contains a tumor ({split.source.splitlines()[0].rstrip('.')}): add "
-                "patients with a tumor, or put some into train and some into val, with the column split of a "
-                "patients.csv."
-            )
+    split = split_with_tumors(slices, folder, options.data)
     initial = SavedRun.open(run_folder(options.init)) if options.init else None
     warn_about_known_patients(initial, slices, split)
     precision = choose_precision(options.precision)
@@ -83,6 +66,35 @@ def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[Sav
     run = SavedRun(runs / name, config, SliceTable(split.ids, slices.fingerprint_by_id, split.facts))
     check_folds(run)
     return run, slices
+
+
+def name_of(options: TrainingOptions) -> str:
+    """Name of the run's folder; UserError if --name is not one."""
+    if options.data.fold == FINAL:
+        name = f"{family_name(options)}-{FINAL}"
+    else:
+        name = options.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{options.size}px"
+    if name != Path(name).name or name == ".." or len(os.fsencode(name)) > 200:
+        raise UserError(f"--name {name} is invalid: give the short name of a folder, without / and the like.")
+    return name
+
+
+def split_with_tumors(slices: Slices, folder: Path, options: DataOptions) -> Split:
+    """The slices, split by patient; UserError if there are no tumors to train or validate on."""
+    if not slices.has_tumor.any():
+        raise UserError(
+            f"No mask in '{folder}' contains a tumor: check the masks, --labels and --mask-threshold. Images without a "
+            "tumor may come from --no-tumor, beside others with a tumor."
+        )
+    split = split_slices(slices, folder, options)
+    for part in ("train",) if options.fold == FINAL else ("train", "val"):
+        if not slices.has_tumor[slices.indices(split.ids[part])].any():
+            raise UserError(
+                f"No mask of the {part} slices contains a tumor ({split.source.splitlines()[0].rstrip('.')}): add "
+                "patients with a tumor, or put some into train and some into val, with the column split of a "
+                "patients.csv."
+            )
+    return split
 
 
 def print_data(run: SavedRun, slices: Slices) -> None:
