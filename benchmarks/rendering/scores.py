@@ -96,8 +96,9 @@ def folds(kept: dict) -> str:
 def recipe_on_folds(name: str, kept: dict) -> str:
     """Scores of a recipe on five folds."""
     each = ", ".join(f"{dice:.3f}" for dice in kept["dice_of_each_fold"])
-    text = f"`{name}`: Dice {mean_and_interval(kept['scores']['all']['dice'])}; by fold: {each}."
-    if "false_alarms" in kept:  # the folds were trained with images without a tumor
+    option = " --no-tumor data/no-tumor" if "false_alarms" in kept else ""
+    text = f"`{name}{option}`: Dice {mean_and_interval(kept['scores']['all']['dice'])}; by fold: {each}."
+    if "false_alarms" in kept:
         always = mean_and_interval(kept["scores_always_outlined"]["all"]["dice"])
         alarms = " and ".join(
             "{:.0%} ({:.0%} to {:.0%})".format(row["outlined"]["mean"], *row["outlined"]["interval"])
@@ -105,8 +106,8 @@ def recipe_on_folds(name: str, kept: dict) -> str:
             for which, row in kept["false_alarms"].items()
         )
         text += (
-            f" With `--always-outline`: {always}. It outlines {kept['tumors_outlined']:.1%} of the slices with tumor. Of "
-            f"images without a tumor, it outlines {alarms}."
+            f" With every slice outlined (`--always-outline`): {always}. Otherwise, the networks outline "
+            f"{kept['tumors_outlined']:.1%} of the slices with tumor. Of the images without a tumor, they outline {alarms}."
         )
     if "gain" in kept:
         text += f" Gain over `--quick`, every slice outlined: {mean_and_interval(kept['gain'])}."
