@@ -138,10 +138,15 @@ def test_scores_of_another_network_are_computed_again(five, tmp_path):
 @pytest.mark.slow
 def test_a_patients_table_may_have_a_column_fold(five, tmp_path):
     for fold in range(5):
-        rows = read_table(five[0] / f"runs/five-fold-{fold}/evaluation-val/per_slice.csv")
-        write_table(tmp_path / f"{fold}/evaluation-val/per_slice.csv", [row | {"fold": "9"} for row in rows])
+        scores = tmp_path / f"{fold}/evaluation-val"
+        shutil.copytree(five[0] / f"runs/five-fold-{fold}/evaluation-val", scores)
+        write_table(scores / "per_slice.csv", [row | {"fold": "9"} for row in read_table(scores / "per_slice.csv")])
+    known = json.loads((scores / "summary.json").read_text())
+    write_json(scores / "summary.json", known | {"caveat": f"{known['caveat']}\nWarning: one of these is known."})
     summary = join([tmp_path / str(fold) for fold in range(5)], tmp_path / "joined")
     assert summary["scores"]["fold 3"]["slices"] > 0
+    # What is to be known about the scores of one fold holds for all of them together.
+    assert summary["caveat"].splitlines() == [*known["caveat"].splitlines(), "Warning: one of these is known."]
 
 
 @pytest.mark.slow

@@ -201,7 +201,9 @@ def test_folders_without_tumors_exist_or_are_downloaded(serve, small_no_tumor, t
     named = (tmp_path, small_no_tumor.folder)
     assert folders.no_tumor_folders(named) == named
     assert len(list(small_no_tumor.folder.rglob("*.jpg"))) == 3
-    with pytest.raises(UserError, match="'missing' does not exist or is not accessible: .* unet.data.download --no-tumor"):
+    with pytest.raises(
+        UserError, match="'missing' does not exist or is not accessible: .* unet.data.download --no-tumor"
+    ):
         folders.no_tumor_folders((tmp_path, Path("missing")))
 
 
