@@ -125,7 +125,9 @@ def test_weights_that_do_not_fit_at_all_or_are_gone_are_one_line(trained, phanto
     )
     done = run_script(*start, "--init", "nowhere", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr == "'nowhere' is not a run folder, such as runs/NAME: cannot read 'nowhere/config.json'.\n"
+    assert done.stderr == (
+        "'nowhere' is not the folder of a run (train.py writes these in runs/): cannot read 'nowhere/config.json'.\n"
+    )
     shutil.copytree(trained, tmp_path / "base")
     (tmp_path / "base" / "model.keras").unlink()
     done = run_script(*start, "--init", "base", cwd=tmp_path)

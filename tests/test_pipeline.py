@@ -421,7 +421,7 @@ def test_colors_appear_only_in_terminals_that_allow_them(streams, tmp_path):
 
 
 def wrong_commands():
-    no_run = ["evaluate", "nowhere"], "'nowhere' is not a run folder"
+    no_run = ["evaluate", "nowhere"], "'nowhere' is not the folder of a run"
     no_data = ["train"], "or use --data phantom"
     bad_size = ["train", "--data", "pairs", "--size", "100"], "use --size 128"
     no_image = ["predict", "none", "--run", "RUN", "--output", "out"], "No images found at 'none'"

@@ -154,7 +154,7 @@ def test_load_takes_what_train_returns_and_names_what_is_wrong(trained, tmp_path
     from unet.network.saved_run import SavedRun
 
     assert unet.load(SavedRun.open(trained)).predictor.size == unet.load(str(trained)).predictor.size == 64
-    with pytest.raises(unet.UserError, match="nowhere' is not a run folder, such as"):
+    with pytest.raises(unet.UserError, match="nowhere' is not the folder of a run"):
         unet.load(tmp_path / "nowhere")
     with pytest.raises(unet.UserError, match="^--batch-size 0: Input should be greater"):
         unet.load(trained, batch_size=0)

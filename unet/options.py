@@ -247,7 +247,7 @@ class EvaluationOptions:
     always_outline: bool = False
     """Outline every image, whether or not the network finds a tumor."""
     mirror: bool = True
-    """Average the probabilities of each slice and its mirror image: slightly better, half as fast."""
+    """Average the probabilities of each slice and its mirror image: slightly better, twice as slow."""
     reading: Annotated[PairingOptions, Ungrouped] = field(default_factory=PairingOptions)
     machine: Annotated[MachineOptions, Ungrouped] = field(default_factory=MachineOptions)
 
@@ -275,7 +275,7 @@ class PredictionOptions:
     """Image, NIfTI or DICOM files, folders (searched recursively), quoted globs, or URIs of images, NIfTI
     files and folders in an object store (s3://, gs://)."""
     output: Path
-    """Folder for masks/, overlays/ and predictions.csv."""
+    """Folder for report.html, masks/, overlays/ and predictions.csv."""
     run: tuple[Path, ...] = ()
     """Folder of the run whose network to use, or of several (runs/NAME-fold-*), which are averaged. Default: the
     network that comes with the project."""
@@ -287,7 +287,7 @@ class PredictionOptions:
     probabilities: bool = False
     """Also write the probability of each pixel to probabilities/: 16-bit PNG for images, float NIfTI for scans."""
     mirror: bool = True
-    """Average the probabilities of each image and its mirror image: slightly better, half as fast."""
+    """Average the probabilities of each image and its mirror image: slightly better, twice as slow."""
     always_outline: bool = False
     """Outline every image, whether or not the network finds a tumor: for images that are known to have one."""
     batch_size: Annotated[int, Interval(ge=1, le=256)] = 8

@@ -112,7 +112,9 @@ def read_config(folder: Path) -> RunConfig:
     try:
         version = read_json(path, TypeAdapter(FormatVersion)).format_version
     except OSError as error:
-        raise UserError(f"'{folder}' is not a run folder, such as runs/NAME: cannot read '{path}'.") from error
+        raise UserError(
+            f"'{folder}' is not the folder of a run (train.py writes these in runs/): cannot read '{path}'."
+        ) from error
     # First, as other formats have other fields.
     if version != FORMAT_VERSION:
         raise UserError(
@@ -134,6 +136,8 @@ def read_slice_table(folder: Path, count: int) -> SliceTable:
             raise ValueError("rows are missing or extra")
         return SliceTable.from_rows(rows)
     except OSError as error:
-        raise UserError(f"'{folder}' is not a run folder, such as runs/NAME: cannot read '{path}'.") from error
+        raise UserError(
+            f"'{folder}' is not the folder of a run (train.py writes these in runs/): cannot read '{path}'."
+        ) from error
     except Exception as error:  # missing cells or columns, unknown splits, text that is not UTF-8
         raise UserError(f"'{path}' is damaged: restore it.") from error

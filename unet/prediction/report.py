@@ -149,7 +149,7 @@ def make_tile(place: int, result: Result, output: OutputFolder, reading: Reading
     except (ImageError, OSError):
         return None
     is_judged = row.expected_dice is not None or row.tumor_probability is not None
-    doubt = row.review or ("no reason for doubt" if is_judged else "not judged")
+    doubt = row.review or ("not marked for review" if is_judged else "not judged")
     found = output.finding(row)
     return Tile(
         label=f"{short_name(input)}: {verdict(row, output)}"
@@ -179,7 +179,7 @@ def verdict(row: PredictionRow, output: OutputFolder) -> str:
     """The most important numbers of an image: its tumor probability, and the expected Dice of an outline."""
     found = output.finding(row)
     if found == "no tumor found":
-        return f"tumor {row.tumor_probability:.2f}, nothing outlined"
+        return f"no tumor found ({row.tumor_probability:.2f})"
     if row.expected_dice is None:
         return found
     tumor = "" if row.tumor_probability is None else f"tumor {row.tumor_probability:.2f}, "
