@@ -278,7 +278,7 @@ class PredictionOptions:
     """Folder for report.html, masks/, overlays/ and predictions.csv."""
     run: tuple[Path, ...] = ()
     """Folder of the run whose network to use, or of several (runs/NAME-fold-*), which are averaged. Default: the
-    network that comes with the project."""
+    pretrained network."""
     threshold: Annotated[float, Interval(gt=0, le=1)] | None = None
     """Probability at which a pixel counts as tumor. Default: the run's."""
     peak: Fraction | None = None

@@ -57,8 +57,6 @@ def evaluate(options: EvaluationOptions) -> Path:
 
 def score_and_write(contender: Contender, selection: Selection, options: EvaluationOptions, output: Path) -> None:
     """Score all slices of a selection, and write all results."""
-    for name in NOT_ALWAYS:
-        (output / name).unlink(missing_ok=True)
     predictor = contender.predictor(selection, options)
     scores = scoring.score_slices(predictor, selection)
     scoring.check_unchanged(contender.run, selection, scores)
@@ -66,6 +64,8 @@ def score_and_write(contender: Contender, selection: Selection, options: Evaluat
     rows = [score.row for score in scores]
     scoring.add_expected_dice(predictor, selection, rows)
     summary = summarize(contender.settings(options), selection, scores, known)
+    for name in NOT_ALWAYS:  # now, as an error or Ctrl-C before this keeps the earlier results
+        (output / name).unlink(missing_ok=True)
     write_table(output / "per_slice.csv", rows)
     if scan_rows := score_scans(predictor, selection):
         summary["whole_scans"] = summarize_scans(scan_rows)
