@@ -135,6 +135,17 @@ def test_a_pasted_tumor_is_complete_and_fades_into_the_slice():
     np.testing.assert_array_equal(same_masks, masks[1:])
 
 
+def test_a_pasted_tumor_covers_the_one_that_was_there():
+    images = np.zeros((2, 16, 16, 1), np.float32)
+    masks = np.zeros_like(images)
+    masks[0, 6:10, 6:10], masks[1, 8, :] = 1, 1
+    _, (pasted,) = paste_tumors(images, masks, [True])
+    # The own tumor is a line along row 8. Of its 16 pixels, the pasted tumor has 4. Beside these, 2 on each side show
+    # more of the other slice than of this one (0.8 and 0.6), so they are no tumor any more.
+    np.testing.assert_array_equal(pasted[8, :, 0], [1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1])
+    assert pasted.numpy().sum() == 12 + 12  # the rest of the pasted tumor, and row 8
+
+
 @pytest.mark.parametrize("number", range(16))
 def test_all_of_the_tumor_is_hidden_or_none_of_it(number):
     image = tf.ones((64, 64, 1)) * 0.5

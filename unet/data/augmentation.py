@@ -98,7 +98,8 @@ def paste_tumors(images: tf.Tensor, masks: tf.Tensor, chosen: tf.Tensor) -> tupl
     share = tf.nn.avg_pool2d(tf.nn.max_pool2d(other_masks[..., :1], 5, 1, "SAME"), 5, 1, "SAME")
     # What a teacher says about the rest of the other slice does not belong to this one.
     labels = masks[..., 1:] + share * (other_masks[..., 1:] - masks[..., 1:])
-    masks = tf.maximum(masks[..., :1], other_masks[..., :1])
+    # Of a tumor of its own, a slice keeps what the pasted one does not cover.
+    masks = tf.where(share < 0.5, masks[..., :1], other_masks[..., :1])
     return images + share * (other_images - images), tf.concat([masks, labels], axis=-1)
 
 
