@@ -5,7 +5,7 @@ import shutil
 import pytest
 from ready import run_script
 
-from unet.evaluation.compare import (
+from unet.evaluation.differences import (
     answer_in_words,
     describe_false_alarms,
     difference_table,
