@@ -78,8 +78,8 @@ def copy_run(options: ShipOptions) -> None:
     """Copy the run, with its weights in 16 bits."""
     source = SavedRun.open(options.run)
     config = source.config
-    tumor_free = tuple(f"{Path(folder).name}/" for folder in config.no_tumor_folders)
-    facts = {id: row for id, row in source.slices.facts.items() if not id.startswith(tumor_free)}
+    no_tumor = tuple(f"{Path(folder).name}/" for folder in config.no_tumor_folders)
+    facts = {id: row for id, row in source.slices.facts.items() if not id.startswith(no_tumor)}
     if config.options.data.fold is not None or not all(is_published(id, facts[id]) for id in facts):
         raise SystemExit(f"'{options.run}' was not trained on the published data and split: choose a run that was.")
     missing = [name for name in COPIED if not (options.run / name).exists()]
@@ -88,7 +88,7 @@ def copy_run(options: ShipOptions) -> None:
     network = source.load_trainable_network()
     shutil.rmtree(PRETRAINED, ignore_errors=True)
     published = published_facts()
-    data = DataOptions(no_tumor=tuple(Path("data") / name.strip("/") for name in tumor_free))
+    data = DataOptions(no_tumor=tuple(Path("data") / name.strip("/") for name in no_tumor))
     shipped = SavedRun(
         PRETRAINED,
         replace(

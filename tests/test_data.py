@@ -232,7 +232,7 @@ def material(slices):
 
 
 def batches_of(material, epochs, seed=1):
-    dataset = training_batches(material, BatchPlan(8, epochs, seed, tumor_free=4))
+    dataset = training_batches(material, BatchPlan(8, epochs, seed, without_tumor=4))
     return [images.numpy() for images, _ in dataset]
 
 
@@ -263,7 +263,7 @@ def test_parts_of_a_batch_join_to_the_whole_batch(material, first_step):
 
 
 def test_batches_end_with_slices_without_tumor(material):
-    for _, masks in training_batches(material, BatchPlan(8, range(2), tumor_free=4)):
+    for _, masks in training_batches(material, BatchPlan(8, range(2), without_tumor=4)):
         assert masks.shape == (12, 32, 32, 1) and not masks.numpy()[8:].any()
 
 

@@ -37,7 +37,7 @@ def test_a_network_that_outlines_nothing_scores_0_and_not_83_percent(mostly_empt
     assert "Warning: no pixel of the validation slices reaches a threshold" in done.stdout
     metrics = json.loads((tmp_path / "runs/blind/metrics.json").read_text())
     # One of the six slices of each validation patient has a tumor.
-    assert metrics["val_false_alarms"]["tumor_free"]["slices"] == 5 * metrics["val_slices_with_tumor"]
+    assert metrics["val_false_alarms"]["no_tumor"]["slices"] == 5 * metrics["val_slices_with_tumor"]
     assert metrics["val_dice"] < 0.2
     assert all(float(row["val_dice"]) == 0 for row in read_table(tmp_path / "runs/blind/history.csv"))
 

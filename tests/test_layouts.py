@@ -11,7 +11,7 @@ from pydicom import Dataset
 from test_dicom import write_series
 
 from unet.data.folder import no_tumor_folders
-from unet.data.pairs import find_pairs, find_tumor_free
+from unet.data.pairs import find_images_without_tumor, find_pairs
 from unet.data.patients import patient_facts
 from unet.data.slices import load_slices
 from unet.data.split import split_slices
@@ -265,12 +265,12 @@ def test_images_with_masks_are_not_images_without_a_tumor(masks, tmp_path):
     images = {"labels/{}.png": "images/{}.png", "train/masks/{}.png": "train/images/{}.png"}.get(masks, "{}.png")
     write_small(tmp_path / images.format("a"), tmp_path / masks.format("a"))
     with pytest.raises(UserError, match="has masks .*: 1 pairs.*need none: use --data for it"):
-        find_tumor_free(tmp_path)
+        find_images_without_tumor(tmp_path)
 
 
 def test_images_beside_the_folder_of_images_are_counted(tmp_path, capsys):
     write_small(tmp_path / "images/a.png", tmp_path / "b.png", tmp_path / "c.png")
-    pairs, problems = find_tumor_free(tmp_path)
+    pairs, problems = find_images_without_tumor(tmp_path)
     assert len(pairs) == 1 and not problems
     assert f"Ignored 2 images in '{tmp_path}' that are not in its folder images/." in capsys.readouterr().out
 
@@ -323,7 +323,7 @@ def test_dicom_headers_also_say_whose_series_without_a_tumor_it_is(tmp_path):
     facts, origin = patient_facts(slices, tmp_path / "free")
     assert {row["patient"] for row in facts.values()} == {"free/A", "free/B"} and "DICOM" in origin
     write_small(tmp_path / "free/picture.png")
-    _, problems = find_tumor_free(tmp_path / "free")
+    _, problems = find_images_without_tumor(tmp_path / "free")
     assert problems == [f"'{tmp_path}/free' contains both images and volumes: use a separate folder for each."]
 
 

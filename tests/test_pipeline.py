@@ -55,7 +55,7 @@ def test_training_writes_a_complete_run_folder(trained, phantoms):
     with_tumor = sum(row["used_for"] == "val" and row["tumor"] != "" for row in slices)
     assert metrics["val_slices_with_tumor"] == with_tumor
     without_tumor = sum(row["used_for"] == "val" and row["tumor"] == "" for row in slices)
-    assert metrics["val_false_alarms"]["tumor_free"]["slices"] == without_tumor
+    assert metrics["val_false_alarms"]["no_tumor"]["slices"] == without_tumor
     assert metrics["val_tumors_found"] >= 0.985 and config["presence_rule"]["threshold"] > 0
     assert 0 <= metrics["val_dice"] <= 1 and metrics["best_epoch"] in (1, 2)
     assert config["outline_rule"]["threshold"] in [pytest.approx(place / 20) for place in range(1, 20)]

@@ -11,7 +11,7 @@ from unet.data.slices import Slices
 from unet.images.preprocessing import to_network_input
 from unet.options import AugmentationConfig
 
-TUMOR, TUMOR_FREE, HEALED, HIDDEN = range(4)  # kinds of items: HIDDEN is a slice whose tumor is covered
+TUMOR, WITHOUT_TUMOR, HEALED, HIDDEN = range(4)  # kinds of items: HIDDEN is a slice whose tumor is covered
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class BatchPlan:
     epochs: range
     seed: int = 0
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    tumor_free: int = 0  # slices without tumor, which come after the others in each batch
+    without_tumor: int = 0  # slices without tumor, which come after the others in each batch
     first_step: int = 0  # batches to leave out at the start of the first epoch
     worker: int = 0  # make only this worker's part of each batch,
     workers: int = 1  # if there are several
@@ -74,9 +74,9 @@ def training_batches(material: Material, plan: BatchPlan) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(tf.constant(material.with_tumor), epoch_seed)
         order = tf.reshape(order[: steps * batch_size], (steps, batch_size))
         index, kind, seed_number = order, tf.zeros_like(order), order
-        if plan.tumor_free:
-            shape = (steps, plan.tumor_free)
-            free_index, free_kind = draw_tumor_free(material, config, steps * plan.tumor_free, epoch_seed)
+        if plan.without_tumor:
+            shape = (steps, plan.without_tumor)
+            free_index, free_kind = draw_without_tumor(material, config, steps * plan.without_tumor, epoch_seed)
             index = tf.concat([index, tf.reshape(free_index, shape)], axis=1)
             kind = tf.concat([kind, tf.reshape(free_kind, shape)], axis=1)
             # Some are drawn twice in an epoch, so each gets the seed of its place.
@@ -115,7 +115,7 @@ def training_batches(material: Material, plan: BatchPlan) -> tf.data.Dataset:
             is_chosen = (kind == HIDDEN) | draws.happens("happens", config.hidden)
             return tf.cond(is_chosen, lambda: hide_part(image, mask, kind != TUMOR, draws), lambda: (image, mask))
 
-        if plan.tumor_free:
+        if plan.without_tumor:
             items = (images, masks, kinds[1:], seeds[1:])
             signature = (tf.TensorSpec((size, size, 1)), tf.TensorSpec((size, size, 1)))
             images, masks = tf.map_fn(hide, items, fn_output_signature=signature)
@@ -131,19 +131,19 @@ def training_batches(material: Material, plan: BatchPlan) -> tf.data.Dataset:
 
 def columns_of_worker(plan: BatchPlan) -> list[int]:
     """Positions in each batch that a worker makes: its slices with tumor, after the one before them, and without."""
-    own, free = plan.batch_size // plan.workers, plan.tumor_free // plan.workers
+    own, free = plan.batch_size // plan.workers, plan.without_tumor // plan.workers
     with_tumor = [(own * plan.worker - 1 + place) % plan.batch_size for place in range(own + 1)]
     return with_tumor + [plan.batch_size + free * plan.worker + place for place in range(free)]
 
 
-def draw_tumor_free(
+def draw_without_tumor(
     material: Material, config: AugmentationConfig, count: int, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Indices and kinds of tumor-free items, each int64 (count,): as many of each kind, in random order.
+    """Indices and kinds of items without tumor, each int64 (count,): as many of each kind, in random order.
 
     If there are too few of a kind, they are repeated.
     """
-    sources = {TUMOR_FREE: material.without_tumor, HEALED: np.arange(len(material.healed.indices))}
+    sources = {WITHOUT_TUMOR: material.without_tumor, HEALED: np.arange(len(material.healed.indices))}
     sources[HIDDEN] = material.with_tumor if config.hidden else material.with_tumor[:0]
     sources = {kind: indices for kind, indices in sources.items() if len(indices)}
     each = -(-count // len(sources))

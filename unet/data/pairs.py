@@ -57,7 +57,7 @@ class Pair:
         return self.id if self.slice_index is None else self.id.rpartition("@")[0]
 
     @property
-    def tumor_free_folder(self) -> str:
+    def no_tumor_folder(self) -> str:
         """Name of the folder without tumors that the image is in; "" for an image with a mask."""
         return "" if self.mask_path else self.id.partition("/")[0]
 
@@ -128,7 +128,7 @@ def find_all_pairs(
     """Pairs in a data folder, if there is one, then those in folders without tumors, and one message per problem."""
     pairs, problems = find_pairs(folder, reading) if folder else ([], [])
     for other in no_tumor:
-        more, more_problems = find_tumor_free(other, reading)
+        more, more_problems = find_images_without_tumor(other, reading)
         pairs, problems = pairs + more, problems + more_problems
     first: dict[str, Pair] = {}
     for pair in pairs:
@@ -138,7 +138,7 @@ def find_all_pairs(
     return pairs, problems
 
 
-def find_tumor_free(folder: Path, reading: PairingOptions = PairingOptions()) -> tuple[list[Pair], list[str]]:
+def find_images_without_tumor(folder: Path, reading: PairingOptions = PairingOptions()) -> tuple[list[Pair], list[str]]:
     """All images and slices of scans in a folder without tumors, or in its images/, sorted by id, and one message per
     file that has a problem."""
     masks = [f"a folder {MASKS}/"] if (folder / MASKS).is_dir() else []

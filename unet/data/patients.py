@@ -40,11 +40,11 @@ def patient_facts(slices: Slices, folder: Path, table_path: Path | None = None) 
     """
     if not slices.pairs:
         raise UserError(f"All images in '{folder}' are copies of others: leave this folder out.")
-    is_tumor_free = not any(pair.mask_path for pair in slices.pairs)
-    prefix = f"{folder.resolve().name}/" if is_tumor_free else ""
+    shows_no_tumor = not any(pair.mask_path for pair in slices.pairs)
+    prefix = f"{folder.resolve().name}/" if shows_no_tumor else ""
     names = {pair.id: pair.name.removeprefix(prefix) for pair in slices.pairs}
     path = table_path or (folder / "patients.csv")
-    how = "no patients.csv there" if is_tumor_free else "no patients.csv there, no --patients"
+    how = "no patients.csv there" if shows_no_tumor else "no patients.csv there, no --patients"
     splits = {pair.id: {"split": pair.split} if pair.split else {} for pair in slices.pairs}
     by_folder = "the folders of the splits, " if any(splits.values()) else ""
     unknown = f"The patients in '{folder}' are unknown ({how}): "

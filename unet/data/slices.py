@@ -163,7 +163,7 @@ def find_copies(
         if its is own:
             continue
         is_image = copy.slice_index is None
-        if is_image and copy.tumor_free_folder and copy.tumor_free_folder == original.tumor_free_folder:
+        if is_image and copy.no_tumor_folder and copy.no_tumor_folder == original.no_tumor_folder:
             kept_copies.append((copy, original))
             continue
         copies.append((copy, original))

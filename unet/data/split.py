@@ -34,7 +34,7 @@ def split_slices(slices: Slices, folder: Path, options: DataOptions) -> Split:
     UserError if a patients table is inconsistent, or there are too few patients.
     """
     parts = [split_folder(slices.of_folder(), folder, options)]
-    parts += [split_folder(slices.of_folder(other), other, options, is_tumor_free=True) for other in options.no_tumor]
+    parts += [split_folder(slices.of_folder(other), other, options, shows_no_tumor=True) for other in options.no_tumor]
     warn_about_shared_patients(parts, options.no_tumor)
     facts = merge_facts([part.facts for part in parts])
     ids = {name: [id for part in parts for id in part.ids[name]] for name in SPLITS}
@@ -54,15 +54,15 @@ def warn_about_shared_patients(parts: list[Split], no_tumor: tuple[Path, ...]) -
             )
 
 
-def split_folder(slices: Slices, folder: Path, options: DataOptions, is_tumor_free: bool = False) -> Split:
+def split_folder(slices: Slices, folder: Path, options: DataOptions, shows_no_tumor: bool = False) -> Split:
     """Split the slices of one folder by patient.
 
     The column `split` of the patients table decides if it exists, otherwise seven stratified folds do. --fold validates
     on one of five folds over all patients but the test patients, or trains on all of these. If a folder without tumors
     has too few patients for folds, all of them are for training.
     """
-    facts, origin = patient_facts(slices, folder, None if is_tumor_free else options.patients)
-    where = f"'{folder.resolve().name}', split" if is_tumor_free else "Split"
+    facts, origin = patient_facts(slices, folder, None if shows_no_tumor else options.patients)
+    where = f"'{folder.resolve().name}', split" if shows_no_tumor else "Split"
     kinds = kinds_of(slices, facts)
     too_few = ", too few for folds"
     without_split = [id for id, row in facts.items() if not row.get("split")]
@@ -71,7 +71,7 @@ def split_folder(slices: Slices, folder: Path, options: DataOptions, is_tumor_fr
             f"{origin} gives the split of some slices but not of {len(without_split)} others "
             f"('{without_split[0]}', ...): complete the column split or remove it."
         )
-    if without_split and is_tumor_free and len({row["patient"] for row in facts.values()}) < 7:
+    if without_split and shows_no_tumor and len({row["patient"] for row in facts.values()}) < 7:
         split_of = dict.fromkeys(slices.ids, "train")
         source = f"{where} by patient ({origin}){too_few}"
     elif without_split:
@@ -90,7 +90,7 @@ def split_folder(slices: Slices, folder: Path, options: DataOptions, is_tumor_fr
         if options.fold == FINAL:
             split_of |= dict.fromkeys(pool, "train")
             source += "; training on both train and val, as thresholds come from the five folds"
-        elif is_tumor_free and len({facts[id]["patient"] for id in pool}) < len(FOLDS):
+        elif shows_no_tumor and len({facts[id]["patient"] for id in pool}) < len(FOLDS):
             # Otherwise, the same patients would validate in every fold.
             split_of |= dict.fromkeys(pool, "train")
             source += too_few
@@ -101,7 +101,7 @@ def split_folder(slices: Slices, folder: Path, options: DataOptions, is_tumor_fr
     check_one_split_per_patient(split_of, facts, origin)
     ids = {name: [id for id in slices.ids if split_of[id] == name] for name in SPLITS}
     for name, purpose in (("train", "train on"), ("val", "validate on")):
-        if not ids[name] and not is_tumor_free and (name, options.fold) != ("val", FINAL):
+        if not ids[name] and not shows_no_tumor and (name, options.fold) != ("val", FINAL):
             raise UserError(
                 f"There are no slices to {purpose}. {source}: use --fold 0, which needs five patients outside of test, "
                 "or another split in the table of --patients."

@@ -150,7 +150,7 @@ def known_patients(runs: list[SavedRun], selection: Selection, scores: list[Slic
                 f"{used}: expect lower scores on new patients."
             )
     warnings += [f"Warning: {UNKNOWN_ORIGIN.format(run.lost_origin)}" for run in runs if run.lost_origin]
-    is_free = any(pair.tumor_free_folder for pair in selection.pairs)
+    is_free = any(pair.no_tumor_folder for pair in selection.pairs)
     if is_free and any(run.config.options.data.no_tumor and not run.config.no_tumor_folders for run in runs):
         warnings.append(
             f"Warning: {names} learned from many of the images that python -m unet.data.download --no-tumor downloads, "

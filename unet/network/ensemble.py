@@ -38,7 +38,7 @@ def check_same_images(one: SavedRun, other: SavedRun) -> None:
 
 class Ensemble(SavedRun):
     """Runs with the same preprocessing, used like one run. Its slices are those of the first run, its folder is only
-    for results. Runs that were trained without tumor-free slices have no say in whether there is a tumor."""
+    for results. Runs that saw no slices without tumor have no say in whether there is one."""
 
     def __init__(self, runs: list[SavedRun]):
         first = runs[0]

@@ -37,7 +37,7 @@ class RunConfig:
     precision: str  # of the network in training, with "auto" resolved
     percentiles: tuple[float, float]  # of the grey values, mapped to 0 and 255
     outline_rule: OutlineRule  # chosen at the end of the training, on slices with tumor
-    presence_rule: PresenceRule | None  # fitted at the end of a training with tumor-free validation slices, else None
+    presence_rule: PresenceRule | None  # fitted if there are validation slices without tumor
     split_source: str  # how the split was made, in words
     slice_count: int  # rows of slices.csv
     data_folder: str  # absolute, except in the pretrained run

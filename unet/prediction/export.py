@@ -4,7 +4,7 @@ The exported network maps grey 8-bit images (batch, height, width) of any size t
 
     probability          of tumor for each pixel, if the image contains one; float32 (batch, height, width)
     tumor_probability    that the image contains a tumor; float32 (batch,). Missing if the run has no threshold for it,
-                         because it was trained without tumor-free images.
+                         because it was trained without images that show no tumor.
 
 LiteRT takes one image at a time. The command prints the threshold of each output. ONNX files have them as metadata.
 

@@ -92,7 +92,7 @@ def finish(run: SavedRun, slices: Slices, history: list[dict]) -> None:
             "longer, or check the masks."
         )
     without_tumor = evidence_without_tumor(validation)
-    if len(without_tumor["tumor_free"]) and validation.has_presence_head:
+    if len(without_tumor["no_tumor"]) and validation.has_presence_head:
         rule = fit_presence(scores.known_evidence, np.concatenate(list(without_tumor.values())))
         run.update_config(presence_rule=rule)
         outline_the_rest(run, validation, scores)
@@ -142,7 +142,7 @@ def outline_the_rest(run: SavedRun, validation: Validation, scores: TumorScores)
 def evidence_without_tumor(validation: Validation) -> dict[str, np.ndarray]:
     """Evidence of validation slices without tumor, and if there are any, of healed ones, (n,) each."""
     evidence = validation.score(lambda prediction, _: prediction.evidence, "Slices without tumor", has_tumor=False)
-    result = {"tumor_free": np.array(evidence)}
+    result = {"no_tumor": np.array(evidence)}
     if evidence:
         result["healed"] = np.array(validation.evidence_of_healed())
     return result
@@ -195,7 +195,7 @@ def found(rule: PresenceRule | None, evidence: np.ndarray) -> np.ndarray:
 
 def describe_presence(rule: PresenceRule | None, evidence: np.ndarray, without_tumor: dict[str, np.ndarray]) -> str:
     """How often a tumor is found in slices with and without one, in a sentence."""
-    if not rule and len(without_tumor["tumor_free"]):
+    if not rule and len(without_tumor["no_tumor"]):
         return (
             "The presence head was not trained, so almost every image gets an outline. Training it needs training "
             "slices without tumor, and --presence-epochs of 1 or more."
@@ -205,7 +205,7 @@ def describe_presence(rule: PresenceRule | None, evidence: np.ndarray, without_t
             "The presence head was not trained, as there are no validation slices without tumor, so almost every image "
             f"gets an outline. With --no-tumor, the split needs {NEEDED_TO_VALIDATE}."
         )
-    alarms = f"{found(rule, without_tumor['tumor_free']).mean():.1%} of {len(without_tumor['tumor_free'])} without"
+    alarms = f"{found(rule, without_tumor['no_tumor']).mean():.1%} of {len(without_tumor['no_tumor'])} without"
     healed = without_tumor["healed"]
     if len(healed):
         alarms += (

@@ -121,7 +121,7 @@ def train_presence(run: SavedRun, slices: Slices) -> None:
     first = len(history)
     plan = BatchPlan(
         batch_size=batch_size,
-        tumor_free=batch_size,
+        without_tumor=batch_size,
         epochs=range(first, epochs),
         seed=run.config.options.seed,
         augmentation=run.config.options.augmentation,
