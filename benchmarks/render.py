@@ -10,7 +10,15 @@ without results are left out.
 
 from rendering.peers import accuracy, draw_accuracy, imagenet_peer, speed
 from rendering.presence import limits, scans, viewer
-from rendering.scores import draw_finetuning, expected_dice, finetuning, finetuning_in_short, folds, results
+from rendering.scores import (
+    draw_finetuning,
+    expected_dice,
+    finetuning,
+    finetuning_in_short,
+    folds,
+    learning_curve,
+    results,
+)
 from rendering.text import ROOT
 from rendering.work import draw_growth, extras, growth, many_slices, prediction, runtimes, scaling, trials
 
@@ -21,6 +29,7 @@ SECTIONS = {
         "speed": (speed,),
         "prediction": (prediction,),
         "scans": (scans, viewer),
+        "learning curve": (learning_curve,),
         "finetuning": (finetuning,),
     },
     "docs/scaling.md": {"slices": (many_slices,), "scaling": (scaling,)},

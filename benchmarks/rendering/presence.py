@@ -53,7 +53,7 @@ def limits(kept: dict) -> str:
         f"validation data, it outlines something in {found['outlined']:.1%} of the slices with tumor (the threshold was "
         f"chosen for that) and, by mistake, in {free['outlined']:.1%} ({low:.1%} to {high:.1%}) of {free['slices']} images "
         f"without one{without_lesion}, and in {healed['outlined']:.0%} of {healed['slices']} slices whose tumor was replaced "
-        "by healthy tissue. In heads without a tumor, scanned without contrast agent, it outlines something in many slices, "
+        "by healthy tissue. In public scans of healthy heads, without contrast agent, it outlines something in many slices, "
         f"depending on the plane: {heads}. "
         f"*{setup(kept)}, {kept['date']}.*{limits_of_scans()}"
     )

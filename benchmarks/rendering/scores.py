@@ -1,5 +1,7 @@
 """Scores of the pretrained network, five folds, and fine-tuning."""
 
+import math
+
 import numpy as np
 
 from rendering.text import DOCS, PRETRAINED, RESULTS, from_results, markdown_table, mean_and_interval, read, setup
@@ -86,7 +88,7 @@ def folds(kept: dict) -> str:
         f"**Five folds** over the {everything['patients']} training and validation patients. Each patient is scored by "
         "the network that was not trained on that patient. The epoch and the rules of that network were chosen on the same "
         "fold, so the scores are slightly optimistic. "
-        f"{' '.join(recipe_on_folds(name, figures) for name, figures in recipes.items())}{fewer_patients(kept)}\n\n"
+        f"{' '.join(recipe_on_folds(name, figures) for name, figures in recipes.items())}\n\n"
         f"**Why the split is by patient.** With a random fifth of the *slices* held out instead, `train.py --quick` scores "
         f"{by_slice['dice']:.3f}. That is {mean_and_interval(by_slice['optimism'])} more than the five folds score on the "
         "same slices, because other slices of the same heads were in the training data."
@@ -114,12 +116,24 @@ def recipe_on_folds(name: str, kept: dict) -> str:
     return f"{text} *{setup(kept)}.*"
 
 
-def fewer_patients(kept: dict) -> str:
-    """What the quick recipe gives with fewer patients."""
-    return "".join(
-        f" With {one['patients']} of the {one['of']} patients of the first fold and as many steps, `--quick` scores "
-        f"{one['dice']:.3f} there, a difference of {mean_and_interval(one['gain'])}."
-        for one in kept.get("fewer", {}).values()
+@from_results("folds.json")
+def learning_curve(kept: dict) -> str:
+    """What the quick recipe gives with fewer patients, and what that promises for more."""
+    if "fewer" not in kept:
+        return ""
+    fewer = sorted(kept["fewer"].values(), key=lambda one: one["patients"])
+    most, everyone = fewer[-1], kept["scores"]["all"]["patients"]
+    rows = [("patients", "Dice", "difference to all (95% interval)")]
+    rows += [(f"{one['patients']}", f"{one['dice']:.3f}", mean_and_interval(one["gain"])) for one in fewer]
+    rows.append((f"{most['of']}", f"{most['dice'] - most['gain']['mean']:.3f}", ""))
+    doubling = -most["gain"]["mean"] / math.log2(most["of"] / most["patients"])
+    more = doubling * math.log2(everyone / most["of"])
+    return (
+        f"`train.py --quick` with a part of the {most['of']} patients of the first fold, and as many steps, scored on the "
+        f"patients of that fold, every slice outlined:\n\n{markdown_table(*rows)}\n\n"
+        f"The last doubling of the patients brings {doubling:.3f}. At that rate, all {everyone} patients outside of the "
+        f"test set would bring {more:.3f} more than {most['of']}: `train.py --fold final` trains on all of them. "
+        f"*{setup(kept)}.*"
     )
 
 
