@@ -212,6 +212,18 @@ DECIDED = {"presence_rule": asdict(PresenceRule(1, 0, 0.05, 0.02, 0.1)), "always
         ),
         (
             DECIDED,
+            {"tumor_pixels": 0, "tumor_probability": 0.004},
+            "no tumor found (<0.01)",
+            ["not marked for review", "no tumor found"],
+        ),
+        (
+            DECIDED,
+            {"tumor_pixels": 20, "tumor_probability": 0.996, "expected_dice": 0.8},
+            "tumor >0.99, expected Dice 0.80",
+            ["not marked for review", "tumor outlined"],
+        ),
+        (
+            DECIDED,
             {"tumor_pixels": 0, "tumor_probability": 0.04, "review": "tumor uncertain"},
             "no tumor found (0.04), tumor uncertain",
             ["tumor uncertain", "no tumor found"],

@@ -24,7 +24,7 @@ from unet.pictures.table import Table
 from unet.prediction.inputs import Input
 from unet.prediction.names import CONTACT_SHEET, REPORT, TABLE, mask_name, overlay_name, viewer_name
 from unet.prediction.output import OutputFolder
-from unet.prediction.rows import PredictionRow
+from unet.prediction.rows import PredictionRow, probability_text
 
 MOST_TILES, MOST_ON_SHEET, MOST_SKIPPED = 300, 40, 100
 # Why to review an image, most serious first.
@@ -152,8 +152,7 @@ def make_tile(place: int, result: Result, output: OutputFolder, reading: Reading
     doubt = row.review or ("not marked for review" if is_judged else "not judged")
     found = output.finding(row)
     return Tile(
-        label=f"{short_name(input)}: {verdict(row, output)}"
-        + (f", {row.review}" if row.review not in ("", found) else ""),
+        label=f"{short_name(input)}: {', '.join(verdict(row, output))}",
         image=uri,
         width=width,
         height=height,
@@ -175,15 +174,17 @@ def short_name(input: Input) -> str:
     return Path(input.name if input.series else input.path).name
 
 
-def verdict(row: PredictionRow, output: OutputFolder) -> str:
-    """The most important numbers of an image: its tumor probability, and the expected Dice of an outline."""
+def verdict(row: PredictionRow, output: OutputFolder) -> list[str]:
+    """What matters most about an image: its tumor probability, with the expected Dice of an outline, and the reason to
+    review it, if there is one."""
     found = output.finding(row)
+    numbers = found
     if found == "no tumor found":
-        return f"no tumor found ({row.tumor_probability:.2f})"
-    if row.expected_dice is None:
-        return found
-    tumor = "" if row.tumor_probability is None else f"tumor {row.tumor_probability:.2f}, "
-    return f"{tumor}expected Dice {row.expected_dice:.2f}"
+        numbers = f"no tumor found ({probability_text(row.tumor_probability)})"
+    elif row.expected_dice is not None:
+        tumor = "" if row.tumor_probability is None else f"tumor {probability_text(row.tumor_probability)}, "
+        numbers = f"{tumor}expected Dice {row.expected_dice:.2f}"
+    return [numbers] if row.review in ("", found) else [numbers, row.review]
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -207,5 +208,5 @@ def contact_sheet(results: list[Result], output: OutputFolder) -> np.ndarray:
             tiles.append(np.zeros((1, 1, 3), np.uint8))
         name = short_name(input).encode("ascii", "replace").decode()
         shortened = name if len(name) <= 28 else f"{name[:12]}...{name[-13:]}"
-        labels.append(f"{verdict(row, output)}\n{shortened}")
+        labels.append("\n".join([*verdict(row, output), shortened]))
     return montage(tiles, labels)

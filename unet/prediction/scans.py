@@ -21,7 +21,7 @@ from unet.pictures.overlays import TILE, draw_overlay, montage
 from unet.pictures.viewer import Spot, viewer_page
 from unet.prediction import names
 from unet.prediction.inputs import Input
-from unet.prediction.rows import Outlined, PredictionRow, judge
+from unet.prediction.rows import Outlined, PredictionRow, judge, probability_text
 from unet.tables import table_text
 
 SLICES_SHOWN = 20
@@ -98,9 +98,9 @@ def draw_page(name: str, volume: Volume, scan: ScanPrediction, outlines: Outline
         size, presence = f"{region.voxels} voxels", region.tumor_probability
         if volume.spacing_known:
             size = f"{region.volume_ml:.2g} ml, {region.longest_mm:.0f} x {region.perpendicular_mm:.0f} mm"
-        detail = f"mean probability {region.mean_probability:.2f}"
+        detail = f"mean probability {probability_text(region.mean_probability)}"
         if presence is not None:
-            detail = f"tumor probability {presence:.2f}, {detail}"
+            detail = f"tumor probability {probability_text(presence)}, {detail}"
         place = place_inside(volume, outlines.labels, region)
         spots.append(Spot(region.region, f"Region {region.region}: {size}", detail, place))
     up = "../" * names.viewer_name(name).count("/")
