@@ -38,7 +38,8 @@ def measure() -> dict:
     from unet.machine import installed_versions, machine_description
     from unet.network.predictor import Predictor
     from unet.network.saved_run import SavedRun
-    from unet.prediction.export import FORMATS, compare, save, with_preprocessing
+    from unet.prediction.export import FORMATS, compare, save
+    from unet.prediction.exported_graph import with_preprocessing
 
     image = phantom_slice(0, 0, 1, 3, 512).image
     compared = [

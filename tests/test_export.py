@@ -17,6 +17,7 @@ from unet.network.presence import PresenceRule
 from unet.network.saved_run import PRETRAINED, SavedRun
 from unet.options import ExportOptions
 from unet.prediction import export
+from unet.prediction.exported_graph import with_preprocessing
 
 # Flat: the evidence for a tumor in a simulated slice is so strong that the probability would be 1.
 RULE = PresenceRule(slope=0.2, intercept=-2, threshold=0.25, unsure_from=0.2, unsure_to=0.3)
@@ -80,7 +81,7 @@ def check_metadata(path, run):
 def test_without_a_presence_rule_there_is_one_output():
     run = SavedRun.open()
     run.config = replace(run.config, presence_rule=None)
-    module = export.with_preprocessing(Predictor(run, mirror=False, precision="float32"))
+    module = with_preprocessing(Predictor(run, mirror=False, precision="float32"))
     assert module.outputs(np.zeros((2, 30, 20), np.uint8)).keys() == {"probability"}
 
 
@@ -97,7 +98,7 @@ def test_a_network_that_differs_is_not_written(trained, tmp_path, monkeypatch):
 
 def test_a_network_that_mixes_up_the_images_of_a_batch_is_not_kept():
     predictor = Predictor(SavedRun.open(), mirror=False, precision="float32")
-    outputs = export.with_preprocessing(predictor).outputs
+    outputs = with_preprocessing(predictor).outputs
     single, *_, three = export.simulate_batches(None)
     assert len(single) == 1 and len(three) == 3 and export.simulate_batches(1)[-1].shape[0] == 1
 

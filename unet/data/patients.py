@@ -69,6 +69,23 @@ def patient_facts(slices: Slices, folder: Path, table_path: Path | None = None) 
     table = published_facts()
     if not by_folder and describes(table, slices):
         return {id: table[id] for id in slices.ids}, "the published table"
+    patients, torn = similar_groups(slices, folder)
+    count = len(set(patients))
+    more = f", {torn} of them also in another split" if torn else ""
+    how = "the slices are split by folder. " if by_folder else ""
+    hint = " If the folders of the images are patients, list them in a patients.csv." if has_folders(slices) else ""
+    print(
+        f"{unknown}{how}{count} groups of slices that look alike count as patients{more}. Slices of one "
+        "patient that look different may be on both sides of a split, so the scores will be too high for new "
+        f"patients.{hint}"
+    )
+    facts = {id: {"patient": patient} | splits[id] for id, patient in zip(slices.ids, patients, strict=True)}
+    return facts, f"{by_folder}{count} groups of similar slices"
+
+
+def similar_groups(slices: Slices, folder: Path) -> tuple[list[str], int]:
+    """For each slice the name of its group of slices that look alike and have the same split, and how many groups had
+    to be divided for that."""
     groups = near_copy_groups(slices.images)
     # Named after their pixels, so that groups from two folders have different names. Blank slices are alike everywhere.
     names = [
@@ -77,17 +94,7 @@ def patient_facts(slices: Slices, folder: Path, table_path: Path | None = None) 
     ]
     keys = [(group, pair.split) for group, pair in zip(groups, slices.pairs, strict=True)]
     patients = dict(zip(keys, names, strict=True))
-    facts = {id: {"patient": patients[key]} | splits[id] for id, key in zip(slices.ids, keys, strict=True)}
-    torn = len(patients) - len(set(groups))
-    more = f", {torn} of them also in another split" if torn else ""
-    how = "the slices are split by folder. " if by_folder else ""
-    hint = " If the folders of the images are patients, list them in a patients.csv." if has_folders(slices) else ""
-    print(
-        f"{unknown}{how}{len(patients)} groups of slices that look alike count as patients{more}. Slices of one "
-        "patient that look different may be on both sides of a split, so the scores will be too high for new "
-        f"patients.{hint}"
-    )
-    return facts, f"{by_folder}{len(patients)} groups of similar slices"
+    return [patients[key] for key in keys], len(patients) - len(set(groups))
 
 
 def has_folders(slices: Slices) -> bool:
