@@ -48,13 +48,12 @@ def load_checkpoint(run: SavedRun, pattern: str = CHECKPOINTS) -> tuple[list[np.
             os.replace(path, f"{path}.damaged")
             print(f"'{path}' is damaged ({error}): renamed to '{path.name}.damaged'.")
             continue
-        settings = decisive_settings(run)
-        for name, value in state["settings"].items():
-            if name != EPOCHS and settings.get(name) != value:
-                raise UserError(
-                    f"'{run.folder}' differs in {name} from '{path.name}': restore its "
-                    "config.json and slices.csv, or start a new run."
-                )
+        saved = {name: value for name, value in state["settings"].items() if name != EPOCHS}
+        if different := first_difference(saved, decisive_settings(run)):
+            raise UserError(
+                f"'{run.folder}' differs in {different} from '{path.name}': restore its "
+                "config.json and slices.csv, or start a new run."
+            )
         return arrays, state["progress"]
     if pattern == CHECKPOINTS and any(run.folder.glob(f"{CHECKPOINTS}.damaged")):
         raise UserError(
@@ -85,6 +84,11 @@ def settings_of_all_workers(run: SavedRun) -> dict[str, object]:
     """The decisive settings that must be the same for all workers. Their paths and machines may differ."""
     own = ("options.data.", "options.machine.", "options.name", "options.resume", "options.init", "options.teacher")
     return {name: value for name, value in decisive_settings(run).items() if not name.startswith(own)}
+
+
+def first_difference(settings: dict[str, object], others: dict[str, object]) -> str:
+    """The first of these settings that has another value, or none, in others; "" if all are the same."""
+    return next((name for name, value in settings.items() if others.get(name) != value), "")
 
 
 def flatten(tree: dict, name: str) -> dict[str, object]:

@@ -11,7 +11,7 @@ from unet.data.split import FINAL, FOLDS
 from unet.errors import UserError
 from unet.network.saved_run import SavedRun
 from unet.options import MachineOptions, TrainingOptions
-from unet.training.checkpoints import flatten
+from unet.training.checkpoints import first_difference, flatten
 
 
 def family_name(options: TrainingOptions) -> str:
@@ -75,7 +75,6 @@ def what_is_known(run: SavedRun) -> dict[str, tuple]:
 
 def difference(options: TrainingOptions, others: TrainingOptions) -> str:
     """The first option that differs, as on the command line; "" if none does."""
-    first, second = (flatten(asdict(one), "") for one in (options, others))
-    different = [name for name in first if first[name] != second.get(name)]
-    groups = ".data.reading.", ".data.", ".machine.", "."
-    return next((name.removeprefix(next(filter(name.startswith, groups))) for name in different), "").replace("_", "-")
+    different = first_difference(*(flatten(asdict(one), "") for one in (options, others)))
+    groups = ".data.reading.", ".data.", ".machine.", ".", ""
+    return different.removeprefix(next(filter(different.startswith, groups))).replace("_", "-")
