@@ -3,12 +3,16 @@
 import gc
 import subprocess
 import sys
+from dataclasses import dataclass, fields
+from typing import Annotated
 
 import pytest
+from annotated_types import Ge
 from ready import ROOT, run_script
 
 from unet import signals
 from unet.command_line import command, given_options, run
+from unet.help_texts import tidy_help
 from unet.options import DescribeOptions
 
 
@@ -40,6 +44,27 @@ def test_an_option_for_several_values_needs_one(script, words, tmp_path):
 def test_options_may_have_underscores(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "--resume", "a_b", "--no_tumor", "c_d", "--batch_size=3"])
     assert given_options() == ["--resume", "--no-tumor", "--batch-size"]
+
+
+@pytest.mark.parametrize("script", ["train", "evaluate", "predict"])
+def test_help_never_shows_none(script, tmp_path):
+    text = run_script(script, "--help", cwd=tmp_path).stdout
+    assert "--device STR" in text and "{axial,coronal,sagittal}" in text
+    assert "None" not in text and "(default: )" not in text
+
+
+@dataclass(frozen=True)
+class Example:
+    """Options of an example."""
+
+    count: Annotated[int, Ge(1)] | None = None
+    """How many of them there
+    are."""
+
+
+def test_help_has_whole_paragraphs():
+    tidy_help(Example)
+    assert fields(Example)[0].metadata["help"] == "How many of them there are."
 
 
 @pytest.mark.parametrize("script", ["train", "evaluate", "predict"])

@@ -67,6 +67,10 @@ def parse(options_type: type, description: str, recipe: Recipe):
         # Tyro checks standard output only, but prints errors to standard error.
         tyro._experimental_options["ansi_codes"] = False
     script = Path(sys.argv[0]).name
+    if {"-h", "--help"} & set(sys.argv):
+        from unet.help_texts import tidy_help
+
+        tidy_help(options_type)
     options = tyro.cli(options_type, prog=script, description=description)
     try:
         if recipe:

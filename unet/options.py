@@ -18,6 +18,8 @@ Channels = Annotated[int, Interval(ge=1, le=1024)]
 LayoutName = Literal[
     "masks", "labels", "annotations", "split/masks", "split/labels", "split/annotations", "nnunet", "cases", "beside"
 ]
+IMAGES = tyro.conf.arg(metavar="IMAGES ...", help_behavior_hint="")
+RUN, RUNS = tyro.conf.arg(metavar="[RUN]"), tyro.conf.arg(metavar="[RUN [RUN]]")
 # The options of a group appear on the command line without the group's name.
 Ungrouped = tyro.conf.arg(name="")
 
@@ -222,7 +224,7 @@ class DownloadOptions:
 class EvaluationOptions:
     """Score a run, an ensemble of runs or masks of another program, or compare any two of these."""
 
-    runs: tyro.conf.Positional[tuple[Path, ...]] = ()
+    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], RUNS] = ()
     """Folder of one run made by train.py, or of two to compare. 'pretrained', the default, is the included network."""
     ensemble: tuple[Path, ...] = ()
     """Folders of runs to score as one, by the mean of their probabilities. If a run is named too, compare it with this
@@ -256,7 +258,7 @@ class EvaluationOptions:
 class ExportOptions:
     """Export a run's network, including its preprocessing, to another runtime."""
 
-    run: tyro.conf.Positional[Path | None] = None
+    run: Annotated[tyro.conf.Positional[Path | None], RUN] = None
     """Folder of the run. Default: the pretrained network."""
     format: Literal["onnx", "litert", "saved_model", "openvino"] = "onnx"
     """For ONNX Runtime, LiteRT (TensorFlow Lite), TensorFlow or OpenVINO."""
@@ -271,7 +273,7 @@ class ExportOptions:
 class PredictionOptions:
     """Outline tumors in images, NIfTI volumes and DICOM series: masks, overlays and a table of measurements."""
 
-    images: tyro.conf.Positional[tuple[str, ...]]
+    images: Annotated[tyro.conf.Positional[tuple[str, ...]], IMAGES]
     """Image, NIfTI or DICOM files, folders (searched recursively), quoted globs, or URIs of images, NIfTI
     files and folders in an object store (s3://, gs://)."""
     output: Path
