@@ -12,6 +12,7 @@ from unet.pictures.style import in_our_style
 
 TEST = RESULTS / "test.json"
 MORE_RECIPES = (("default", ""), ("taught", " --quick --teacher"))  # of folds.py
+WORTHWHILE = 0.005  # Dice: smaller gains are not worth a change
 ARMS = {"scratch": "from scratch", "scratch-long": "from scratch, longer", "init": "`--init`"}  # of finetune.py
 
 
@@ -128,12 +129,17 @@ def learning_curve(kept: dict) -> str:
     rows.append((f"{most['of']}", f"{most['dice'] - most['gain']['mean']:.3f}", ""))
     doubling = -most["gain"]["mean"] / math.log2(most["of"] / most["patients"])
     more = doubling * math.log2(everyone / most["of"])
+    verdict = (
+        "enough to train the pretrained network on all of them"
+        if more >= WORTHWHILE
+        else f"less than {WORTHWHILE}, so the pretrained network keeps its validation patients"
+    )
     return (
         f"`train.py --quick` with a part of the {most['of']} patients of the first fold, and as many steps, scored on the "
         f"patients of that fold, every slice outlined:\n\n{markdown_table(*rows)}\n\n"
         f"The last doubling of the patients brings {doubling:.3f}. At that rate, all {everyone} patients outside of the "
-        f"test set would bring {more:.3f} more than {most['of']}: `train.py --fold final` trains on all of them. "
-        f"*{setup(kept)}.*"
+        f"test set would bring {more:.3f} more than {most['of']}: {verdict}. Your own data may be different, and "
+        f"`train.py --fold final` trains one network on all patients. *{setup(kept)}.*"
     )
 
 
