@@ -9,7 +9,7 @@ import tensorflow as tf
 from speed_keras import POLICIES, plain_unet
 from timing import print_figures
 
-from unet.data.batches import BatchPlan, training_batches, validation_batches
+from unet.data.batches import BatchPlan, Material, training_batches, validation_batches
 from unet.data.slices import Slices
 from unet.evaluation.metrics import MeanDice
 from unet.machine import use_precision
@@ -40,7 +40,7 @@ def train(job: dict) -> None:
         jit_compile=job["mode"] == "xla",
     )
     plan = BatchPlan(batch_size=job["batch"], epochs=range(steps))
-    batches = iter(training_batches(train_slices, np.arange(len(train_slices.pixels)), plan))
+    batches = iter(training_batches(Material(train_slices, np.arange(len(train_slices.pixels))), plan))
     for number in range(1, steps + 1):
         model.train_on_batch(*next(batches))
         if number % job["steps_between_points"] == 0 or number == steps:
