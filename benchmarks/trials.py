@@ -75,6 +75,7 @@ def measure(options: TrialsOptions) -> None:
         patients = np.array([row["patient"] for rows in scores.values() for row in rows])
         kept["trials"][name] = {
             "options": TRIALS[name],
+            "machine": machine_description(),
             "dice": {split: float(all_dice({split: rows}).mean()) for split, rows in scores.items()},
             "gain": float(gain.mean()),
             "gain_interval": list(interval_over_patients(gain, patients)),
@@ -82,7 +83,6 @@ def measure(options: TrialsOptions) -> None:
         print(name, kept["trials"][name], flush=True)
         kept |= {
             "date": f"{datetime.now():%Y-%m-%d}",
-            "machine": machine_description(),
             "versions": installed_versions(),
             "proxy": PROXY,
         }

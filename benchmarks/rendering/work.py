@@ -170,6 +170,7 @@ def trials(kept: dict) -> str:
     """Gains of changes to the recipe, in small proxies."""
     from trials import TRIALS
 
+    machines = " and ".join(dict.fromkeys(trial["machine"] for trial in kept["trials"].values()))
     splits = list(next(iter(kept["trials"].values()))["dice"])
     rows = [("change", "options", *(f"Dice, {split}" for split in splits), "gain (95% interval)")]
     for name, trial in kept["trials"].items():
@@ -183,5 +184,5 @@ def trials(kept: dict) -> str:
         f"Each trial is `train.py {kept['proxy']}` with one change, on the published split and, unless it gained nothing "
         "there, on one fold. The gain is over all scored slices, relative to a default trained on the same machine (the "
         "first row is the last of these), with an interval over patients. Each trial is a single training: compare with "
-        f"what another seed alone changes.\n\n{markdown_table(*rows)}\n\n*{setup(kept)}.*"
+        f"what another seed alone changes.\n\n{markdown_table(*rows)}\n\n*{setup(kept | {'machine': machines})}.*"
     )
