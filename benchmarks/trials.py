@@ -81,11 +81,7 @@ def measure(options: TrialsOptions) -> None:
             "gain_interval": list(interval_over_patients(gain, patients)),
         }
         print(name, kept["trials"][name], flush=True)
-        kept |= {
-            "date": f"{datetime.now():%Y-%m-%d}",
-            "versions": installed_versions(),
-            "proxy": PROXY,
-        }
+        kept |= {"date": f"{datetime.now():%Y-%m-%d}", "versions": installed_versions(), "proxy": PROXY}
         write_json(RESULTS, kept)
 
 
