@@ -13,6 +13,7 @@ from rendering.presence import limits, scans, viewer
 from rendering.scores import (
     draw_finetuning,
     expected_dice,
+    failures,
     finetuning,
     finetuning_in_short,
     folds,
@@ -33,7 +34,13 @@ SECTIONS = {
         "finetuning": (finetuning,),
     },
     "docs/scaling.md": {"slices": (many_slices,), "scaling": (scaling,)},
-    "benchmarks/README.md": {"trials": (trials,), "growth": (growth,), "runtimes": (runtimes,), "extras": (extras,)},
+    "benchmarks/README.md": {
+        "trials": (trials,),
+        "failures": (failures,),
+        "growth": (growth,),
+        "runtimes": (runtimes,),
+        "extras": (extras,),
+    },
 }
 
 

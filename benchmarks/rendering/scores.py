@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from rendering.text import DOCS, PRETRAINED, RESULTS, from_results, markdown_table, mean_and_interval, read, setup
+from unet.evaluation.summary import by_value
 from unet.evaluation.summary import score_table as summary_table
 from unet.network.saved_run import SavedRun
 from unet.pictures import style
@@ -12,6 +13,7 @@ from unet.pictures.style import in_our_style
 
 TEST = RESULTS / "test.json"
 MORE_RECIPES = (("default", ""), ("taught", " --quick --teacher"))  # of folds.py
+FAILED = 0.1  # Dice of an outline that is somewhere else
 WORTHWHILE = 0.005  # Dice: smaller gains are not worth a change
 ARMS = {"scratch": "from scratch", "scratch-long": "from scratch, longer", "init": "`--init`"}  # of finetune.py
 
@@ -140,6 +142,23 @@ def learning_curve(kept: dict) -> str:
         f"The last doubling of the patients brings {doubling:.3f}. At that rate, all {everyone} patients outside of the "
         f"test set would bring {more:.3f} more than {most['of']}: {verdict}. Your own data may be different, and "
         f"`train.py --fold final` trains one network on all patients. *{setup(kept)}.*"
+    )
+
+
+def failures() -> str:
+    """Which patients and slices cause the loss in the five folds of the quick recipe, every slice outlined."""
+    from folds import ALWAYS, FOLDS, name_of, read_kept
+
+    rows = [row for row in read_kept(*(name_of("quick", fold) for fold in FOLDS)) if row["truth_pixels"]]
+    losses = {patient: sum(1 - row[ALWAYS] for row in own) for patient, own in by_value(rows, "patient").items()}
+    worst = sorted(losses, key=losses.get, reverse=True)
+    half = 1 + int(np.searchsorted(np.cumsum([losses[patient] for patient in worst]), sum(losses.values()) / 2))
+    glioma = {row["patient"] for row in rows if row["tumor"] == "glioma"} & set(worst[:half])
+    others = [row[ALWAYS] for row in rows if row[ALWAYS] >= FAILED]
+    return (
+        f"Where the loss is, in the five folds of the quick recipe: {half} of the {len(losses)} patients cause half of it. "
+        f"{len(glioma)} of these have a glioma. {1 - len(others) / len(rows):.0%} of all slices have a Dice below {FAILED}; "
+        f"the mean of the others is {np.mean(others):.3f}."
     )
 
 
