@@ -17,7 +17,8 @@ has written to OUTPUT.
 
 An interrupted training continues. The scores of a finished one go to benchmarks/results/folds/, one row per slice: they
 outlive the run folder, and other networks can be compared with them slice by slice. A training with such scores is not
-repeated; delete them to measure it again. Once all are there, benchmarks/results/folds.json gets the figures.
+repeated; delete them to measure it again. benchmarks/results/folds.json gets the figures, of the default recipe and
+with a teacher also for only some of the folds.
 """
 
 import json
@@ -67,22 +68,24 @@ class FoldsOptions:
 
 
 def measure(options: FoldsOptions) -> None:
-    """Run the trainings that are not scored yet, then gather the figures."""
+    """Run the trainings that are not scored yet, and gather the figures."""
     data = ["--data", options.folder, "--no-tumor", *options.no_tumor]
     folds = [[*data, "--fold", fold] for fold in FOLDS]
     trainings = {name_of("quick", fold): ["--quick", *folds[fold]] for fold in FOLDS}
     trainings["by-slice"] = ["--quick", "--data", options.folder, "--patients", table_by_slice(options.folder)]
-    if options.default:
-        trainings |= {name_of("default", fold): folds[fold] for fold in FOLDS}
+    for name, arguments in trainings.items():
+        keep_scores(name, arguments)
+    more = {name_of("default", fold): folds[fold] for fold in FOLDS if options.default}
     if options.teacher:
         for fold in FOLDS:
             probabilities = options.teacher / f"probabilities-fold-{fold}"
-            trainings[name_of("taught", fold)] = ["--quick", *folds[fold], "--teacher", probabilities]
-    for name, arguments in trainings.items():
-        keep_scores(name, arguments)
+            more[name_of("taught", fold)] = ["--quick", *folds[fold], "--teacher", probabilities]
     for name in FEWER if options.fewer else ():
-        keep_scores(name, ["--quick", "--data", options.folder, *fewer_patients(options.folder, name)])
+        more[name] = ["--quick", "--data", options.folder, *fewer_patients(options.folder, name)]
     write_json(RESULTS / "folds.json", gather())
+    for name, arguments in more.items():
+        keep_scores(name, arguments)
+        write_json(RESULTS / "folds.json", gather())
 
 
 def name_of(recipe: str, fold: int) -> str:
@@ -157,11 +160,12 @@ def read_kept(*names: str) -> list[dict]:
 
 
 def gather() -> dict:
-    """Everything that folds.json says: the quick recipe, what a split by slice claims, and the other recipes."""
+    """Everything that folds.json says: the quick recipe, what a split by slice claims, and the other recipes, on the
+    folds that are scored so far."""
     figures = summarize("quick") | {"split_by_slice": compare_by_slice()}
     for recipe in ("default", "taught"):
-        names = [name_of(recipe, fold) for fold in FOLDS]
-        if all(map(is_kept, names)):
+        names = [name_of(recipe, fold) for fold in FOLDS if is_kept(name_of(recipe, fold))]
+        if names:
             figures[recipe] = summarize(recipe) | {"gain": paired(names)[1]}
     if all(map(is_kept, FEWER)):
         figures["fewer"] = {name: compare_fewer(name) for name in FEWER}
@@ -169,24 +173,25 @@ def gather() -> dict:
 
 
 def summarize(recipe: str) -> dict:
-    """Scores of a recipe over all slices of the five folds, with intervals over patients."""
-    names = [name_of(recipe, fold) for fold in FOLDS]
-    tables = [read_kept(name) for name in names]
-    rows = [row for table in tables for row in table]
+    """Scores of a recipe over all slices of the folds that are scored, with intervals over patients."""
+    tables = {fold: read_kept(name_of(recipe, fold)) for fold in FOLDS if is_kept(name_of(recipe, fold))}
+    rows = [row for table in tables.values() for row in table]
     with_tumor = [row for row in rows if row["truth_pixels"]]
     always = [
         {name: value for name, value in row.items() if name not in SCORES}
         | {"dice": row[ALWAYS], "iou": row[ALWAYS] / (2 - row[ALWAYS])}
         for row in with_tumor
     ]
-    facts = [json.loads((KEPT / f"{name}.json").read_text()) for name in names]
+    facts = [json.loads((KEPT / f"{name_of(recipe, fold)}.json").read_text()) for fold in tables]
     return {
         "date": max(each["date"] for each in facts),
         "machine": " and ".join(dict.fromkeys(each["machine"] for each in facts)),
         "versions": facts[0]["versions"],
         "scores": summarize_groups(all_and_by_tumor(with_tumor)),
         "scores_always_outlined": summarize_groups(all_and_by_tumor(always)),
-        "dice_of_each_fold": [mean(row["dice"] for row in table if row["truth_pixels"]) for table in tables],
+        "dice_of_each_fold": {
+            fold: mean(row["dice"] for row in table if row["truth_pixels"]) for fold, table in tables.items()
+        },
         "tumors_outlined": mean(row["predicted_pixels"] > 0 for row in with_tumor),
         "false_alarms": false_alarms([row for row in rows if not row["truth_pixels"]]),
     }

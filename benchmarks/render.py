@@ -9,7 +9,7 @@ without results are left out.
 """
 
 from rendering.peers import accuracy, draw_accuracy, imagenet_peer, speed
-from rendering.presence import limits, scans, viewer
+from rendering.presence import limits, limits_of_scans, scans, viewer
 from rendering.scores import (
     draw_finetuning,
     expected_dice,
@@ -17,6 +17,7 @@ from rendering.scores import (
     finetuning,
     finetuning_in_short,
     folds,
+    folds_in_short,
     learning_curve,
     results,
 )
@@ -24,12 +25,16 @@ from rendering.text import ROOT
 from rendering.work import draw_growth, extras, growth, many_slices, prediction, runtimes, scaling, trials
 
 SECTIONS = {
-    "README.md": {"results": (results, expected_dice, folds, finetuning_in_short), "limits": (limits,)},
+    "README.md": {
+        "results": (results, expected_dice, folds_in_short, finetuning_in_short),
+        "limits": (limits, limits_of_scans),
+    },
     "docs/benchmarks.md": {
         "accuracy": (imagenet_peer, accuracy),
         "speed": (speed,),
         "prediction": (prediction,),
         "scans": (scans, viewer),
+        "folds": (folds,),
         "learning curve": (learning_curve,),
         "finetuning": (finetuning,),
     },

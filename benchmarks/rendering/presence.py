@@ -25,13 +25,17 @@ def detection(kept: dict) -> str:
     rows = [("slices", "number", "outlined (95% interval)")]
     for name, row in kept["outlined"].items():
         size = f"{row['slices']}"
-        interval = ""
         if "patients" in row:
             size += f" of {row['patients']} {row['unit']}"
-            interval = " ({:.1%} to {:.1%})".format(*row["interval"])
         head, comma, plane = name.partition(",")
-        rows.append((head_name(head) + comma + plane, size, f"{row['outlined']:.1%}{interval}"))
+        rows.append((head_name(head) + comma + plane, size, outlined(row)))
     return f"{markdown_table(*rows)}\n\n*{setup(kept)}, {kept['date']}.*"
+
+
+def outlined(row: dict) -> str:
+    """Fraction of the slices in which something is outlined, with its interval if there is one."""
+    interval = " ({:.1%} to {:.1%})".format(*row["interval"]) if "interval" in row else ""
+    return f"{row['outlined']:.1%}{interval}"
 
 
 @from_results("detection.json")
@@ -40,22 +44,24 @@ def limits(kept: dict) -> str:
     rows = dict(kept["outlined"])
     found, free, healed = (rows.pop(name) for name in KINDS)
     intact = rows.pop(f"{KINDS[1]} or another lesion", None)
-    without_lesion = (
-        f" ({intact['outlined']:.1%} of the {intact['slices']} that show no other lesion either)" if intact else ""
+    without_lesion = f"; {intact['outlined']:.1%} of the {intact['slices']} without another lesion" if intact else ""
+    heads = dict.fromkeys(head_name(name.partition(",")[0]) for name in rows)
+    planes = [row["outlined"] for row in rows.values()]
+    table = markdown_table(
+        ("slices", "number", "outlined (95% interval)"),
+        ("with a tumor; the threshold was chosen on these", f"{found['slices']}", outlined(found)),
+        ("without a tumor", f"{free['slices']}", outlined(free) + without_lesion),
+        ("with a tumor that was replaced by healthy tissue", f"{healed['slices']}", outlined(healed)),
+        (
+            f"of healthy heads, without contrast agent ({' and '.join(heads)})",
+            f"{sum(row['slices'] for row in rows.values())}",
+            f"{min(planes):.0%} to {max(planes):.0%}, depending on scan and plane",
+        ),
     )
-    planes: dict[str, list[float]] = {}
-    for name, row in rows.items():
-        planes.setdefault(head_name(name.partition(",")[0]), []).append(row["outlined"])
-    heads = " and ".join(f"{min(each):.0%} to {max(each):.0%} in {head}" for head, each in planes.items())
-    low, high = free["interval"]
     return (
-        "**False alarms.** The pretrained network first decides whether there is a tumor, and outlines one only then. In "
-        f"validation data, it outlines something in {found['outlined']:.1%} of the slices with tumor (the threshold was "
-        f"chosen for that) and, by mistake, in {free['outlined']:.1%} ({low:.1%} to {high:.1%}) of {free['slices']} images "
-        f"without one{without_lesion}, and in {healed['outlined']:.0%} of {healed['slices']} slices whose tumor was replaced "
-        "by healthy tissue. In public scans of healthy heads, without contrast agent, it outlines something in many slices, "
-        f"depending on the plane: {heads}. "
-        f"*{setup(kept)}, {kept['date']}.*{limits_of_scans()}"
+        "**False alarms.** The pretrained network first decides whether there is a tumor, and outlines one only then. Of "
+        f"these slices, which it was not trained on, it outlines something in:\n\n{table}\n\n"
+        f"*{setup(kept)}, {kept['date']}.*"
     )
 
 
@@ -63,17 +69,17 @@ def limits(kept: dict) -> str:
 def limits_of_scans(kept: dict) -> str:
     """What the pretrained network does on whole scans."""
     three, *_, thick = kept["planes"]
-    heads = [head_name(head) for head in kept["planes"][three]["healthy"]]
-    outlined = {
-        planes: ", ".join(f"{row['predicted_ml']:.1f}" for row in kept["planes"][planes]["healthy"].values())
+    outlined_ml = {
+        planes: sorted(row["predicted_ml"] for row in kept["planes"][planes]["healthy"].values())
         for planes in (three, thick)
     }
+    in_three, in_one = (f"{each[0]:.1f} to {each[-1]:.1f} ml" for each in outlined_ml.values())
     return (
-        " **Missed tumors in whole scans.** If the voxels of a scan are nearly cubes, a voxel is outlined only if at least "
-        f"two of the three planes agree. That finds {kept['planes'][three]['means']['found']:.0%} of {len(kept['tumors'])} "
-        f"simulated tumors, and outlines {outlined[three]} ml in heads without one ({', '.join(heads)}). Thick slices are "
-        f"read in one plane only, which outlines {outlined[thick]} ml in the same heads. "
-        f"[More](docs/benchmarks.md#whole-scans). *{setup(kept)}, {kept['date']}.*"
+        "**Whole scans.** If the voxels of a scan are nearly cubes, a voxel is outlined only if at least two of the three "
+        f"planes agree. That outlines {in_three} in {len(outlined_ml[three])} heads without a tumor, but finds only "
+        f"{kept['planes'][three]['means']['found']:.0%} of {len(kept['tumors'])} simulated tumors. Thick slices are read in "
+        f"one plane, which outlines {in_one} in the same heads. [More](docs/benchmarks.md#whole-scans). "
+        f"*{setup(kept)}, {kept['date']}.*"
     )
 
 

@@ -12,7 +12,7 @@ from unet.pictures import style
 from unet.pictures.style import in_our_style
 
 TEST = RESULTS / "test.json"
-MORE_RECIPES = (("default", ""), ("taught", " --quick --teacher"))  # of folds.py
+MORE_RECIPES = {"default": "the default", "taught": "`--quick --teacher`"}  # of folds.py
 FAILED = 0.1  # Dice of an outline that is somewhere else
 WORTHWHILE = 0.005  # Dice: smaller gains are not worth a change
 ARMS = {"scratch": "from scratch", "scratch-long": "from scratch, longer", "init": "`--init`"}  # of finetune.py
@@ -81,42 +81,50 @@ def expected_dice() -> str:
 
 
 @from_results("folds.json")
-def folds(kept: dict) -> str:
-    """Our recipes on five folds, and what a split by slice would have claimed."""
-    everything, by_slice = kept["scores"]["all"], kept["split_by_slice"]
-    recipes = {"train.py --quick": kept} | {
-        f"train.py{more}": kept[name] for name, more in MORE_RECIPES if name in kept
-    }
+def folds_in_short(kept: dict) -> str:
+    """The quick recipe on five folds, and what a split by slice would have claimed."""
+    by_slice = kept["split_by_slice"]
     return (
-        f"**Five folds** over the {everything['patients']} training and validation patients. Each patient is scored by "
-        "the network that was not trained on that patient. The epoch and the rules of that network were chosen on the same "
-        "fold, so the scores are slightly optimistic. "
-        f"{' '.join(recipe_on_folds(name, figures) for name, figures in recipes.items())}\n\n"
-        f"**Why the split is by patient.** With a random fifth of the *slices* held out instead, `train.py --quick` scores "
-        f"{by_slice['dice']:.3f}. That is {mean_and_interval(by_slice['optimism'])} more than the five folds score on the "
-        "same slices, because other slices of the same heads were in the training data."
+        f"**Five folds** over the {kept['scores']['all']['patients']} training and validation patients: each patient is "
+        "scored by the network that was not trained on that patient. `train.py --quick --no-tumor data/no-tumor` scores a "
+        f"Dice of {mean_and_interval(kept['scores']['all']['dice'])}. [More](docs/benchmarks.md#five-folds). With a random "
+        f"fifth of the *slices* held out instead, it would be {by_slice['dice']:.3f}. That is "
+        f"{mean_and_interval(by_slice['optimism'])} more than the five folds score on the same slices, all outlined, because "
+        f"other slices of the same heads were in the training data. *{setup(kept)}.*"
     )
 
 
-def recipe_on_folds(name: str, kept: dict) -> str:
-    """Scores of a recipe on five folds."""
-    each = ", ".join(f"{dice:.3f}" for dice in kept["dice_of_each_fold"])
-    option = " --no-tumor data/no-tumor" if "false_alarms" in kept else ""
-    text = f"`{name}{option}`: Dice {mean_and_interval(kept['scores']['all']['dice'])}; by fold: {each}."
-    if "false_alarms" in kept:
-        always = mean_and_interval(kept["scores_always_outlined"]["all"]["dice"])
-        alarms = " and ".join(
-            "{:.0%} ({:.0%} to {:.0%})".format(row["outlined"]["mean"], *row["outlined"]["interval"])
-            + f" of {row['images']} {which}"
-            for which, row in kept["false_alarms"].items()
-        )
-        text += (
-            f" With every slice outlined (`--always-outline`): {always}. Otherwise, the networks outline "
-            f"{kept['tumors_outlined']:.1%} of the slices with tumor. Of the images without a tumor, they outline {alarms}."
-        )
-    if "gain" in kept:
-        text += f" Gain over `--quick`, every slice outlined: {mean_and_interval(kept['gain'])}."
-    return f"{text} *{setup(kept)}.*"
+@from_results("folds.json")
+def folds(kept: dict) -> str:
+    """Our recipes on five folds, by tumor type, and what they outline in images without a tumor."""
+    recipes = {"`--quick`": kept} | {title: kept[name] for name, title in MORE_RECIPES.items() if name in kept}
+    rows = [("recipe", "folds", *kept["scores"], "all, every slice outlined", "gain over `--quick`")]
+    for title, figures in recipes.items():
+        scores = (mean_and_interval(group["dice"]) for group in figures["scores"].values())
+        always = mean_and_interval(figures["scores_always_outlined"]["all"]["dice"])
+        which = ", ".join(f"{fold}: {dice:.3f}" for fold, dice in figures["dice_of_each_fold"].items())
+        rows.append((title, which, *scores, always, mean_and_interval(figures["gain"]) if "gain" in figures else ""))
+    machines = dict.fromkeys(setup(figures) for figures in recipes.values())
+    return (
+        "Dice of `train.py --no-tumor data/no-tumor`, over the training and validation patients. Each patient is scored by "
+        "the network that was not trained on that patient. The epoch and the rules of that network were chosen on the same "
+        "fold, so the scores are slightly optimistic. Gains are for every slice outlined (`--always-outline`), on the same "
+        f"slices.\n\n{markdown_table(*rows)}\n\n"
+        f"{' '.join(detection_on_folds(title, figures) for title, figures in recipes.items())}\n\n*{'; '.join(machines)}.*"
+    )
+
+
+def detection_on_folds(title: str, figures: dict) -> str:
+    """What the networks of a recipe outline in slices with and without a tumor."""
+    alarms = " and ".join(
+        "{:.0%} ({:.0%} to {:.0%})".format(row["outlined"]["mean"], *row["outlined"]["interval"])
+        + f" of {row['images']} images {which}"
+        for which, row in figures["false_alarms"].items()
+    )
+    return (
+        f"The networks of {title} outline {figures['tumors_outlined']:.1%} of the slices with tumor and, by mistake, "
+        f"{alarms}."
+    )
 
 
 @from_results("folds.json")
