@@ -7,7 +7,7 @@ from rendering.text import DOCS, PRETRAINED, RESULTS, from_results, markdown_tab
 from unet.pictures import style
 from unet.pictures.style import in_our_style
 
-MINUTES = (10, 20, 30)
+MINUTES = (10, 20, 30, 45)
 IMAGENET_PEER = "smp-lite0-imagenet"
 NAMES = {
     "ours": "**this project**",
@@ -45,7 +45,7 @@ def imagenet_peer() -> str:
 
 
 def accuracy() -> str:
-    """The plot of validation Dice against minutes, and the Dice at three times as a table."""
+    """The plot of validation Dice against minutes, and the Dice at some times as a table."""
     kept, curves = read(RESULTS / "accuracy.json"), accuracy_curves()
     if not curves:
         return ""
