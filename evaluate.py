@@ -1,4 +1,4 @@
-"""Score outlines on patients that the network was not trained on, or compare two: tables, plots and a gallery.
+"""Score outlines on patients that the network was not trained on, or compare two sets of them.
 
 Usage:
 

@@ -29,12 +29,11 @@ from typing import Annotated, Literal
 
 import numpy as np
 import tyro
+from running import ROOT
 from timing import slices_per_epoch
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-from unet.files import write_json  # noqa: E402
-from unet.tables import read_table  # noqa: E402
+from unet.files import write_json
+from unet.tables import read_table
 
 SPEED = ROOT / "benchmarks" / "results" / "speed.json"
 RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"

@@ -15,17 +15,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import tyro
+from running import ROOT, provenance
 from timing import link_images
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-from unet.files import write_json  # noqa: E402
-from unet.images.folders import find_files  # noqa: E402
+from unet.files import write_json
+from unet.images.folders import find_files
 
 RESULTS = ROOT / "benchmarks" / "results" / "cluster.json"
 FEW, MANY = 100, 900
@@ -59,7 +57,6 @@ def predict(folder: Path, output: Path, processes: list[list[str]]) -> tuple[flo
 def measure() -> dict:
     """All figures, as in cluster.json."""
     from unet.data.phantoms import write_phantoms
-    from unet.machine import installed_versions, machine_description
 
     figures = {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -76,15 +73,10 @@ def measure() -> dict:
             figures[name] = {
                 "slices_per_second": (MANY - FEW) / (many - few),
                 "start_seconds": few - FEW * (many - few) / (MANY - FEW),
-                "busy_seconds_a_slice": (many_busy - few_busy) / (MANY - FEW),
+                "cpu_seconds_per_slice": (many_busy - few_busy) / (MANY - FEW),
             }
             print(name, figures[name], flush=True)
-    return {
-        "date": f"{datetime.now():%Y-%m-%d}",
-        "machine": machine_description(),
-        "versions": installed_versions() | {"ray": version("ray")},
-        "ways": figures,
-    }
+    return {**provenance(ray=version("ray")), "ways": figures}
 
 
 if __name__ == "__main__":

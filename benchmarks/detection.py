@@ -10,31 +10,27 @@ benchmarks/results/detection.json.
 """
 
 import functools
-import sys
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import tyro
 from lesions import show_lesions
+from running import ROOT, provenance
 from tqdm import tqdm
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-from unet.data.slices import load_slices  # noqa: E402
-from unet.evaluation.detection import count_slices  # noqa: E402
-from unet.evaluation.intervals import fraction_over_rows  # noqa: E402
-from unet.evaluation.scoring import score_pairs  # noqa: E402
-from unet.files import write_json  # noqa: E402
-from unet.images.nifti import read_volume  # noqa: E402
-from unet.images.preprocessing import resize_into_square  # noqa: E402
-from unet.images.volume import PLANES, slices_of  # noqa: E402
-from unet.machine import installed_versions, machine_description  # noqa: E402
-from unet.network.predictor import Predictor  # noqa: E402
-from unet.network.saved_run import SavedRun  # noqa: E402
-from unet.options import ReadingOptions  # noqa: E402
-from unet.training.material import healed_validation_slices, indices_of, patients_of  # noqa: E402
+from unet.data.slices import load_slices
+from unet.evaluation.detection import count_slices
+from unet.evaluation.intervals import fraction_over_rows
+from unet.evaluation.scoring import score_pairs
+from unet.files import write_json
+from unet.images.nifti import read_volume
+from unet.images.preprocessing import resize_into_square
+from unet.images.volume import PLANES, slices_of
+from unet.network.predictor import Predictor
+from unet.network.saved_run import SavedRun
+from unet.options import ReadingOptions
+from unet.training.material import healed_validation_slices, indices_of, patients_of
 
 
 @dataclass(frozen=True)
@@ -79,16 +75,10 @@ def measure(options: DetectionOptions) -> None:
         for plane in PLANES:
             volume = read_volume(path, ReadingOptions(plane=plane))
             count, read = len(slices_of(volume.grey, plane)), functools.partial(volume.square_pixels, plane)
-            predictions = predictor.stream(range(count), read, prepare=lambda index: resize_into_square)
+            predictions = predictor.stream(range(count), read, preparation_of=lambda index: resize_into_square)
             outlined = [predictor.mask(prediction).any() for prediction in predictions]
             rows[f"{path.name}, {plane}"] = {"slices": len(outlined), "outlined": float(np.mean(outlined))}
-    figures = {
-        "date": f"{datetime.now():%Y-%m-%d}",
-        "network": run.network_fingerprint(),
-        "machine": machine_description(),
-        "versions": installed_versions(),
-        "outlined": rows,
-    }
+    figures = {**provenance(), "network": run.network_fingerprint(), "outlined": rows}
     write_json(options.output, figures)
     for name, row in rows.items():
         print(f"{name:32} {row['outlined']:6.1%} of {row['slices']} outlined")

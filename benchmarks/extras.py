@@ -13,15 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import tyro
+from running import ROOT, provenance
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-from unet.files import write_json  # noqa: E402
+from unet.files import write_json
 
 RESULTS = ROOT / "benchmarks" / "results" / "extras.json"
 # Package, module, and what it is for.
@@ -66,13 +64,10 @@ def import_seconds(module: str) -> float:
 
 def measure() -> dict:
     """All figures, as in extras.json."""
-    from unet.machine import installed_versions, machine_description
 
     empty = import_seconds("sys")
     return {
-        "date": f"{datetime.now():%Y-%m-%d}",
-        "machine": machine_description(),
-        "versions": installed_versions(),
+        **provenance(),
         "extras": [
             {
                 "package": package,

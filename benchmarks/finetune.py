@@ -20,25 +20,21 @@ interrupted ones continue. Results are written to benchmarks/results/finetune.js
 import os
 import random
 import shlex
-import sys
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import tyro
-from running import ROOT, train_and_score
+from running import ROOT, provenance, train_and_score
 from timing import slices_per_epoch
 
-sys.path.insert(0, str(ROOT))
-from unet.data.pairs import Pair, find_pairs  # noqa: E402
-from unet.data.patients import published_facts, read_patients  # noqa: E402
-from unet.data.split import stratified_folds  # noqa: E402
-from unet.evaluation.intervals import interval_over_patients, mean_over_rows  # noqa: E402
-from unet.files import write_json  # noqa: E402
-from unet.machine import installed_versions, machine_description  # noqa: E402
-from unet.network.run_config import read_config  # noqa: E402
-from unet.tables import Facts, read_table, write_table  # noqa: E402
+from unet.data.pairs import Pair, find_pairs
+from unet.data.patients import published_facts, read_patients
+from unet.data.split import stratified_folds
+from unet.evaluation.intervals import interval_over_patients, mean_over_rows
+from unet.files import write_json
+from unet.network.run_config import read_config
+from unet.tables import Facts, read_table, write_table
 
 BASE = Path("runs") / "finetune-base"
 VALIDATE = 5  # one of so many patients validates
@@ -157,9 +153,7 @@ def gather(options: FinetuneOptions, base_patients: int) -> dict:
                 point | {"scored_patients": len({row["patient"] for row in rows}), "scored_slices": len(rows)}
             )
     return {
-        "date": f"{datetime.now():%Y-%m-%d}",
-        "machine": machine_description(),
-        "versions": installed_versions(),
+        **provenance(),
         "recipe": options.recipe,
         "base": {"patients": base_patients, "epochs": config.options.epochs},
         "points": points,

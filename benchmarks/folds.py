@@ -23,7 +23,6 @@ with a teacher also for only some of the folds.
 
 import json
 import random
-import sys
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -34,13 +33,12 @@ from finetune import patients_table, shuffled_patients
 from lesions import show_lesions
 from running import ROOT, score, train_and_score
 
-sys.path.insert(0, str(ROOT))
-from unet.evaluation.intervals import fraction_over_rows, mean_over_rows  # noqa: E402
-from unet.evaluation.summary import all_and_by_tumor, summarize_groups  # noqa: E402
-from unet.files import write_json  # noqa: E402
-from unet.network.run_config import read_config  # noqa: E402
-from unet.options import QUICK  # noqa: E402
-from unet.tables import read_table, write_table  # noqa: E402
+from unet.evaluation.intervals import fraction_over_rows, mean_over_rows
+from unet.evaluation.summary import all_and_by_tumor, summarize_groups
+from unet.files import write_json
+from unet.network.run_config import read_config
+from unet.options import QUICK
+from unet.tables import read_table, write_table
 
 RESULTS = ROOT / "benchmarks" / "results"
 KEPT = RESULTS / "folds"

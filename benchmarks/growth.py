@@ -15,20 +15,17 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import tyro
+from running import ROOT, provenance
 from timing import link_images, peak_gib, slices_per_epoch
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-from unet.data.phantoms import write_phantoms  # noqa: E402
-from unet.files import write_json  # noqa: E402
-from unet.images.folders import find_files  # noqa: E402
-from unet.machine import installed_versions, machine_description  # noqa: E402
-from unet.network.predictor import BATCHES_IN_NETWORK  # noqa: E402
-from unet.tables import read_table  # noqa: E402
+from unet.data.phantoms import write_phantoms
+from unet.files import write_json
+from unet.images.folders import find_files
+from unet.network.predictor import BATCHES_IN_NETWORK
+from unet.tables import read_table
 
 USUAL = {"slices": 100, "size": 256, "batch": 16}
 # Least number of batches to predict.
@@ -52,9 +49,7 @@ def measure(options: GrowthOptions) -> None:
     """Measure all points, and write the results after each. Older points that are not varied now are kept."""
     kept = json.loads(options.output.read_text())["points"] if options.output.exists() else []
     results = {
-        "date": f"{datetime.now():%Y-%m-%d}",
-        "machine": machine_description(),
-        "versions": installed_versions(),
+        **provenance(),
         "usual": USUAL,
         "points": [point for point in kept if point["varied"] not in options.only],
     }

@@ -19,18 +19,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import cv2
 import numpy as np
 import tyro
+from running import ROOT, provenance
 from timing import link_images, peak_gib, times_of
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-from unet.files import write_json  # noqa: E402
-from unet.images.folders import find_files  # noqa: E402
+from unet.files import write_json
+from unet.images.folders import find_files
 
 
 @dataclass(frozen=True)
@@ -84,12 +82,8 @@ def measure(options: PredictionBenchmark) -> dict:
     shares = [each["share_of_network_alone"] for each in rounds]
     median = sorted(rounds, key=lambda each: each["share_of_network_alone"])[len(rounds) // 2]
 
-    from unet.machine import installed_versions, machine_description
-
     results = {
-        "date": f"{datetime.now():%Y-%m-%d}",
-        "machine": machine_description(),
-        "versions": installed_versions(),
+        **provenance(),
         **median,
         "shares": shares,
         "author_loop_slices_per_second": author,

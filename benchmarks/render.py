@@ -21,8 +21,8 @@ from rendering.scores import (
     learning_curve,
     results,
 )
-from rendering.text import ROOT
 from rendering.work import draw_growth, extras, growth, many_slices, prediction, runtimes, scaling, trials
+from running import ROOT
 
 SECTIONS = {
     "README.md": {

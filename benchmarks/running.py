@@ -1,10 +1,23 @@
-"""Train and score a run if that is not done yet, for the benchmarks that train."""
+"""What benchmarks share: where the project is, who measured, and training and scoring a run if that is not done yet."""
 
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))  # `import unet` finds this project, even if it is not installed
+
+
+def provenance(**versions: str) -> dict[str, object]:
+    """Date, machine and versions of a measurement, with versions of other programs."""
+    from unet.machine import installed_versions, machine_description
+
+    return {
+        "date": f"{datetime.now():%Y-%m-%d}",
+        "machine": machine_description(),
+        "versions": installed_versions() | versions,
+    }
 
 
 def run_script(script: str, *arguments: object) -> None:

@@ -11,48 +11,32 @@ Results are written to benchmarks/results/runtimes.json.
 """
 
 import statistics
-import sys
 import tempfile
 from collections.abc import Callable
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import tyro
+from running import ROOT, provenance
 from timing import times_of
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-from unet.files import write_json  # noqa: E402
+from unet.files import write_json
 
 RESULTS = ROOT / "benchmarks" / "results" / "runtimes.json"
 SECONDS = 10.0
-# Slices to compare the masks on: larger and smaller than the network's input, and not square.
-SHAPES = ((256, 256), (512, 512), (300, 200), (97, 131), (512, 512), (181, 256))
 
 
 def measure() -> dict:
     """All figures, as in runtimes.json."""
     from unet.data.phantoms import phantom_slice
-    from unet.machine import installed_versions, machine_description
     from unet.network.predictor import Predictor
     from unet.network.saved_run import SavedRun
-    from unet.prediction.export import FORMATS, compare, save
+    from unet.prediction.export import FORMATS, compare, save, simulate_batches
     from unet.prediction.exported_graph import with_preprocessing
 
     image = phantom_slice(0, 0, 1, 3, 512).image
-    compared = [
-        phantom_slice(0, patient, 1, 3, max(shape)).image[np.newaxis, : shape[0], : shape[1]]
-        for patient, shape in enumerate(SHAPES)
-    ]
-    results = {
-        "date": f"{datetime.now():%Y-%m-%d}",
-        "machine": machine_description(),
-        "versions": installed_versions(),
-        "slices_per_second": {},
-        "dice_with_keras": {},
-    }
+    results = {**provenance(), "slices_per_second": {}, "dice_with_keras": {}}
     speeds = results["slices_per_second"]
     for precision in ("float32", "mixed_bfloat16"):
         predictor = Predictor(SavedRun.open(), precision=precision)
@@ -63,7 +47,7 @@ def measure() -> dict:
         for name, kind in FORMATS.items():
             source = save(with_preprocessing(predictor, kind.batch), Path(folder) / name)
             run = kind.open(kind.convert(source, Path(folder) / f"model{kind.suffix}"))
-            results["dice_with_keras"][name] = compare(predictor, run, compared)
+            results["dice_with_keras"][name] = compare(predictor, run, simulate_batches(1)).dice
             speeds[name] = speed_of(partial(run, image[np.newaxis]), 1)
             print(name, speeds[name], flush=True)
     return results

@@ -18,18 +18,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import tyro
 from loopback import worker_configs
+from running import ROOT, provenance
 from timing import slices_per_epoch
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-from unet.files import write_json  # noqa: E402
-from unet.tables import read_table  # noqa: E402
+from unet.files import write_json
+from unet.tables import read_table
 
 RESULTS = ROOT / "benchmarks" / "results" / "scaling.json"
 BATCH = 8  # slices per step and process
@@ -99,8 +97,7 @@ def measure() -> dict:
     """All figures, as in scaling.json."""
     from keras.layers import BatchNormalization
 
-    from unet.machine import installed_versions, machine_description
-    from unet.network.model import build_unet
+    from unet.network.model import build_unet, with_logits
     from unet.options import QUICK
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -115,15 +112,13 @@ def measure() -> dict:
         together = training_speed(folders[:1] * 2, together=True)
     sizes, times = (np.array([each[key] for each in sums]) for key in ("bytes", "seconds"))
     per_byte, latency = np.polyfit(sizes, times, 1)
-    model = build_unet(QUICK.model)
+    model = with_logits(build_unet(QUICK.model))  # the presence head is trained later, on its own
     gradients = 4 * sum(int(np.prod(weights.shape)) for weights in model.trainable_variables)
     # One for each normalization forward, one for each backward, and one for the gradients.
-    meetings = 1 + 2 * sum(isinstance(layer, BatchNormalization) for layer in model.layers)
+    synchronizations = 1 + 2 * sum(isinstance(layer, BatchNormalization) for layer in model.layers)
     step = 2 * BATCH / apart
     return {
-        "date": f"{datetime.now():%Y-%m-%d}",
-        "machine": machine_description(),
-        "versions": installed_versions(),
+        **provenance(),
         "batch_of_each": BATCH,
         "slices_per_second": {"one": alone, "two apart": apart, "two together": together},
         "efficiency_of_two": together / apart,
@@ -131,12 +126,13 @@ def measure() -> dict:
         "latency_seconds": float(latency),
         "loopback_bytes_per_second": float(1 / per_byte),
         "gradient_bytes": gradients,
-        "meetings_a_step": meetings,
+        "synchronizations_per_step": synchronizations,
         "step_seconds": step,
-        "modelled_efficiency_of_two": efficiency(2, step, gradients, meetings, 1 / per_byte, latency),
+        "modelled_efficiency_of_two": efficiency(2, step, gradients, synchronizations, 1 / per_byte, latency),
         "projected": {
             str(gigabits): {
-                str(hosts): efficiency(hosts, step, gradients, meetings, gigabits * 1e9 / 8, latency) for hosts in HOSTS
+                str(hosts): efficiency(hosts, step, gradients, synchronizations, gigabits * 1e9 / 8, latency)
+                for hosts in HOSTS
             }
             for gigabits in GIGABITS
         },
@@ -144,23 +140,23 @@ def measure() -> dict:
 
 
 def efficiency(
-    hosts: int, step: float, gradients: float, meetings: int, bytes_per_second: float, latency: float
+    hosts: int, step: float, gradients: float, synchronizations: int, bytes_per_second: float, latency: float
 ) -> float:
     """Speed of each host relative to one host alone, if gradients are summed in a ring and nothing overlaps.
 
     In a ring of n hosts, each host sends 2 (n - 1) messages one after another, each with 1 / n of the gradients. The
-    latency as measured with two hosts covers two messages. The other meetings sum very little.
+    latency as measured with two hosts covers two messages. The other synchronizations sum very little.
 
     Args:
         hosts: Number of hosts.
         step: Seconds of a step on one host.
         gradients: Bytes of the gradients.
-        meetings: How often all hosts exchange numbers in a step.
+        synchronizations: How often all hosts exchange numbers in a step.
         bytes_per_second: Bandwidth.
-        latency: Seconds of a meeting of two hosts.
+        latency: Seconds of a synchronization of two hosts.
     """
     sent = 2 * (hosts - 1)
-    waiting = meetings * sent / 2 * latency
+    waiting = synchronizations * sent / 2 * latency
     return step / (step + sent / hosts * gradients / bytes_per_second + waiting)
 
 

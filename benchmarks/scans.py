@@ -18,27 +18,24 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import tyro
+from running import ROOT, provenance
 from scipy import ndimage
 from timing import peak_gib
 from tqdm import tqdm
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-from unet.evaluation.scans import score_scan  # noqa: E402
-from unet.files import write_json  # noqa: E402
-from unet.images.nifti import read_volume  # noqa: E402
-from unet.images.volume import PLANES, Volume  # noqa: E402
-from unet.machine import installed_versions, machine_description  # noqa: E402
-from unet.network.predictor import Predictor  # noqa: E402
-from unet.network.saved_run import SavedRun  # noqa: E402
-from unet.network.scan import outline_scan, predict_scan  # noqa: E402
-from unet.pictures.viewer import shrink, shrink_affine  # noqa: E402
+from unet.evaluation.scans import score_scan
+from unet.files import write_json
+from unet.images.nifti import read_volume
+from unet.images.volume import PLANES, Volume
+from unet.network.predictor import Predictor
+from unet.network.saved_run import SavedRun
+from unet.network.scan import outline_scan, predict_scan
+from unet.pictures.viewer import shrink, shrink_affine
 
 KINDS = ("bright", "ring", "dark")
 SMALLEST_MM, LARGEST_MM = 5, 40
@@ -70,14 +67,7 @@ def measure(options: ScansOptions) -> None:
     first = next(iter(heads.values()))
     diameters_mm = np.geomspace(SMALLEST_MM, LARGEST_MM, options.tumors)
     implanted = [implant(first, seed, diameter_mm) for seed, diameter_mm in enumerate(diameters_mm.tolist())]
-    figures = {
-        "date": f"{datetime.now():%Y-%m-%d}",
-        "machine": machine_description(),
-        "versions": installed_versions(),
-        "timing": timing,
-        "tumors": [about for *_, about in implanted],
-        "planes": {},
-    }
+    figures = {**provenance(), "timing": timing, "tumors": [about for *_, about in implanted], "planes": {}}
     for name, planes, thickness in (
         ("three planes", PLANES, 1),
         ("axial", ("axial",), 1),

@@ -15,7 +15,6 @@ import functools
 import json
 import shutil
 import statistics
-import sys
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,25 +25,24 @@ import tyro
 from rendering.presence import detection
 from rendering.scores import score_table
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from unet.command_line import UNGROUPED  # noqa: E402
-from unet.data.pairs import Pair, find_pairs  # noqa: E402
-from unet.data.patients import is_published, published_facts  # noqa: E402
-from unet.evaluation import metrics  # noqa: E402
-from unet.evaluation.evaluate import evaluate  # noqa: E402
-from unet.evaluation.fitting import fit_confidence_model, presence_limits  # noqa: E402
-from unet.evaluation.scoring import score_pairs  # noqa: E402
-from unet.files import write_json, write_whole  # noqa: E402
-from unet.images.preprocessing import to_training_image  # noqa: E402
-from unet.machine import use_precision  # noqa: E402
-from unet.network.confidence import confidence  # noqa: E402
-from unet.network.model import build_unet  # noqa: E402
-from unet.network.predictor import Prediction, Predictor  # noqa: E402
-from unet.network.presence import PresenceRule  # noqa: E402
-from unet.network.run_config import SliceTable  # noqa: E402
-from unet.network.saved_run import PRETRAINED, SavedRun  # noqa: E402
-from unet.options import QUICK, DataOptions, EvaluationOptions, TrainingOptions  # noqa: E402
-from unet.tables import read_table  # noqa: E402
+from unet.command_line import UNGROUPED
+from unet.data.pairs import Pair, find_pairs
+from unet.data.patients import is_published, published_facts
+from unet.evaluation import metrics
+from unet.evaluation.evaluate import evaluate
+from unet.evaluation.fitting import fit_confidence_model, presence_limits
+from unet.evaluation.scoring import score_pairs
+from unet.files import write_json, write_whole
+from unet.images.preprocessing import to_training_image
+from unet.machine import use_precision
+from unet.network.confidence import soft_dice
+from unet.network.model import build_unet
+from unet.network.predictor import Prediction, Predictor
+from unet.network.presence import PresenceRule
+from unet.network.run_config import SliceTable
+from unet.network.saved_run import PRETRAINED, SavedRun
+from unet.options import QUICK, DataOptions, EvaluationOptions, TrainingOptions
+from unet.tables import read_table
 
 COPIED = ("history.csv", "timing.csv", "metrics.json", "curves.png")
 
@@ -134,7 +132,7 @@ def fit_confidence(run: SavedRun, folder: Path) -> None:
 
     def score(prediction: Prediction, truth: np.ndarray) -> tuple[float, float]:
         mask = predictor.mask(prediction)
-        return confidence(prediction.probability, mask), metrics.score(truth, mask)["dice"]
+        return soft_dice(prediction.probability, mask), metrics.score(truth, mask)["dice"]
 
     validation, training = (pairs_of(run, folder, split) for split in ("val", "train"))
     scores = score_pairs(predictor, validation, score, "Fitting the confidence model")

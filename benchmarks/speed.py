@@ -22,11 +22,10 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
+from running import ROOT
 from timing import Job
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-from unet.files import write_json  # noqa: E402
+from unet.files import write_json
 
 Network = Literal[
     "ours", "author", "smp-lite0-imagenet", "smp-resnet18", "smp-resnet34", "monai-basicunet", "nnunet-plain"

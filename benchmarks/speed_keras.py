@@ -9,7 +9,7 @@ from keras import layers
 from timing import Job, print_figures
 
 from unet.machine import installed_versions, machine_description, use_precision
-from unet.network.model import build_unet, flops
+from unet.network.model import build_unet, flops, with_logits
 from unet.options import ModelConfig, TrainingOptions
 from unet.training.learner import Learner
 
@@ -70,7 +70,9 @@ def measure(job: Job) -> None:
     # Without normalization, as in predict.py.
     ready = build_unet(ModelConfig(), normalization=None) if job.network == "ours" else model
     infer = tf.function(lambda x: ready(x, training=False), jit_compile=job.mode == "xla")
-    figures = {"parameters": model.count_params(), "flops": flops(model, job.size)}
+    # The U-Net alone: the presence head is trained later, on its own.
+    trained = with_logits(model) if job.network == "ours" else model
+    figures = {"parameters": model.count_params(), "flops": flops(trained, job.size)}
     # Reading the answers waits for them.
     figures["inference"] = job.speed(lambda: tf.nest.map_structure(lambda answer: answer.numpy(), infer(images)))
     print_figures(figures)

@@ -15,19 +15,17 @@ each teacher is trained without one of them. The parts for --fold are the other 
 import json
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import tyro
+from running import ROOT
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-from unet.data.slices import Slices, load_slices  # noqa: E402
-from unet.data.split import Split, kinds_of, split_slices, stratified_folds  # noqa: E402
-from unet.options import DataOptions  # noqa: E402
+from unet.data.slices import Slices, load_slices
+from unet.data.split import Split, kinds_of, split_slices, stratified_folds
+from unet.options import DataOptions
 
 SIZE = 256
 PARTS = 3  # of the training patients of the published split

@@ -62,11 +62,9 @@ def times_of(step: Callable[[], object], repetitions: int, seconds: float = 0.0)
 
 
 def slices_per_epoch(run: Path) -> int:
-    """Slices that a run trains on in an epoch, in whole batches, according to its config.json and slices.csv."""
-    with open(run / "slices.csv", newline="") as file:
-        train = sum(row["used_for"] == "train" for row in csv.DictReader(file))
-    batch = min(json.loads((run / "config.json").read_text())["options"]["batch_size"], train)
-    return train // batch * batch
+    """Slices that the U-Net of a run is trained on in an epoch, according to its timing.csv."""
+    with open(run / "timing.csv", newline="") as file:
+        return int(next(csv.DictReader(file))["slices"])
 
 
 def link_images(images: list[Path], count: int, folder: Path) -> Path:

@@ -13,7 +13,6 @@ kept.
 """
 
 import json
-import sys
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,9 +21,8 @@ import numpy as np
 import tyro
 from running import ROOT, train_and_score
 
-sys.path.insert(0, str(ROOT))
-from unet.files import write_json  # noqa: E402
-from unet.tables import read_table  # noqa: E402
+from unet.files import write_json
+from unet.tables import read_table
 
 RESULTS = ROOT / "benchmarks" / "results" / "trials.json"
 PROXY = "--size 128 --model.width 16 --model.depth 5 --epochs 12 --learning-rate 4e-3"

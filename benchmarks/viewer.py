@@ -15,19 +15,18 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import tyro
 from playwright.sync_api import Browser, sync_playwright
-from scans import ROOT, implant
+from running import ROOT, provenance
+from scans import implant
 from scipy import ndimage
 
 from unet.files import write_json
 from unet.images.nifti import read_volume
-from unet.machine import installed_versions, machine_description
 
 SHAPES_AND_SPACING = {"thick_slices": ((256, 256, 26), (0.9, 0.9, 6)), "thin_slices": ((240, 240, 155), (1, 1, 1))}
 TUMOR_MM = 36
@@ -70,14 +69,7 @@ def measure(options: ViewerOptions) -> None:
                     first_image(browser, page, options.pictures, window)
             version = browser.version
         bundle = (Path(folder) / "out" / "scans" / "niivue.umd.js").stat().st_size / 1e6
-    figures = {
-        "date": f"{datetime.now():%Y-%m-%d}",
-        "machine": machine_description(),
-        "versions": installed_versions() | {"chromium": version},
-        "tumor": tumor,
-        "bundle_megabytes": bundle,
-        "pages": pages,
-    }
+    figures = {**provenance(chromium=version), "tumor": tumor, "bundle_megabytes": bundle, "pages": pages}
     write_json(options.output, figures)
 
 

@@ -14,7 +14,7 @@ from unet.evaluation.selection import Selection
 from unet.evaluation.summary import by_value, summarize_expected_dice
 from unet.images.preprocessing import to_training_image
 from unet.images.reading import read_image
-from unet.network.confidence import FEATURES, ConfidenceModel, appearance, confidence
+from unet.network.confidence import FEATURES, ConfidenceModel, appearance, soft_dice
 from unet.network.saved_run import SavedRun
 from unet.tables import read_table
 
@@ -22,9 +22,9 @@ from unet.tables import read_table
 def test_confidence_by_hand():
     probability = np.array([[0.9, 0.5, 0.0], [0.1, 0.0, 0.0]], np.float32)
     # 2 (0.9 + 0.5) / (1.5 + 2). A certain outline gives 1, an empty one 0.
-    assert confidence(probability, probability >= 0.5) == pytest.approx(2.8 / 3.5)
-    assert confidence(np.eye(3, dtype=np.float32), np.eye(3, dtype=bool)) == 1
-    assert confidence(probability, probability > 1) == 0
+    assert soft_dice(probability, probability >= 0.5) == pytest.approx(2.8 / 3.5)
+    assert soft_dice(np.eye(3, dtype=np.float32), np.eye(3, dtype=bool)) == 1
+    assert soft_dice(probability, probability > 1) == 0
 
 
 def test_expected_dice_rises_through_the_centers_of_its_steps():

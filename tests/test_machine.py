@@ -98,7 +98,7 @@ def test_one_of_several_gpus_is_used_and_named(monkeypatch):
     monkeypatch.setattr(tf.config, "set_visible_devices", lambda chosen, kind: visible.__setitem__(slice(None), chosen))
 
     def use(device):
-        machine.prepare(PredictionOptions((), ".", machine=MachineOptions(device=device)))
+        machine.configure_machine(PredictionOptions((), ".", machine=MachineOptions(device=device)))
         return machine.part_in_use()["device"]
 
     assert use(None) == "gpu:0, gpu:1"

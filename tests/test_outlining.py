@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unet.network.confidence import confidence
+from unet.network.confidence import soft_dice
 from unet.network.outlining import PEAKS, THRESHOLDS, OutlineRule, best_rule, dice_by_rule
 
 # The left region reaches 0.9. The right one stays at 0.6. They do not touch.
@@ -69,7 +69,7 @@ def test_dice_by_rule_is_the_dice_of_the_mask(seed):
             mask = OutlineRule(threshold, peak).mask(probability)
             expected = 2 * (mask & truth).sum() / (mask.sum() + truth.sum())
             assert dice[i, j] == pytest.approx(expected)
-            assert confidences[i, j] == pytest.approx(confidence(probability, mask), rel=1e-5)
+            assert confidences[i, j] == pytest.approx(soft_dice(probability, mask), rel=1e-5)
 
 
 def test_the_best_rule_is_the_plainest_of_equal_ones():

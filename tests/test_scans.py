@@ -119,7 +119,7 @@ def test_healthy_slices_do_not_join_a_tumor_to_the_rest_of_a_scan():
     """The network outlines something in every slice; only slices in which it also finds a tumor may count."""
     with_tumor = [8, 9, 10]
 
-    def stream(indices, read, prepare):
+    def stream(indices, read, preparation_of):
         for index in indices:
             probability = np.zeros((20, 20), np.float32)
             probability[5:10, 5:10] = 0.9

@@ -108,7 +108,6 @@ def test_each_volume_is_read_once(volumes, monkeypatch):
 
     monkeypatch.setattr(pairs, "read_volume", count(read_volume))
     monkeypatch.setattr(pairs, "read_series", count(read_series))
-    pairs._read_volume_and_mask.cache_clear()
     load_slices(volumes, 64)
     assert len(read) == len(set(read)) == 14
 
@@ -176,7 +175,6 @@ def test_predicted_masks_of_a_series_are_masks_for_training(tmp_path):
         path.write_bytes(content)
         loaded.append(load_slices(tmp_path, 64))
         path.unlink()
-        pairs._read_volume_and_mask.cache_clear()
     first, *others = loaded
     assert first.ids == ["study/p@axial-0", "study/p@axial-1", "study/p@axial-2"] and first.has_tumor.any()
     for slices in others:

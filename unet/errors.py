@@ -7,11 +7,16 @@ from tqdm import tqdm
 
 
 class UserError(Exception):
-    """An error that the user can fix. Its text is one line that names the file or option and the remedy."""
+    """An error that the user can fix. Its text has one line per problem, with the file or option and the remedy."""
 
 
 class ImageError(UserError):
     """An image file that cannot be used. Its text says why."""
+
+
+def one_line(error: Exception) -> str:
+    """First line of an error's text without its last dot or colon, or the error's type if it has no text."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
 
 
 def raise_problems(problems: list[str]) -> None:

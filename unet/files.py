@@ -19,7 +19,7 @@ LOCK = ".lock"
 
 
 def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
-    """Write a file so that it is never half-written, and, if durable, survives a power cut. Its folder is created.
+    """Write a file so that it is never half-written: if durable, not even after a power cut. Its folder is created.
     UserError if the disk is full or not writable; an old file is unchanged then."""
     if isinstance(content, str):
         # File names that are not UTF-8 become their original bytes.

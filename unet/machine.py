@@ -22,7 +22,7 @@ MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limi
 VECTORS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")  # CPU flags, the widest vectors first
 
 
-def prepare(options):
+def configure_machine(options):
     """Check the options of a script, make TensorFlow use the threads and device that they name, and return the options.
     UserError if an option is invalid or there is no such device; RuntimeError if TensorFlow already uses others."""
     options = validated(options)

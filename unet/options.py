@@ -57,7 +57,7 @@ class PairingOptions(ReadingOptions):
 
 @dataclass(frozen=True)
 class MachineOptions:
-    """What to use of this machine. Runs and results record it."""
+    """Which threads and device to use. Runs and results record them."""
 
     threads: Annotated[int, Interval(ge=1, le=1024)] | None = None
     """Threads for the network, and threads that read and write images. Default: one per core for each."""

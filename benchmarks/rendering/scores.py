@@ -4,7 +4,17 @@ import math
 
 import numpy as np
 
-from rendering.text import DOCS, PRETRAINED, RESULTS, from_results, markdown_table, mean_and_interval, read, setup
+from rendering.text import (
+    DOCS,
+    PRETRAINED,
+    RESULTS,
+    from_results,
+    listed,
+    markdown_table,
+    mean_and_interval,
+    read,
+    setup,
+)
 from unet.evaluation.summary import by_value
 from unet.evaluation.summary import score_table as summary_table
 from unet.network.saved_run import SavedRun
@@ -194,11 +204,11 @@ def finetuning_in_short(kept: dict) -> str:
     """The plot of what --init gives, and its figures in a sentence."""
     dice = {(point["patients"], point["arm"]): point["dice"]["mean"] for point in kept["points"]}
     counts = dict.fromkeys(point["patients"] for point in kept["points"])
-    tuned, scratch = (", ".join(f"{dice[count, arm]:.2f}" for count in counts) for arm in ("init", "scratch-long"))
+    tuned, scratch = (listed(f"{dice[count, arm]:.2f}" for count in counts) for arm in ("init", "scratch-long"))
     return (
         "**Few patients of your own?** Start from a network that was trained on others. With "
-        f"{', '.join(map(str, counts))} training patients, fine-tuning with `train.py --init` reaches a Dice of {tuned} on "
-        f"new patients. Training from scratch, with many times as many steps, reaches {scratch}. "
+        f"{listed(map(str, counts))} training patients, fine-tuning with `train.py --init` reaches a Dice of {tuned} on new "
+        f"patients, respectively. Training from scratch, with many times as many steps, reaches {scratch}. "
         "[More](docs/benchmarks.md#fine-tuning). "
         f"*{setup(kept)}.* "
         "![Dice against the number of patients, from scratch and with --init](docs/finetune.png)"

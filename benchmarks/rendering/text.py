@@ -2,13 +2,12 @@
 
 import functools
 import json
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-from unet.pictures.table import Table  # noqa: E402
+from running import ROOT
+
+from unet.pictures.table import Table
 
 PRETRAINED = ROOT / "unet" / "network" / "pretrained"
 RESULTS = ROOT / "benchmarks" / "results"
@@ -43,6 +42,12 @@ def setup(kept: dict) -> str:
 def markdown_table(*rows: tuple[str, ...]) -> str:
     """A table. The first row has the headings."""
     return Table("", [list(row) for row in rows]).as_markdown()
+
+
+def listed(items: Iterable[str]) -> str:
+    """Several items as a list in a sentence."""
+    *others, last = items
+    return f"{', '.join(others)} and {last}"
 
 
 def mean_and_interval(figure: dict) -> str:

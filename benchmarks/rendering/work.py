@@ -106,7 +106,7 @@ def scaling(kept: dict) -> str:
         f"Measured: two processes with one core each train one network at {together:.1f} slices/s, and two separate "
         f"networks at {apart:.1f} slices/s: an efficiency of {kept['efficiency_of_two']:.0%} (quick recipe, "
         f"{kept['batch_of_each']} slices per step each, over the loopback interface; one process alone: {alone:.1f} "
-        f"slices/s). They synchronize {kept['meetings_a_step']} times per step: in each batch normalization, forward and "
+        f"slices/s). They synchronize {kept['synchronizations_per_step']} times per step: in each batch normalization, forward and "
         f"backward, and to sum gradients. A synchronization takes {1000 * kept['latency_seconds']:.1f} ms, plus one second "
         f"per {kept['loopback_bytes_per_second'] / 1e6:.0f} MB. The model below predicts "
         f"{kept['modelled_efficiency_of_two']:.0%}.\n\n"
@@ -124,12 +124,12 @@ def many_slices(kept: dict) -> str:
     for name, method in kept["ways"].items():
         rows.append((name, f"{method['slices_per_second']:.1f}", f"{method['start_seconds']:.0f} s"))
     one, _, ray = kept["ways"].values()
-    writing = 1 / ray["busy_seconds_a_slice"]
+    writing = 1 / ray["cpu_seconds_per_slice"]
     hours = 1e6 / one["slices_per_second"] / 3600
     return (
         "Measured on one machine with two cores, on slices of 512 x 512 pixels with mirror averaging:\n\n"
         f"{markdown_table(*rows)}\n\n"
-        f"With Ray, one process writes all files, which takes {1000 * ray['busy_seconds_a_slice']:.1f} ms of one core per "
+        f"With Ray, one process writes all files, which takes {1000 * ray['cpu_seconds_per_slice']:.1f} ms of one core per "
         "slice.\n\n"
         f"Projected, not measured: shards are independent, so a million slices take {hours:.1f} hours on one such machine, "
         f"{hours / 8:.1f} hours on 8 and {60 * hours / 64:.0f} minutes on 64, if the disk keeps up. One Ray command can "
@@ -182,7 +182,7 @@ def trials(kept: dict) -> str:
         rows.append((f"{name}{removed}", options, *dice, gain))
     return (
         f"Each trial is `train.py {kept['proxy']}` with one change, on the published split and, unless it gained nothing "
-        "there, on one fold. The gain is over all scored slices, relative to a default trained on the same machine (the "
-        "first row is the last of these), with an interval over patients. Each trial is a single training: compare with "
-        f"what another seed alone changes.\n\n{markdown_table(*rows)}\n\n*{setup(kept | {'machine': machines})}.*"
+        "there, on one fold. The gain is over all scored slices, relative to the default recipe trained on the same "
+        "machine, with an interval over patients. The first row is the latest of these trainings. Each trial is a single "
+        f"training: compare with what another seed alone changes.\n\n{markdown_table(*rows)}\n\n*{setup(kept | {'machine': machines})}.*"
     )

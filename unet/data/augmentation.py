@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from unet.options import AugmentationConfig
 
-HEAD = 0.08  # grey value; air is darker
+HEAD_GREY = 0.08  # grey value; air is darker
 MARGIN = 0.03  # around a tumor, as a fraction of the image side
 
 
@@ -116,35 +116,61 @@ def hide_part(image: tf.Tensor, mask: tf.Tensor, hides_tumor: tf.Tensor, draws: 
         draws: The random numbers.
     """
     is_disc = draws.happens("disc", 0.65)
-    aims = is_disc & hides_tumor & (tf.reduce_max(mask) > 0)  # at the tumor
-    pixel = (tf.range(image.shape[0], dtype=tf.float32) + 0.5) / image.shape[0]
-    x, y = (
-        tf.where(is_disc, draws.uniform(name, 0.15, 0.85), draws.uniform(f"far {name}", -0.5, 1.5)) for name in "xy"
+    depth, limit = tf.cond(
+        is_disc, lambda: disc_to_hide(mask, hides_tumor, draws), lambda: side_to_hide(image, mask, hides_tumor, draws)
     )
+    share = tf.clip_by_value((limit - depth) / draws.uniform("softness", 0.002, 0.016), 0.0, 1.0)
+    grey = tf.where(is_disc & draws.happens("grey", 0.7), draws.uniform("level", 0.0, 0.6), 0.0)
+    return grey + (image - grey) * share, mask * tf.cast(share > 0, tf.float32)
+
+
+def disc_to_hide(mask: tf.Tensor, hides_tumor: tf.Tensor, draws: Draws) -> tuple[tf.Tensor, tf.Tensor]:
+    """A disc on the tumor or beside it: a depth for each pixel, float32 (size, size, 1), and the limit () below which
+    pixels are shown. Both are in fractions of the image side."""
+    pixel = pixel_centers(mask.shape[0])
     tumor = mask[..., 0] / tf.maximum(tf.reduce_sum(mask), 1.0)
+    aims = hides_tumor & (tf.reduce_max(mask) > 0)  # at the tumor
+    x, y = (draws.uniform(name, 0.15, 0.85) for name in "xy")
     x = tf.where(aims, tf.reduce_sum(tumor * pixel) + draws.uniform("x offset", -0.02, 0.02), x)
     y = tf.where(aims, tf.reduce_sum(tumor * pixel[:, tf.newaxis]) + draws.uniform("y offset", -0.02, 0.02), y)
-    distance = tf.sqrt((pixel - x)[tf.newaxis, :, tf.newaxis] ** 2 + (pixel - y)[:, tf.newaxis, tf.newaxis] ** 2)
-    # What is shown has a place below a limit: outside of a disc, and on either side of a large circle.
-    place = tf.where(is_disc | draws.happens("outside", 0.5), -distance, distance)
+    depth = -distance_from(x, y, mask.shape[0])
+    tumor_first, tumor_last = extent(depth, mask > 0)
+    around_tumor = (tumor_first - MARGIN) * draws.uniform("growth", 1.0, 1.5)
+    elsewhere = tf.maximum(-draws.uniform("radius", 0.04, 0.22), tumor_last + MARGIN)
+    return depth, tf.where(aims, around_tumor, elsewhere)
 
-    def extent(part: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.reduce_min(tf.where(part, place, 9.0)), tf.reduce_max(tf.where(part, place, -9.0))
 
-    (first, last), (tumor_first, tumor_last) = extent(image > HEAD), extent(mask > 0)
-    # Beside a large circle, a tenth of the head or more is shown, if the tumor allows it.
+def side_to_hide(
+    image: tf.Tensor, mask: tf.Tensor, hides_tumor: tf.Tensor, draws: Draws
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The inside or the outside of a large circle, with depth and limit as in disc_to_hide. A tenth of the head or more
+    is shown, if the tumor allows it."""
+    x, y = (draws.uniform(f"far {name}", -0.5, 1.5) for name in "xy")
+    distance = distance_from(x, y, image.shape[0])
+    depth = tf.where(draws.happens("outside", 0.5), -distance, distance)
+    (first, last), (tumor_first, tumor_last) = extent(depth, image > HEAD_GREY), extent(depth, mask > 0)
     least = first + 0.1 * (last - first)
     low = tf.where(hides_tumor, least, tf.maximum(least, tumor_last + MARGIN))
     high = tf.where(hides_tumor, tf.minimum(last, tumor_first - MARGIN), last)
     # The larger of two draws, so that mostly much of the head remains.
     draw = tf.maximum(draws.uniform("limit", 0.0, 1.0), draws.uniform("another limit", 0.0, 1.0))
-    beside = tf.where(low < high, low + draw * (high - low), tf.where(hides_tumor, high, low))
-    around_tumor = (tumor_first - MARGIN) * draws.uniform("growth", 1.0, 1.5)
-    elsewhere = tf.maximum(-draws.uniform("radius", 0.04, 0.22), tumor_last + MARGIN)
-    limit = tf.where(is_disc, tf.where(aims, around_tumor, elsewhere), beside)
-    share = tf.clip_by_value((limit - place) / draws.uniform("softness", 0.002, 0.016), 0.0, 1.0)
-    grey = tf.where(is_disc & draws.happens("grey", 0.7), draws.uniform("level", 0.0, 0.6), 0.0)
-    return grey + (image - grey) * share, mask * tf.cast(share > 0, tf.float32)
+    return depth, tf.where(low < high, low + draw * (high - low), tf.where(hides_tumor, high, low))
+
+
+def pixel_centers(size: int) -> tf.Tensor:
+    """Positions of the pixels along a side, as fractions of it, float32 (size,)."""
+    return (tf.range(size, dtype=tf.float32) + 0.5) / size
+
+
+def distance_from(x: tf.Tensor, y: tf.Tensor, size: int) -> tf.Tensor:
+    """Distance of each pixel from a point, all in fractions of the image side, float32 (size, size, 1)."""
+    pixel = pixel_centers(size)
+    return tf.sqrt((pixel - x)[tf.newaxis, :, tf.newaxis] ** 2 + (pixel - y)[:, tf.newaxis, tf.newaxis] ** 2)
+
+
+def extent(depth: tf.Tensor, part: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Smallest and largest depth in a part of the image, bool (size, size, 1); 9 and -9 if it is empty."""
+    return tf.reduce_min(tf.where(part, depth, 9.0)), tf.reduce_max(tf.where(part, depth, -9.0))
 
 
 def move(image: tf.Tensor, mask: tf.Tensor, config: AugmentationConfig, draws: Draws) -> tuple[tf.Tensor, tf.Tensor]:

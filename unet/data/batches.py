@@ -98,7 +98,7 @@ class BatchMaker:
             more_index, more_kind = self.draw_without_tumor(steps * plan.without_tumor, epoch_seed)
             index = tf.concat([index, tf.reshape(more_index, shape)], axis=1)
             kind = tf.concat([kind, tf.reshape(more_kind, shape)], axis=1)
-            # Some are drawn twice in an epoch, so each gets the seed of its place.
+            # Some are drawn twice in an epoch, so each gets the seed of its position.
             places = tf.range(tf.size(more_index, tf.int64)) + len(self.material.slices.pairs)
             seed_number = tf.concat([seed_number, tf.reshape(places, shape)], axis=1)
         parts = [tf.reshape(tf.gather(part, self.columns, axis=1), [-1]) for part in (index, kind, seed_number)]
@@ -166,8 +166,8 @@ class BatchMaker:
 def columns_of_worker(plan: BatchPlan) -> list[int]:
     """Positions in each batch that a worker makes: its slices with tumor, after the one before them, and without."""
     own, others = plan.batch_size // plan.workers, plan.without_tumor // plan.workers
-    with_tumor = [(own * plan.worker - 1 + place) % plan.batch_size for place in range(own + 1)]
-    return with_tumor + [plan.batch_size + others * plan.worker + place for place in range(others)]
+    with_tumor = [(own * plan.worker - 1 + position) % plan.batch_size for position in range(own + 1)]
+    return with_tumor + [plan.batch_size + others * plan.worker + position for position in range(others)]
 
 
 @tf.autograph.experimental.do_not_convert

@@ -25,7 +25,7 @@ SMALL = 64  # side of the images that are aligned
 LEAST_ALIKE, LEAST_ALIKE_AROUND = 0.75, 0.5
 OTHERS_TRIED = 10  # slices of other patients
 MOST_TRIED = 4000  # slices; more would take minutes and add little
-HEAD = 20  # grey level; air is darker
+HEAD_GREY = 20  # grey level; air is darker
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class AlteredSlices:
 
     def find(self, index: int) -> np.ndarray | None:
         """The new image of a slice, uint8 (size, size), if it has one."""
-        place = int(np.searchsorted(self.indices, index))
-        return self.images[place] if place < len(self.indices) and self.indices[place] == index else None
+        position = int(np.searchsorted(self.indices, index))
+        return self.images[position] if position < len(self.indices) and self.indices[position] == index else None
 
 
 def heal(slices: Slices, indices: np.ndarray, patients: np.ndarray, mirror_only: bool = False) -> AlteredSlices:
@@ -56,8 +56,8 @@ def heal(slices: Slices, indices: np.ndarray, patients: np.ndarray, mirror_only:
     """
     donors = Donors(slices, indices, patients, 0 if mirror_only else OTHERS_TRIED)
 
-    def heal_one(place: int) -> np.ndarray | None:
-        return donors.replace(place, grown(slices.masks[indices[place]], RIM))
+    def heal_one(position: int) -> np.ndarray | None:
+        return donors.replace(position, grown(slices.masks[indices[position]], RIM))
 
     return alter(slices, indices, heal_one, "Healing slices")
 
@@ -66,30 +66,30 @@ def graft(slices: Slices, indices: np.ndarray, patients: np.ndarray, seed: int) 
     """These slices with healthy tissue blended in beside their tumors, in regions with the shapes of other tumors."""
     donors = Donors(slices, indices, patients, 2)
 
-    def graft_one(place: int) -> np.ndarray | None:
-        random = np.random.default_rng([seed, place])
-        image, tumor = slices.images[indices[place]], slices.masks[indices[place]]
+    def graft_one(position: int) -> np.ndarray | None:
+        random = np.random.default_rng([seed, position])
+        image, tumor = slices.images[indices[position]], slices.masks[indices[position]]
         shape = grown(slices.masks[indices[random.integers(len(indices))]], RIM)
-        rows, columns = np.nonzero(image > HEAD)
+        rows, columns = np.nonzero(image > HEAD_GREY)
         if not len(rows) or not shape.any():
             return None
         target = random.integers(len(rows))
         center = np.argwhere(shape).mean(axis=0)
         shift = np.array([columns[target], rows[target]]) - center[::-1]
         region = cv2.warpAffine(shape, np.array([[1, 0, shift[0]], [0, 1, shift[1]]]), shape.shape[::-1])
-        if (region & grown(tumor, RIM)).any() or np.mean(image[region > 0] > HEAD) < 0.9:
+        if (region & grown(tumor, RIM)).any() or np.mean(image[region > 0] > HEAD_GREY) < 0.9:
             return None
-        return donors.replace(place, region)
+        return donors.replace(position, region)
 
     return alter(slices, indices, graft_one, "Grafting slices")
 
 
 def alter(slices: Slices, indices: np.ndarray, change: Callable[[int], np.ndarray | None], title: str) -> AlteredSlices:
-    """change(place in indices) of these slices, without those for which it is None. Of many, evenly spaced ones."""
+    """change(position in indices) of these slices, without those for which it is None. Of many, evenly spaced ones."""
     places = np.unique(np.linspace(0, len(indices) - 1, min(len(indices), MOST_TRIED)).astype(int))
     with ThreadPoolExecutor(thread_count()) as threads:
         changed = list(tqdm(threads.map(change, places), title, len(places), disable=None, leave=False))
-    kept = [place for place, image in zip(places, changed, strict=True) if image is not None]
+    kept = [position for position, image in zip(places, changed, strict=True) if image is not None]
     images = [image for image in changed if image is not None]
     return AlteredSlices(indices[kept], np.array(images, np.uint8).reshape(len(kept), *slices.images.shape[1:]))
 
@@ -102,20 +102,22 @@ class Donors:
         self.patients = np.unique(patients, return_inverse=True)[1]
         self.thumbnails = thumbnails(slices.images[indices]) if others else None
 
-    def replace(self, place: int, region: np.ndarray) -> np.ndarray | None:
+    def replace(self, position: int, region: np.ndarray) -> np.ndarray | None:
         """The slice with healthy tissue in a region uint8 (size, size) of 0 and 1; None if no tissue is suitable."""
-        image, tumor = self.slices.images[self.indices[place]], self.slices.masks[self.indices[place]]
-        for donor, donor_tumor in self._candidates(place, image, tumor):
+        image, tumor = self.slices.images[self.indices[position]], self.slices.masks[self.indices[position]]
+        for donor, donor_tumor in self._candidates(position, image, tumor):
             if (patched := transplant(image, grown(tumor, RIM) | region, donor, donor_tumor, region)) is not None:
                 return patched
         return None
 
-    def _candidates(self, place: int, image: np.ndarray, tumor: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _candidates(
+        self, position: int, image: np.ndarray, tumor: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield image[:, ::-1], tumor[:, ::-1]
         if not self.others:
             return
-        of_others = np.flatnonzero(self.patients != self.patients[place])
-        alike = self.thumbnails[of_others] @ self.thumbnails[place]
+        of_others = np.flatnonzero(self.patients != self.patients[position])
+        alike = self.thumbnails[of_others] @ self.thumbnails[position]
         for other in of_others[np.argsort(-alike)][: self.others]:
             yield self.slices.images[self.indices[other]], self.slices.masks[self.indices[other]]
 
@@ -163,7 +165,7 @@ def align(image: np.ndarray, donor: np.ndarray, ignored: np.ndarray, donor_ignor
     compared = [
         (resize_into_square(mask.astype(np.float32), SMALL) < 0.1).astype(np.uint8) for mask in (ignored, donor_ignored)
     ]
-    centers = [np.argwhere(pixels > HEAD).mean(axis=0)[::-1] for pixels in small if (pixels > HEAD).any()]
+    centers = [np.argwhere(pixels > HEAD_GREY).mean(axis=0)[::-1] for pixels in small if (pixels > HEAD_GREY).any()]
     if len(centers) < 2:
         return None
     transform = np.eye(2, 3, dtype=np.float32)

@@ -37,20 +37,20 @@ class Part:
     prefix: str = ""  # of ids
     split: str = ""
 
-    def place(self, kind: str) -> tuple[Path, str]:
+    def location(self, kind: str) -> tuple[Path, str]:
         """Folder and names of the images or masks."""
         return (self.images, self.image_name) if kind == IMAGES else (self.masks, self.mask_name)
 
     def path_of(self, kind: str, id: str) -> str:
         """Path of the image or mask of an id, without suffix."""
-        folder, name = self.place(kind)
+        folder, name = self.location(kind)
         return (folder / name.format(id=id.removeprefix(self.prefix), case=os.path.basename(id))).as_posix()
 
     def sources(self) -> dict[str, dict[Path, str]]:
         """The images and the masks, each with its id; "" if a file is not named like one."""
         found: dict[str, dict[Path, str]] = {}
         for kind in KINDS:
-            folder, name = self.place(kind)
+            folder, name = self.location(kind)
             pattern, images = as_pattern(name), set(found.get(IMAGES, {}).values())
             matches = {path: pattern.fullmatch(stem) for path, stem in find_sources(folder, images).items()}
             found[kind] = {path: match["id"] if match else "" for path, match in matches.items()}
@@ -81,7 +81,7 @@ class Layout:
                     id = id if id in self.files else same.get(id.casefold(), id)
                     problem = name_problem(path, id) or (kind == IMAGES and place_problem(path))
                     if not name:
-                        called = part.place(kind)[1].format(id="NAME")
+                        called = part.location(kind)[1].format(id="NAME")
                         problem = f"'{path}' is not named {called}: move it to another folder, or rename it."
                         if re.search(r"_\d{4}$", without_suffix(path.name)):
                             problem = (
@@ -138,7 +138,7 @@ class Layout:
         for part in self.parts:
             images, masks = (
                 (root.relative_to(self.folder) / (name if root == self.folder else "")).as_posix()
-                for root, name in map(part.place, KINDS)
+                for root, name in map(part.location, KINDS)
             )
             texts.append(f"{images} with {masks}: {counts[part]} pairs".format(id="NAME", case="NAME"))
         folders = set(filter(None, self.patients().values()))
@@ -283,7 +283,7 @@ def name_problem(path: Path, id: str) -> str:
 
 
 def place_problem(path: Path) -> str:
-    """What is wrong with the place of an image; "" if nothing is."""
+    """What is wrong with the location of an image; "" if nothing is."""
     if path.is_dir() or not is_dicom(path):
         return ""
     return f"'{path}' is not in the folder of a DICOM series: move each series to a folder of its own."

@@ -16,7 +16,7 @@ from unet.evaluation.scoring import check_unchanged, known_patients, outline_aga
 from unet.evaluation.selection import Selection, check_untrained, results_in, select
 from unet.evaluation.summary import footnote
 from unet.files import write_json, write_whole
-from unet.machine import machine_facts, prepare
+from unet.machine import configure_machine, machine_facts
 from unet.network.ensemble import check_same_images
 from unet.network.predictor import Predictor
 from unet.options import EvaluationOptions
@@ -48,7 +48,7 @@ def compare(options: EvaluationOptions) -> Path:
         >>> (folder / "comparison.json").exists()
         True
     """
-    options = prepare(options)
+    options = configure_machine(options)
     contenders = a, b = find_contenders(options, 2)
     selection = select(a.run, options)
     for run in [*a.runs[1:], *b.runs]:

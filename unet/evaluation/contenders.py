@@ -60,7 +60,7 @@ class GivenMasks(Predictor):
         """The pair with the mask in this folder instead of the true one."""
         return replace(pair, mask_path=self.paths[pair.name], reading=replace(pair.reading, **self.reading))
 
-    def stream(self, pairs: Iterable[Pair], read: Callable, use: Callable, prepare: object) -> Iterator:
+    def stream(self, pairs: Iterable[Pair], read: Callable, use: Callable, preparation_of: object) -> Iterator:
         """As in Predictor, except that an ImageError ends the stream."""
 
         def outline(pair: Pair) -> object:

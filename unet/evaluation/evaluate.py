@@ -10,7 +10,7 @@ from unet.evaluation.scans import score_scans, summarize_scans
 from unet.evaluation.selection import Selection, check_untrained, results_in, select
 from unet.evaluation.summary import describe, sum_histograms, summarize
 from unet.files import write_json
-from unet.machine import prepare
+from unet.machine import configure_machine
 from unet.network.predictor import Predictor
 from unet.options import EvaluationOptions
 from unet.pictures import evaluation_plots
@@ -44,7 +44,7 @@ def evaluate(options: EvaluationOptions) -> Path:
         >>> sorted(path.name for path in folder.glob("*.csv"))
         ['per_slice.csv']
     """
-    options = prepare(options)
+    options = configure_machine(options)
     (contender,) = find_contenders(options, 1)
     selection = select(contender.run, options)
     for run in contender.runs[1:] if selection.split and not options.split else []:
@@ -139,8 +139,8 @@ def choose_gallery(rows: list[dict], count: int = 4) -> dict[str, list[int]]:
     with_tumor = [index for index, row in enumerate(rows) if row["truth_pixels"]]
     ranking = sorted(with_tumor, key=lambda index: rows[index]["dice"])
     middle = len(ranking) // 2
-    places = sorted(range(len(ranking)), key=lambda place: abs(place - middle))
-    outwards = [ranking[place] for place in places]
+    nearest = sorted(range(len(ranking)), key=lambda index: abs(index - middle))
+    outwards = [ranking[index] for index in nearest]
     orders = {"best": ranking[::-1], "median": outwards, "worst": ranking}
     return {name: different_patients_first(order, rows)[:count] for name, order in orders.items()}
 

@@ -24,7 +24,7 @@ SORTS = [
     Sort("tumor probability, lowest first", "presence"),
     Sort("expected Dice, lowest first", "expected"),
     Sort("distance (HD95), largest first", "hd95", -1),
-    Sort("number", "place"),
+    Sort("number", "order"),
 ]
 
 
@@ -32,9 +32,9 @@ def write_report(
     contender: Contender, summary: dict, rows: list[dict], tiles: list[Tile], plots: list[tuple[str, str]], path: Path
 ) -> None:
     """Write report.html, from the content of summary.json and per_slice.csv, a tile per slice, and plots as SVG."""
-    described = [describe_tile(tile, row, place) for place, (tile, row) in enumerate(zip(tiles, rows, strict=True))]
-    worst_first = sorted(range(len(rows)), key=lambda place: correctness(rows[place]))
-    shown = [described[place] for place in worst_first[:MOST_TILES]]
+    described = [describe_tile(tile, row, index) for index, (tile, row) in enumerate(zip(tiles, rows, strict=True))]
+    worst_first = sorted(range(len(rows)), key=lambda index: correctness(rows[index]))
+    shown = [described[index] for index in worst_first[:MOST_TILES]]
     which = f"All {len(rows)} slices" if len(shown) == len(rows) else f"The worst {MOST_TILES} of {len(rows)} slices"
     tables = [scan_table(scans)] if (scans := summary.get("whole_scans")) else []
     tables += [*score_tables(summary), detection_table(summary["detection"])]
@@ -81,7 +81,7 @@ def lead(summary: dict, tables: list[Table]) -> list[str]:
     return [" ".join(filter(None, sentences)) for sentences in paragraphs if any(sentences)]
 
 
-def describe_tile(tile: Tile, row: dict, place: int) -> Tile:
+def describe_tile(tile: Tile, row: dict, order: int) -> Tile:
     """A tile with what its row of per_slice.csv says."""
     tumor, expected, presence = row.get("tumor") or "", row.get("expected_dice", ""), row.get("tumor_probability")
     facts = {
@@ -109,7 +109,7 @@ def describe_tile(tile: Tile, row: dict, place: int) -> Tile:
             "size": row["truth_pixels"] or None,
             "expected": float(expected) if expected != "" and np.isfinite(expected) else None,
             "hd95": row["hd95_pixels"] if row["truth_pixels"] else None,
-            "place": place,
+            "order": order,
         },
         about={name: value for name, value in facts.items() if value},
     )

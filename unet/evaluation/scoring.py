@@ -15,7 +15,7 @@ from unet.evaluation.contenders import GivenMasks
 from unet.evaluation.fitting import cross_validated_dice
 from unet.evaluation.metrics import score, surface_score
 from unet.evaluation.selection import Selection
-from unet.network.confidence import confidence
+from unet.network.confidence import soft_dice
 from unet.network.outlining import THRESHOLDS, dice_by_rule
 from unet.network.predictor import Prediction, Predictor
 from unet.network.saved_run import UNKNOWN_ORIGIN, SavedRun
@@ -76,7 +76,7 @@ def score_slices(predictor: Predictor, selection: Selection) -> list[SliceScore]
             **scores,
         }
         if not isinstance(predictor, GivenMasks):
-            row["confidence"] = confidence(probability, mask)
+            row["confidence"] = soft_dice(probability, mask)
         if tumor_probability is not None:
             row["tumor_probability"] = tumor_probability
         if predictor.confidence_model:

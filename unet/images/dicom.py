@@ -15,7 +15,7 @@ from unet.images.volume import Volume, slices_by_plane, to_volume
 from unet.options import ReadingOptions
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-HEAD = ("HEAD", "BRAIN", "SKULL", "CRANI", "NEURO", "SELLA", "PITUITARY", "ORBIT")  # in names of body parts
+HEAD_NAMES = ("HEAD", "BRAIN", "SKULL", "CRANI", "NEURO", "SELLA", "PITUITARY", "ORBIT")  # in names of body parts
 TOLERANCE_MM = 0.02  # headers contain rounded numbers
 
 
@@ -40,10 +40,10 @@ def series_of(paths: list[Path]) -> list[list[Path]]:
         try:
             first, *others = read_frames(path)
             key = (path,) if others else (path.parent, first.series)
-            place = float(first.directions[2] @ first.position)
+            position_mm = float(first.directions[2] @ first.position)
         except ImageError:
-            key, place = (path,), 0.0
-        series[key].append((place, path.name, path))
+            key, position_mm = (path,), 0.0
+        series[key].append((position_mm, path.name, path))
     return [[path for *_, path in sorted(files)] for files in series.values()]
 
 
@@ -59,7 +59,7 @@ def warn_unless_head_mri(path: Path) -> None:
     """Print a warning if the header of a file says that it is not MRI, or not of the head."""
     header = read_header(path)
     modality, part = (str(header.get(name, "")).upper() for name in ("Modality", "BodyPartExamined"))
-    if modality not in ("", "MR") or (part and not any(word in part for word in HEAD)):
+    if modality not in ("", "MR") or (part and not any(word in part for word in HEAD_NAMES)):
         facts = " of ".join(filter(None, (modality, part)))
         warn_once(
             f"Warning: '{path}' is {facts}. Results are unreliable on images unlike the training data, which are most "

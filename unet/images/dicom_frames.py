@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unet.errors import ImageError, UserError
+from unet.errors import ImageError, UserError, one_line
 from unet.images.reading import regular_file_size
 from unet.options import ReadingOptions
 
@@ -208,8 +208,3 @@ def decode_jpeg(dataset, shape: tuple[int, int, int]) -> np.ndarray:
         return pixels
     unused = 8 * pixels.itemsize - dataset.BitsStored
     return (pixels << unused).view(f"i{pixels.itemsize}") >> unused  # extends the sign
-
-
-def one_line(error: Exception) -> str:
-    """First line of an error's text without its last dot or colon, or the error's type if it has no text."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")

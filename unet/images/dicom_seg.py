@@ -10,9 +10,9 @@ import numpy as np
 from tqdm import tqdm
 
 from unet import __version__
-from unet.errors import ImageError
+from unet.errors import ImageError, one_line
 from unet.images.dicom import frames_in_order
-from unet.images.dicom_frames import check_size, one_line, read_frames, read_header, read_pixels
+from unet.images.dicom_frames import check_size, read_frames, read_header, read_pixels
 from unet.images.grid import affine_difference
 from unet.images.volume import Volume, turn, turn_back
 from unet.options import ReadingOptions

@@ -30,11 +30,11 @@ def find_files(
     roots = [os.fspath(folder)]  # the folder, then links: a folder is found in its own place first
     while roots:
         for parent, folders, names in os.walk(roots.pop(0), onerror=refuse):
-            place = os.path.realpath(parent)
-            if place in seen or (place != top and top.startswith(os.path.join(place, ""))):
+            real = os.path.realpath(parent)
+            if real in seen or (real != top and top.startswith(os.path.join(real, ""))):
                 folders.clear()  # read already, or it contains this folder
                 continue
-            seen.add(place)
+            seen.add(real)
             roots += sorted(path for name in folders if os.path.islink(path := os.path.join(parent, name)))
             found += [Path(parent) / name for name in names]
     found = [path for path in found if not path.name.startswith("._")]  # macOS keeps other things in these

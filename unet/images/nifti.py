@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 from nibabel.orientations import io_orientation, ornt_transform
 
-from unet.errors import ImageError, warn_once
+from unet.errors import ImageError, one_line, warn_once
 from unet.images.grid import grid_difference
 from unet.images.masks import select_tumor
 from unet.images.reading import regular_file_size, without_nan
@@ -72,9 +72,8 @@ def damage_named(path: Path) -> Iterator[None]:
     except Exception as error:  # gzip, zlib and nibabel raise many kinds of errors for damaged files
         if isinstance(error, OSError) and error.strerror:
             raise ImageError(f"Cannot read '{path}': {error.strerror}.") from error
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise ImageError(
-            f"'{path}' is not a readable NIfTI file: {reason}. Copy it again, or save it again."
+            f"'{path}' is not a readable NIfTI file: {one_line(error)}. Copy it again, or save it again."
         ) from error
 
 

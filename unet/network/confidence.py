@@ -40,7 +40,7 @@ class ConfidenceModel:
         return bool(distance(appearance(square), self.mean, self.precision) > self.unlike_beyond)
 
 
-def confidence(probability: np.ndarray, mask: np.ndarray) -> float:
+def soft_dice(probability: np.ndarray, mask: np.ndarray) -> float:
     """Dice of a mask with the probability it was cut from, 2 Σ(p in mask) / (Σp + |mask|), in [0, 1]; 0 if empty.
 
     This is roughly the Dice that the network itself expects.

@@ -102,7 +102,7 @@ class Predictor:
         Returns:
             One prediction per image; its source is the image.
         """
-        return list(self.stream(images, lambda image: image, prepare=lambda image: prepare))
+        return list(self.stream(images, lambda image: image, preparation_of=lambda image: prepare))
 
     def tumor_probability(self, evidence: float) -> float | None:
         """The probability that an image with this evidence contains a tumor, in [0, 1]; None if the run cannot tell."""
@@ -158,19 +158,19 @@ class Predictor:
         sources: Iterable,
         read: Callable[[object], np.ndarray],
         use: Callable[[Prediction], object] = lambda prediction: prediction,
-        prepare: Callable[[object], Preparation] = lambda source: to_training_image,
+        preparation_of: Callable[[object], Preparation] = lambda source: to_training_image,
     ) -> Iterator:
         """use(prediction) of each source, in order and in constant memory.
 
         `read` turns a source into a grey uint8 image (height, width). If it raises ImageError, the prediction carries
-        the error; any other error ends the stream. `prepare` names the function that turns the image of a source into
-        an input, as in __call__. read, prepare and use run in threads next to the network.
+        the error; any other error ends the stream. preparation_of(source) is the function that turns the image into an
+        input, as in __call__. read, preparation_of and use run in threads next to the network.
         """
 
         def load(source: object) -> Prediction:
             try:
                 image = read(source)
-                return Prediction(source, image, prepare(source)(image, self.size))
+                return Prediction(source, image, preparation_of(source)(image, self.size))
             except ImageError as error:
                 return Prediction(source, error=error)
 

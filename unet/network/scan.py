@@ -80,7 +80,7 @@ def predict_scan(predictor: Predictor, volume: Volume, title: str) -> ScanPredic
             slices = slices_of(probability, plane)  # a view
             evidence[plane], weights[plane] = np.zeros((2, len(slices)), np.float32)
             read = partial(volume.square_pixels, plane)
-            for prediction in predictor.stream(indices, read, prepare=lambda index: resize_into_square):
+            for prediction in predictor.stream(indices, read, preparation_of=lambda index: resize_into_square):
                 if predictor.finds_tumor(prediction.evidence):
                     # Otherwise, what the network would outline in neighbors joins tumors to healthy tissue.
                     slices[prediction.source] = cv2.resize(prediction.probability, slices.shape[:0:-1])
@@ -121,8 +121,8 @@ def outline_scan(predictor: Predictor, volume: Volume, scan: ScanPrediction) -> 
             found.append((sizes[number - 1], number, evidence[-1]))
     found.sort(reverse=True)
     renumbered = np.zeros(len(boxes) + 1, np.int32)
-    for place, (_, number, _) in enumerate(found, start=1):
-        renumbered[number] = place
+    for new_number, (_, number, _) in enumerate(found, start=1):
+        renumbered[number] = new_number
     return Outlines(renumbered[labels], [kept for *_, kept in found], max(evidence, default=scan.overall_evidence))
 
 

@@ -10,7 +10,7 @@ import h5py
 import keras
 import numpy as np
 
-from unet.errors import UserError
+from unet.errors import UserError, one_line
 
 # Weights of each layer, float32, in Keras' order, by the name of the layer.
 LayerWeights = dict[str, list[np.ndarray]]
@@ -22,8 +22,7 @@ def damage_reported(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # zipfile, h5py and Keras raise many types for damaged files
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"'{path}' does not contain this run's network: {reason}.") from error
+        raise UserError(f"'{path}' does not contain this run's network: {one_line(error)}.") from error
 
 
 def read_weights(path: Path, count: int) -> LayerWeights:

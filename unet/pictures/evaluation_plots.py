@@ -22,7 +22,7 @@ def by_tumor(rows: list[dict]) -> dict[str, tuple[list[dict], str]]:
     groups: dict[str, list[dict]] = {}
     for row in rows:
         groups.setdefault(row.get("tumor") or "tumor", []).append(row)
-    return {name: (groups[name], TYPE_COLORS[place % len(TYPE_COLORS)]) for place, name in enumerate(sorted(groups))}
+    return {name: (groups[name], TYPE_COLORS[index % len(TYPE_COLORS)]) for index, name in enumerate(sorted(groups))}
 
 
 def draw_dice_histogram(rows: list[dict], path: Path) -> str:
@@ -113,9 +113,9 @@ def draw_calibration(
     figure = Figure(TWO_PANELS)
     panels = figure.subplot_mosaic(PANELS, height_ratios=(3.2, 1))
     curve, diagram, counts = panels["left"], panels["diagram"], panels["counts"]
-    place = np.searchsorted(thresholds, chosen - 1e-9)
+    index = np.searchsorted(thresholds, chosen - 1e-9)
     curve.plot(recall[1:], precision[1:], color=TRAINING)
-    curve.plot(recall[place], precision[place], "o", color=PREDICTION, label=f"threshold {chosen:.2g}")
+    curve.plot(recall[index], precision[index], "o", color=PREDICTION, label=f"threshold {chosen:.2g}")
     curve.set(title="Precision and recall over all pixels", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     curve.set(xlabel="recall", ylabel="precision")
     curve.legend(loc="lower left")
@@ -172,9 +172,9 @@ def draw_detection(
     note = "slices with and without tumor\nweighted equally: as if half of all had one"
     diagram.text(0.98, 0.04, note, ha="right", fontsize=8)
     width = 1 / slices.shape[1]
-    for place, (name, color) in enumerate((("without tumor", NEUTRAL), ("with tumor", TRUTH))):
-        left = (np.arange(slices.shape[1]) + 0.1 + 0.4 * place) * width
-        counts.bar(left, slices[place], 0.4 * width, align="edge", color=color, label=name)
+    for index, (name, color) in enumerate((("without tumor", NEUTRAL), ("with tumor", TRUTH))):
+        left = (np.arange(slices.shape[1]) + 0.1 + 0.4 * index) * width
+        counts.bar(left, slices[index], 0.4 * width, align="edge", color=color, label=name)
     counts.set(xlabel="tumor probability", ylabel="slices", xlim=(0, 1))
     counts.set(yscale="log", ylim=(0.7, 20 * slices.max()))  # with room for the legend
     counts.legend(loc="upper center", ncols=2)
@@ -191,14 +191,14 @@ def draw_comparison(rows: list[dict], groups: dict[str, dict], names: tuple[str,
     slices.plot((0, 1), (0, 1), color=NEUTRAL, linewidth=0.8)
     slices.set(title="Dice of each slice", xlabel=names[0], ylabel=names[1], aspect="equal")
     slices.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    for place, group in enumerate(groups.values()):
+    for index, group in enumerate(groups.values()):
         mean = group["difference"]
         low, high = group["interval"] or (mean, mean)
-        means.errorbar(mean, -place, xerr=[[mean - low], [high - mean]], fmt="o", color="black", capsize=4)
-        means.text(mean, -place + 0.14, f"{mean:+.3f}", ha="center", va="bottom")
+        means.errorbar(mean, -index, xerr=[[mean - low], [high - mean]], fmt="o", color="black", capsize=4)
+        means.text(mean, -index + 0.14, f"{mean:+.3f}", ha="center", va="bottom")
     means.axvline(0, color=NEUTRAL, linewidth=0.8)
     labels = [f"{name}\n{group['slices']} slices" for name, group in groups.items()]
-    means.set_yticks([-place for place in range(len(groups))], labels)
+    means.set_yticks([-index for index in range(len(groups))], labels)
     means.set(title=f"Mean difference (95% interval over {groups['all']['unit']})", ylim=(0.6 - len(groups), 0.6))
     means.set_xlabel(f"Dice of {names[1]} minus Dice of {names[0]}")
     means.grid(axis="y", visible=False)

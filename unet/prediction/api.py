@@ -9,7 +9,7 @@ from PIL import Image
 
 from unet.errors import ImageError, UserError
 from unet.images.reading import LONGEST_SIDE, to_grey
-from unet.machine import prepare
+from unet.machine import configure_machine
 from unet.network.predictor import Predictor
 from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
@@ -43,7 +43,7 @@ class LoadedRun:
         if wrong := [run for run in runs if not isinstance(run, SavedRun | str | os.PathLike)]:
             raise UserError(f"{wrong[0]!r} is not a run: give the folder of one, or of several one after the other.")
         folders = tuple(run.folder if isinstance(run, SavedRun) else Path(run) for run in runs)
-        self.options = options = prepare(PredictionOptions((), NOWHERE, folders, **options))
+        self.options = options = configure_machine(PredictionOptions((), NOWHERE, folders, **options))
         self.saved = open_run(options.run, options)
         self.options = options = as_trained(self.saved, options)
         self.predictor = Predictor(self.saved, options.batch_size, options.mirror, None, options.always_outline)

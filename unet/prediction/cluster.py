@@ -21,7 +21,7 @@ import numpy as np
 
 import unet
 from unet.command_line import import_tensorflow_quietly, start_up_messages_hidden
-from unet.errors import UserError, warn_once
+from unet.errors import UserError, one_line, warn_once
 from unet.network.saved_run import SavedRun
 from unet.options import MachineOptions, PredictionOptions
 from unet.prediction.inputs import Input
@@ -56,9 +56,10 @@ def outline_on_ray(run: SavedRun, options: PredictionOptions) -> Callable[[list[
         with start_up_messages_hidden():
             connect(run, address)
     except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
         given = " ".join(["--ray", *options.ray])
-        raise UserError(f"No Ray cluster at {given}: {reason}. Check the address, or start a cluster.") from error
+        raise UserError(
+            f"No Ray cluster at {given}: {one_line(error)}. Check the address, or start a cluster."
+        ) from error
     return lambda inputs: stream(inputs, options)
 
 
@@ -69,8 +70,8 @@ def connect(run: SavedRun, address: str) -> None:
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
-        for place, member in enumerate(run.runs):
-            copy = Path(folder, f"{place:03d}")
+        for index, member in enumerate(run.runs):
+            copy = Path(folder, f"{index:03d}")
             shutil.copytree(member.folder, copy, ignore=lambda _, names: set(names) - NEEDED)
         ray.init(
             address or None,

@@ -56,12 +56,12 @@ def export(options: ExportOptions) -> None:
         raise UserError(f"--format {options.format} needs: pip install {' '.join(missing)}")
 
     import_tensorflow_quietly()
-    from unet.machine import prepare
+    from unet.machine import configure_machine
     from unet.network.predictor import Predictor
     from unet.network.saved_run import SavedRun
     from unet.prediction.exported_graph import with_preprocessing
 
-    options = prepare(options)
+    options = configure_machine(options)
     saved = SavedRun.open(options.run)
     output = options.output or Path(saved.folder.name + format.suffix)
     for path in (output, *([output.with_suffix(".bin")] if options.format == "openvino" else [])):
@@ -74,6 +74,10 @@ def export(options: ExportOptions) -> None:
         if options.format == "onnx":
             add_metadata(exported, saved)
         agreement = compare(predictor, format.open(exported), simulate_batches(format.batch))
+        if not agreement.is_close:
+            raise UserError(
+                f"The exported network differs from Keras ({agreement}), so it was not kept: choose another --format."
+            )
         keep(exported, output)
     print(f"'{output}' agrees with Keras on simulated slices: {agreement}. {how_to_outline(saved)}")
 
@@ -125,18 +129,36 @@ def add_metadata(path: Path, run) -> None:
     onnx.save(model, path)
 
 
-def compare(predictor, run_exported: Callable, batches: list[np.ndarray]) -> str:
-    """How well the masks and probabilities of Keras and of the export agree, in words; UserError if they differ.
+@dataclass(frozen=True)
+class Agreement:
+    """How well the masks and probabilities of an exported network agree with those of Keras."""
+
+    dice: float  # lowest Dice of the two masks of an image
+    same_pixels: float  # smallest fraction of the pixels of an image with the same probability
+    difference: float | None  # largest difference of the two tumor probabilities of an image; None if there are none
+
+    @property
+    def is_close(self) -> bool:
+        is_same_tumor = self.difference is None or self.difference <= MOST_DIFFERENCE
+        return self.dice >= LEAST_DICE and self.same_pixels >= LEAST_SAME and is_same_tumor
+
+    def __str__(self) -> str:
+        text = f"Dice {self.dice:.4f}, same probability at {self.same_pixels:.2%} of pixels"
+        return text if self.difference is None else f"{text}, tumor probability within {self.difference:.4f}"
+
+
+def compare(predictor, run_exported: Callable, batches: list[np.ndarray]) -> Agreement:
+    """How well Keras and the export agree.
 
     Takes what maps grey uint8 images (batch, height, width) to outputs by name, and such images.
     """
     from unet.evaluation.metrics import score
 
-    dice, same, difference = [], [], [0.0]
+    dice, same, differences = [], [], []
     for batch in tqdm(batches, "Comparing", disable=None):
         outputs = run_exported(batch)
-        for place, expected in enumerate(predictor(list(batch))):
-            result = outputs["probability"][place]
+        for index, expected in enumerate(predictor(list(batch))):
+            result = outputs["probability"][index]
             exported = replace(expected, probability=result)
             # By the rule alone, and as predict.py outlines.
             for mask in (lambda prediction: predictor.rule.mask(prediction.probability), predictor.mask):
@@ -144,15 +166,8 @@ def compare(predictor, run_exported: Callable, batches: list[np.ndarray]) -> str
             same.append(np.mean(np.abs(result - expected.probability) <= MOST_DIFFERENCE))
             if predictor.presence_rule:
                 probability = predictor.tumor_probability(expected.evidence)
-                difference.append(abs(outputs["tumor_probability"][place].item() - probability))
-    agreement = f"Dice {min(dice):.4f}, same probability at {min(same):.2%} of pixels"
-    if predictor.presence_rule:
-        agreement += f", tumor probability within {max(difference):.4f}"
-    if min(dice) < LEAST_DICE or min(same) < LEAST_SAME or max(difference) > MOST_DIFFERENCE:
-        raise UserError(
-            f"The exported network differs from Keras ({agreement}), so it was not kept: choose another --format."
-        )
-    return agreement
+                differences.append(abs(outputs["tumor_probability"][index].item() - probability))
+    return Agreement(min(dice), float(min(same)), max(differences, default=None))
 
 
 def simulate_batches(batch: int | None) -> list[np.ndarray]:

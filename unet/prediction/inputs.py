@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from unet.errors import ImageError, UserError
+from unet.errors import ImageError, UserError, one_line
 from unet.images.dicom import DICOM_SUFFIXES, is_dicom, series_of
 from unet.images.folders import (
     SUFFIXES,
@@ -216,7 +216,7 @@ def open_store(uri: str):
     try:
         return FileSystem.from_uri(uri)
     except (OSError, ValueError) as error:
-        raise UserError(f"Cannot open '{uri}': {str(error).splitlines()[0]}.") from error
+        raise UserError(f"Cannot open '{uri}': {one_line(error)}.") from error
 
 
 def without_query(uri: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from unet.images.encoding import encode_jpeg, encode_mask, encode_png
 from unet.images.reading import read_image
-from unet.network.confidence import confidence
+from unet.network.confidence import soft_dice
 from unet.network.ensemble import open_runs
 from unet.network.outlining import OutlineRule
 from unet.network.predictor import Prediction, Predictor
@@ -71,8 +71,8 @@ def outline_image(prediction: Prediction, predictor: Predictor, options: Predict
     if options.probabilities:
         levels = np.rint(prediction.probability * 65535).astype(np.uint16)
         files[probability_name(input.name, is_volume=False)] = encode_png(levels)
-    sureness = confidence(prediction.probability, mask)
-    row = judge(row, predictor, prediction.square, prediction.evidence, sureness)
+    confidence = soft_dice(prediction.probability, mask)
+    row = judge(row, predictor, prediction.square, prediction.evidence, confidence)
     return Outlined(row, files, prediction.probability, mask)
 
 

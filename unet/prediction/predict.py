@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from unet.errors import UserError
 from unet.files import only_process_in
-from unet.machine import prepare
+from unet.machine import configure_machine
 from unet.network.predictor import Predictor, in_batches
 from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
@@ -42,7 +42,7 @@ def predict(options: PredictionOptions) -> int:
         1 of 1 images read: ...
         0
     """
-    options = prepare(options)
+    options = configure_machine(options)
     everything = find_inputs(options.images, options.output)
     options, inputs = take_shard(options, everything)
     run = open_run(options.run, options)

@@ -35,7 +35,7 @@ ALWAYS_OUTLINED = (
 )
 Result = tuple[Input, PredictionRow]
 SORTS = [
-    Sort("most doubtful first", "place"),
+    Sort("most doubtful first", "order"),
     Sort("tumor probability, highest first", "presence", -1),
     Sort("tumor probability, lowest first", "presence"),
     Sort("expected Dice, lowest first", "expected"),
@@ -51,7 +51,7 @@ def write_report(output: OutputFolder, reading: ReadingOptions) -> None:
     done = [(input, row) for input, row in zip(output.inputs, rows, strict=True) if row.is_ok]
     shown = most_doubtful(done, MOST_TILES, output)
     with ThreadPoolExecutor(thread_count()) as threads:
-        tiles = threads.map(lambda place, result: make_tile(place, result, output, reading), range(len(shown)), shown)
+        tiles = threads.map(lambda order, result: make_tile(order, result, output, reading), range(len(shown)), shown)
         tiles = [tile for tile in tiles if tile]
     if done:
         sheet = contact_sheet(most_doubtful(done, MOST_ON_SHEET, output), output)
@@ -130,7 +130,7 @@ def skipped_table(rows: list[PredictionRow]) -> list[Table]:
     return [Table(f"Skipped{which}", [["file and reason"], *reasons[:MOST_SKIPPED]])]
 
 
-def make_tile(place: int, result: Result, output: OutputFolder, reading: ReadingOptions) -> Tile | None:
+def make_tile(order: int, result: Result, output: OutputFolder, reading: ReadingOptions) -> Tile | None:
     """An image with its outline, read again; None if it cannot be read any more."""
     input, row = result
     path = Path(row.path)
@@ -160,7 +160,7 @@ def make_tile(place: int, result: Result, output: OutputFolder, reading: Reading
         viewer=quote(viewer_name(input.name), errors="surrogateescape") if input.is_volume else "",
         groups=list(dict.fromkeys([doubt, found])),
         sort={
-            "place": place,
+            "order": order,
             "presence": row.tumor_probability,
             "expected": row.expected_dice,
             "size": row.tumor_percent or 0.0,

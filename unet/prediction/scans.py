@@ -12,7 +12,7 @@ from unet.images.encoding import encode_png
 from unet.images.nifti import encode_volume_mask, encode_voxels, read_volume
 from unet.images.preprocessing import to_training_image
 from unet.images.volume import Volume, slices_of, turn_back
-from unet.network.confidence import confidence
+from unet.network.confidence import soft_dice
 from unet.network.predictor import Predictor
 from unet.network.regions import REGION_COLUMNS, Region, measure_region, place_inside
 from unet.network.scan import Outlines, ScanPrediction, outline_scan, predict_scan
@@ -85,10 +85,10 @@ def measure_scan(
     )
     # Over slices with tumor only: small probabilities elsewhere add up in a scan.
     used = slices.any(axis=(1, 2))
-    sureness = confidence(slices_of(scan.probability, plane)[used], slices[used])
+    confidence = soft_dice(slices_of(scan.probability, plane)[used], slices[used])
     # The middle slice as if it were an image, since the network was trained on those.
     square = to_training_image(volume.square_pixels(plane, len(slices) // 2), predictor.size)
-    return judge(row, predictor, square, outlines.highest_evidence, sureness)
+    return judge(row, predictor, square, outlines.highest_evidence, confidence)
 
 
 def draw_page(name: str, volume: Volume, scan: ScanPrediction, outlines: Outlines, regions: list[Region]) -> str:
@@ -101,8 +101,8 @@ def draw_page(name: str, volume: Volume, scan: ScanPrediction, outlines: Outline
         detail = f"mean probability {probability_text(region.mean_probability)}"
         if presence is not None:
             detail = f"tumor probability {probability_text(presence)}, {detail}"
-        place = place_inside(volume, outlines.labels, region)
-        spots.append(Spot(region.region, f"Region {region.region}: {size}", detail, place))
+        position = place_inside(volume, outlines.labels, region)
+        spots.append(Spot(region.region, f"Region {region.region}: {size}", detail, position))
     up = "../" * names.viewer_name(name).count("/")
     bundle, back = f"{up}{names.NIIVUE}", f"{up}{names.REPORT}"
     return viewer_page(

@@ -45,7 +45,7 @@ def write_data_page(run: SavedRun, slices: Slices) -> Path:
         tiles_title="Slices and their masks",
         tiles_lead=f"{len(tiles)} of {len(slices.ids)} slices. Do the outlines fit the tumors?",
         tiles=tiles,
-        sorts=[Sort("number", "place"), Sort("largest first", "size", -1), Sort("smallest first", "size")],
+        sorts=[Sort("number", "order"), Sort("largest first", "size", -1), Sort("smallest first", "size")],
         outlines={"truth": "mask"},
         about={"data": run.config.data_folder, "no tumor": run.config.no_tumor_folders},
     )
@@ -73,6 +73,6 @@ def make_tile(slices: Slices, index: int, used_for: dict[str, str], facts: dict[
         prediction="",
         truth=contour_path(slices.masks[index].astype(np.float32), 0.5, width),
         groups=sorted(groups),
-        sort={"place": index, "size": percent or None},
+        sort={"order": index, "size": percent or None},
         about={"id": id, "used for": used_for[id], "tumor in the image": size, **facts[id]},
     )

@@ -12,7 +12,7 @@ from unet.evaluation import metrics
 from unet.evaluation.fitting import MOST_FITTED, fit_confidence_model, fit_presence
 from unet.evaluation.intervals import interval_over_patients, interval_text
 from unet.evaluation.scoring import score_pairs
-from unet.network.confidence import confidence as confidence_of
+from unet.network.confidence import soft_dice
 from unet.network.outlining import PEAKS, THRESHOLDS, best_rule, dice_by_rule
 from unet.network.predictor import Prediction, Predictor
 from unet.network.presence import PresenceRule
@@ -121,9 +121,9 @@ def choose_outlining(run: SavedRun, validation: Validation) -> TumorScores:
     dice, confidence, evidence = (np.stack(values) for values in zip(*scores, strict=True))
     rule = best_rule(dice.mean(axis=0))
     run.update_config(outline_rule=rule)
-    place = np.searchsorted(THRESHOLDS, rule.threshold), np.searchsorted(PEAKS, rule.peak)
+    indices = np.searchsorted(THRESHOLDS, rule.threshold), np.searchsorted(PEAKS, rule.peak)
     evidence = np.where(validation.has_evidence(), evidence, np.nan)
-    return TumorScores(validation.patients(), dice[:, *place], confidence[:, *place], evidence)
+    return TumorScores(validation.patients(), dice[:, *indices], confidence[:, *indices], evidence)
 
 
 def outline_the_rest(run: SavedRun, validation: Validation, scores: TumorScores) -> None:
@@ -132,7 +132,7 @@ def outline_the_rest(run: SavedRun, validation: Validation, scores: TumorScores)
 
     def score(prediction: Prediction, truth: np.ndarray) -> tuple[float, float]:
         mask = rule.mask(rule.at_least_one_region(prediction.probability))
-        return metrics.score(truth, mask)["dice"], confidence_of(prediction.probability, mask)
+        return metrics.score(truth, mask)["dice"], soft_dice(prediction.probability, mask)
 
     rest = scores.confidence == 0
     found = validation.score(score, "Outlining faint tumors", chosen=rest)

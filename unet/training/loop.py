@@ -164,6 +164,7 @@ class TrainingLoop:
         progress.timing.append(
             {
                 "epoch": row["epoch"],
+                "slices": self.steps * self.learner.batch_size,
                 "seconds": progress.seconds,
                 "waiting_for_data": progress.waiting / progress.seconds,
                 "busy_cores": progress.cpu_seconds / progress.seconds,

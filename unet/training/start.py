@@ -32,6 +32,7 @@ from unet.training.workers import Workers
 
 def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[SavedRun, Slices]:
     """A new run, not written yet, and its data; UserError if a run of that name exists."""
+    check_recipe(options)
     check_size(options.size, options.model)
     Board.check_installed(options.tensorboard)
     name = name_of(options)
@@ -66,6 +67,16 @@ def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[Sav
     run = SavedRun(runs / name, config, SliceTable(split.ids, slices.fingerprint_by_id, split.facts))
     check_folds(run)
     return run, slices
+
+
+def check_recipe(options: TrainingOptions) -> None:
+    """UserError if the quick recipe was chosen but not applied."""
+    usual = TrainingOptions()
+    if options.quick and (options.epochs, options.model.width) == (usual.epochs, usual.model.width):
+        raise UserError(
+            "--quick was given with the epochs and the width of the full recipe: leave it out. In Python, unet.recipe "
+            "applies it."
+        )
 
 
 def name_of(options: TrainingOptions) -> str:
@@ -126,7 +137,8 @@ def resumed_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple
     workers.any(False)  # wait until all have their copies, before the chief changes anything
     Board.check_installed(run.config.options.tensorboard)
     has_moved = options.data.data != TrainingOptions().data.data
-    folder = data_folder(options.data.data) if has_moved else Path(run.config.data_folder)
+    moved = workers.chief_first(lambda: data_folder(options.data.data)) if has_moved else None
+    folder = moved or Path(run.config.data_folder)
     if not folder.is_dir() and Path(options.data.data).is_dir():
         folder = Path(options.data.data)  # where the download puts the data set
     if not folder.is_dir():

@@ -11,7 +11,7 @@ from unet.data.slices import Slices
 from unet.data.split import FINAL
 from unet.errors import UserError
 from unet.files import only_process_in
-from unet.machine import prepare, use_precision
+from unet.machine import configure_machine, use_precision
 from unet.network.saved_run import SavedRun
 from unet.options import TrainingOptions
 from unet.pictures.style import in_our_style
@@ -48,7 +48,7 @@ def train(options: TrainingOptions, epochs: int | None = None) -> SavedRun:
         >>> (run.folder / "model.keras").exists()
         True
     """
-    options = prepare(options)
+    options = configure_machine(options)
     if options.data.fold == "all":
         raise UserError("One training has one fold, 0 to 4: call train_folds(options) for all five.")
     if epochs is not None and not (options.resume and isinstance(epochs, int) and epochs > 0):
