@@ -21,6 +21,7 @@ PUBLISHED_TABLE = Path(__file__).with_name("published.csv")
 # 512 pixels of 0.49 mm (data/README.md), at any resolution.
 PUBLISHED_FIELD_OF_VIEW_MM = 512 * 0.49
 OF_FOLDERS = "the patients' folders, or DICOM headers"
+BY_FOLDER = "the folders of the splits, "
 # Columns that evaluations write beside those of a patients table.
 RESERVED = set(
     "pixels truth_pixels predicted_pixels dice iou precision recall specificity surface_dice hd95_pixels hd95_mm "
@@ -42,50 +43,54 @@ def patient_facts(slices: Slices, folder: Path, table_path: Path | None = None) 
         raise UserError(f"All images in '{folder}' are copies of others: leave this folder out.")
     shows_no_tumor = not any(pair.mask_path for pair in slices.pairs)
     prefix = f"{folder.resolve().name}/" if shows_no_tumor else ""
-    names = {pair.id: pair.name.removeprefix(prefix) for pair in slices.pairs}
     path = table_path or (folder / "patients.csv")
-    how = "no patients.csv there" if shows_no_tumor else "no patients.csv there, no --patients"
-    splits = {pair.id: {"split": pair.split} if pair.split else {} for pair in slices.pairs}
-    by_folder = "the folders of the splits, " if any(splits.values()) else ""
-    unknown = f"The patients in '{folder}' are unknown ({how}): "
     if table_path or path.exists():
-        table = read_patients(path)
-        names = {id: plain_id(name) for id, name in names.items()}
-        missing = [name for name in dict.fromkeys(names.values()) if name not in table]
-        raise_problems([f"'{path}' has no row for the image '{name}': add one." for name in missing])
-        check_copies(slices, lambda pair: table.get(plain_id(pair.name.removeprefix(prefix)), {}).get("patient", ""))
-        has_split = any("split" in row for row in table.values())
-        return {
-            id: ({} if has_split else splits[id]) | table[name] | {"patient": prefix + table[name]["patient"]}
-            for id, name in names.items()
-        }, f"{'' if has_split else by_folder}'{path}'"
+        return facts_from_table(slices, path, prefix)
     check_copies(slices, lambda pair: pair.patient)
     if all(pair.patient for pair in slices.pairs):
-        return {pair.id: {"patient": prefix + pair.patient} | splits[pair.id] for pair in slices.pairs}, OF_FOLDERS
+        return with_splits(slices, [prefix + pair.patient for pair in slices.pairs]), OF_FOLDERS
+    is_split = any(pair.split for pair in slices.pairs)
+    if not is_split and describes(published_facts(), slices):
+        return {id: published_facts()[id] for id in slices.ids}, "the published table"
     if slices.pairs[0].slice_index is not None:
-        print(f"{unknown}each volume counts as one patient.")
-        facts = {id: {"patient": prefix + name} | splits[id] for id, name in names.items()}
-        return facts, f"{by_folder}one patient per volume"
-    table = published_facts()
-    if not by_folder and describes(table, slices):
-        return {id: table[id] for id in slices.ids}, "the published table"
-    patients, torn = similar_groups(slices, folder)
-    count = len(set(patients))
-    more = f", {torn} of them also in another split" if torn else ""
-    how = "the slices are split by folder. " if by_folder else ""
-    hint = " If the folders of the images are patients, list them in a patients.csv." if has_folders(slices) else ""
-    print(
-        f"{unknown}{how}{count} groups of slices that look alike count as patients{more}. Slices of one "
-        "patient that look different may be on both sides of a split, so the scores will be too high for new "
-        f"patients.{hint}"
-    )
-    facts = {id: {"patient": patient} | splits[id] for id, patient in zip(slices.ids, patients, strict=True)}
-    return facts, f"{by_folder}{count} groups of similar slices"
+        patients = [prefix + pair.name.removeprefix(prefix) for pair in slices.pairs]
+        origin, warning = "one patient per volume", "each volume counts as one patient."
+    else:
+        patients, origin, warning = similar_groups(slices, folder)
+    missing = "no patients.csv there" if shows_no_tumor else "no patients.csv there, no --patients"
+    print(f"The patients in '{folder}' are unknown ({missing}): {warning}")
+    return with_splits(slices, patients), f"{BY_FOLDER if is_split else ''}{origin}"
 
 
-def similar_groups(slices: Slices, folder: Path) -> tuple[list[str], int]:
-    """For each slice the name of its group of slices that look alike and have the same split, and how many groups had
-    to be divided for that."""
+def with_splits(slices: Slices, patients: list[str]) -> Facts:
+    """The patient of each slice, and its split if folders are splits."""
+    return {
+        pair.id: {"patient": patient} | ({"split": pair.split} if pair.split else {})
+        for pair, patient in zip(slices.pairs, patients, strict=True)
+    }
+
+
+def facts_from_table(slices: Slices, path: Path, prefix: str) -> tuple[Facts, str]:
+    """The row of a patients table for each slice, with this prefix of the patient, and where the facts come from: the
+    split may be that of the folders. UserError if there is no row for a slice."""
+    table = read_patients(path)
+    names = [plain_id(pair.name.removeprefix(prefix)) for pair in slices.pairs]
+    missing = [name for name in dict.fromkeys(names) if name not in table]
+    raise_problems([f"'{path}' has no row for the image '{name}': add one." for name in missing])
+    check_copies(slices, lambda pair: table.get(plain_id(pair.name.removeprefix(prefix)), {}).get("patient", ""))
+    has_split = any("split" in row for row in table.values())
+    facts = {
+        pair.id: ({"split": pair.split} if pair.split and not has_split else {})
+        | table[name]
+        | {"patient": prefix + table[name]["patient"]}
+        for pair, name in zip(slices.pairs, names, strict=True)
+    }
+    return facts, f"{BY_FOLDER if not has_split and any(pair.split for pair in slices.pairs) else ''}'{path}'"
+
+
+def similar_groups(slices: Slices, folder: Path) -> tuple[list[str], str, str]:
+    """For each slice the name of its group of slices that look alike and have the same split, where these patients come
+    from, and what to expect of them."""
     groups = near_copy_groups(slices.images)
     # Named after their pixels, so that groups from two folders have different names. Blank slices are alike everywhere.
     names = [
@@ -93,8 +98,17 @@ def similar_groups(slices: Slices, folder: Path) -> tuple[list[str], int]:
         for pair, image, fingerprint in zip(slices.pairs, slices.images, slices.fingerprints, strict=True)
     ]
     keys = [(group, pair.split) for group, pair in zip(groups, slices.pairs, strict=True)]
-    patients = dict(zip(keys, names, strict=True))
-    return [patients[key] for key in keys], len(patients) - len(set(groups))
+    patient_of = dict(zip(keys, names, strict=True))
+    patients = [patient_of[key] for key in keys]
+    count, torn = len(set(patients)), len(patient_of) - len(set(groups))
+    how = "the slices are split by folder. " if any(pair.split for pair in slices.pairs) else ""
+    more = f", {torn} of them also in another split" if torn else ""
+    hint = " If the folders of the images are patients, list them in a patients.csv." if has_folders(slices) else ""
+    warning = (
+        f"{how}{count} groups of slices that look alike count as patients{more}. Slices of one patient that look "
+        f"different may be on both sides of a split, so the scores will be too high for new patients.{hint}"
+    )
+    return patients, f"{count} groups of similar slices", warning
 
 
 def has_folders(slices: Slices) -> bool:

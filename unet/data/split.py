@@ -16,6 +16,7 @@ from unet.tables import Facts
 
 SPLITS = ("train", "val", "test")
 FOLDS = range(5)
+TOO_FEW = ", too few for folds"
 FINAL = "final"  # the value of --fold that trains on all of them
 
 
@@ -62,42 +63,14 @@ def split_folder(slices: Slices, folder: Path, options: DataOptions, shows_no_tu
     has too few patients for folds, all of them are for training.
     """
     facts, origin = patient_facts(slices, folder, None if shows_no_tumor else options.patients)
-    where = f"'{folder.resolve().name}', split" if shows_no_tumor else "Split"
     kinds = kinds_of(slices, facts)
-    too_few = ", too few for folds"
-    without_split = [id for id, row in facts.items() if not row.get("split")]
-    if without_split and len(without_split) < len(facts):
-        raise UserError(
-            f"{origin} gives the split of some slices but not of {len(without_split)} others "
-            f"('{without_split[0]}', ...): complete the column split or remove it."
-        )
-    if without_split and shows_no_tumor and len({row["patient"] for row in facts.values()}) < 7:
-        split_of = dict.fromkeys(slices.ids, "train")
-        source = f"{where} by patient ({origin}){too_few}"
-    elif without_split:
-        folds = stratified_folds(slices.ids, facts, kinds, 7)
-        split_of = dict.fromkeys(slices.ids, "train")
-        split_of |= dict.fromkeys(folds[0], "test") | dict.fromkeys(folds[1], "val")
-        source = f"{where} by patient ({origin}) into seven folds: five train, one val, one test"
-    else:
-        split_of = {id: row["split"] for id, row in facts.items()}
-        source = f"{where} by patient according to {origin}"
-    unknown = sorted(set(split_of.values()) - set(SPLITS))
-    raise_problems([f"{origin} has the unknown split '{name}': use train, val or test." for name in unknown])
+    split_of, how = usual_split(facts, origin, kinds, shows_no_tumor)
     if options.fold is not None:
-        source = source.removesuffix(too_few)
         pool = [id for id in slices.ids if split_of[id] != "test"]
-        if options.fold == FINAL:
-            split_of |= dict.fromkeys(pool, "train")
-            source += "; training on both train and val, as thresholds come from the five folds"
-        elif shows_no_tumor and len({facts[id]["patient"] for id in pool}) < len(FOLDS):
-            # Otherwise, the same patients would validate in every fold.
-            split_of |= dict.fromkeys(pool, "train")
-            source += too_few
-        else:
-            validation = set(stratified_folds(pool, facts, kinds, len(FOLDS))[options.fold])
-            split_of |= {id: "val" if id in validation else "train" for id in pool}
-            source += f"; validating on fold {options.fold} of {len(FOLDS)} over train and val"
+        of_fold, how_of_fold = split_of_fold(pool, facts, kinds, options.fold, shows_no_tumor)
+        split_of, how = split_of | of_fold, how.removesuffix(TOO_FEW) + how_of_fold
+    where = f"'{folder.resolve().name}', split" if shows_no_tumor else "Split"
+    source = f"{where} by patient {how}"
     check_one_split_per_patient(split_of, facts, origin)
     ids = {name: [id for id in slices.ids if split_of[id] == name] for name in SPLITS}
     for name, purpose in (("train", "train on"), ("val", "validate on")):
@@ -109,6 +82,41 @@ def split_folder(slices: Slices, folder: Path, options: DataOptions, shows_no_tu
     patients = {name: {facts[id]["patient"] for id in ids[name]} for name in SPLITS}
     counts = ", ".join(f"{name} {len(patients[name])} patients / {len(ids[name])} slices" for name in SPLITS)
     return Split(ids, facts, f"{source}: {counts}.")
+
+
+def usual_split(facts: Facts, origin: str, kinds: dict[str, str], shows_no_tumor: bool) -> tuple[dict[str, str], str]:
+    """The split of each slice without --fold, and how it was made; UserError if a table has only some of the splits."""
+    without_split = [id for id, row in facts.items() if not row.get("split")]
+    if without_split and len(without_split) < len(facts):
+        raise UserError(
+            f"{origin} gives the split of some slices but not of {len(without_split)} others "
+            f"('{without_split[0]}', ...): complete the column split or remove it."
+        )
+    if not without_split:
+        split_of = {id: row["split"] for id, row in facts.items()}
+        unknown = sorted(set(split_of.values()) - set(SPLITS))
+        raise_problems([f"{origin} has the unknown split '{name}': use train, val or test." for name in unknown])
+        return split_of, f"according to {origin}"
+    split_of = dict.fromkeys(facts, "train")
+    if shows_no_tumor and len({row["patient"] for row in facts.values()}) < 7:
+        return split_of, f"({origin}){TOO_FEW}"
+    test, val, *_ = stratified_folds(list(facts), facts, kinds, 7)
+    how = f"({origin}) into seven folds: five train, one val, one test"
+    return split_of | dict.fromkeys(test, "test") | dict.fromkeys(val, "val"), how
+
+
+def split_of_fold(
+    ids: list[str], facts: Facts, kinds: dict[str, str], fold: int | str, shows_no_tumor: bool
+) -> tuple[dict[str, str], str]:
+    """The split of these slices, which are not for testing, with --fold, and how it was made."""
+    if fold == FINAL:
+        return dict.fromkeys(ids, "train"), "; training on both train and val, as thresholds come from the five folds"
+    if shows_no_tumor and len({facts[id]["patient"] for id in ids}) < len(FOLDS):
+        # Otherwise, the same patients would validate in every fold.
+        return dict.fromkeys(ids, "train"), TOO_FEW
+    validation = set(stratified_folds(ids, facts, kinds, len(FOLDS))[fold])
+    split_of = {id: "val" if id in validation else "train" for id in ids}
+    return split_of, f"; validating on fold {fold} of {len(FOLDS)} over train and val"
 
 
 def kinds_of(slices: Slices, facts: Facts) -> dict[str, str]:
