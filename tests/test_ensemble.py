@@ -184,7 +184,7 @@ def test_an_ensemble_is_evaluated_but_not_silently_on_slices_that_a_run_was_trai
     summary = json.loads((runs / "fold0/ensemble-of-2/evaluation-test/summary.json").read_text())
     assert summary["run"] == f"{runs}/fold0, {runs}/fold1" and summary["network"].count(", ") == 1
     page = (runs / "fold0/ensemble-of-2/evaluation-test/report.html").read_text()
-    assert "<title>Evaluation of ensemble-of-2: test" in page
+    assert "<title>Evaluation of ensemble-of-2: test slices" in page
 
 
 def test_an_ensemble_is_compared_with_a_run(runs, tmp_path):

@@ -214,9 +214,9 @@ class DescribeOptions:
 class DownloadOptions:
     """Download the published data set from Kaggle."""
 
-    no_tumor: bool = False
+    no_tumor: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Download images without a tumor instead, for --no-tumor: data/no-tumor."""
-    keep_zip: bool = False
+    keep_zip: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Keep the archive, next to the folder."""
 
 

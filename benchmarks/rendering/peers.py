@@ -35,7 +35,7 @@ def imagenet_peer() -> str:
     when = "at none of these times" if not ahead else f"after {' and '.join(map(str, ahead))} minutes"
     validation, test = (read(path)["scores"]["all"]["dice"]["mean"] for path in (PRETRAINED / "scores.json", TEST))
     return (
-        f"**{NAMES[IMAGENET_PEER]}, is ahead of ours {when}.** At its best ({peer['setting']}), this U-Net reaches "
+        f"**{NAMES[IMAGENET_PEER]}, is ahead of ours {when}.** At its best ({peer['setting']}), the EfficientNet U-Net reaches "
         f"{peer['validation_dice']:.3f} on the validation patients after {peer['epochs']} epochs "
         f"({peer['validation_dice_after_2_epochs']:.3f} after two) and {peer['test_dice']:.3f} on the test patients; our "
         f"pretrained network reaches {validation:.3f} and {test:.3f}{'' if is_tested() else ' (test: previous release)'}. "
@@ -127,27 +127,26 @@ def draw_accuracy() -> None:
         return
     figure, axes = style.canvas(figsize=(7.5, 4))
     others = iter(("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#666666", "#D55E00"))
-    # Labels from bottom to top, each at least one line above the one before.
+    # Labels in a column on the right, from bottom to top, each at least one line above the one before.
+    end = max(minutes for points in curves.values() for minutes, _ in points)
     heights, lowest = {}, 0.0
     for dice, name in sorted((points[-1][1], name) for name, points in curves.items()):
-        if "quick" not in name:
-            heights[name] = max(dice, lowest)
-            lowest = heights[name] + 0.03
+        heights[name] = max(dice, lowest)
+        lowest = heights[name] + 0.036
     for name, points in sorted(curves.items(), key=lambda pair: pair[0].startswith("ours")):
         minutes, dice = zip(*points, strict=True)
         ours = name.startswith("ours")
         color = style.PREDICTION if ours else next(others)
-        axes.plot(minutes, dice, color=color, linewidth=2 if ours else 1.2)
+        axes.plot(minutes, dice, color=color, linewidth=2 if ours else 1.2, linestyle=":" if "quick" in name else "-")
+        axes.plot((minutes[-1], end), (dice[-1], heights[name]), color=color, linewidth=0.5, linestyle="--", alpha=0.6)
         axes.annotate(
-            name if ours else short_name(name), (minutes[-1], heights.get(name, dice[-1])),
-            # Below, because the longer run continues where the quick one ends.
-            (4, -10 if "quick" in name else 0),
+            name if ours else short_name(name), (end, heights[name]), (4, 0),
             textcoords="offset points", va="center", fontsize=8, color=color,
             fontweight="bold" if ours else "normal",
         )  # fmt: skip
     axes.set(
         title="Dice against training time on two cores",
-        xlabel="minutes of training", ylabel="mean Dice, validation patients", xlim=(0, None),
+        xlabel="minutes of training", ylabel="mean Dice, validation patients", xlim=(0, end),
         ylim=(0, None),
     )  # fmt: skip
     style.save(figure, DOCS / "accuracy.png")

@@ -44,7 +44,9 @@ def limits(kept: dict) -> str:
     rows = dict(kept["outlined"])
     found, free, healed = (rows.pop(name) for name in KINDS)
     intact = rows.pop(f"{KINDS[1]} or another lesion", None)
-    without_lesion = f"; {intact['outlined']:.1%} of the {intact['slices']} without another lesion" if intact else ""
+    without_lesion = (
+        f"; {intact['outlined']:.1%} of the {intact['slices']} in which we saw no other lesion" if intact else ""
+    )
     heads = dict.fromkeys(head_name(name.partition(",")[0]) for name in rows)
     planes = [row["outlined"] for row in rows.values()]
     table = markdown_table(
@@ -59,8 +61,8 @@ def limits(kept: dict) -> str:
         ),
     )
     return (
-        "**False alarms.** The pretrained network first decides whether there is a tumor, and outlines one only then. Of "
-        f"these slices, which it was not trained on, it outlines something in:\n\n{table}\n\n"
+        "**False alarms.** The pretrained network first decides whether there is a tumor, and outlines one only then. The "
+        f"table shows in how many slices that is so; none of them was used for training.\n\n{table}\n\n"
         f"*{setup(kept)}, {kept['date']}.*"
     )
 
@@ -75,8 +77,8 @@ def limits_of_scans(kept: dict) -> str:
     }
     in_three, in_one = (f"{each[0]:.1f} to {each[-1]:.1f} ml" for each in outlined_ml.values())
     return (
-        "**Whole scans.** If the voxels of a scan are nearly cubes, a voxel is outlined only if at least two of the three "
-        f"planes agree. That outlines {in_three} in {len(outlined_ml[three])} heads without a tumor, but finds only "
+        "**Whole scans.** If the slices of a scan are thin, a voxel is outlined only if at least two of the three planes "
+        f"agree. That outlines {in_three} in {len(outlined_ml[three])} heads without a tumor, but finds only "
         f"{kept['planes'][three]['means']['found']:.0%} of {len(kept['tumors'])} simulated tumors. Thick slices are read in "
         f"one plane, which outlines {in_one} in the same heads. [More](docs/benchmarks.md#whole-scans). "
         f"*{setup(kept)}, {kept['date']}.*"

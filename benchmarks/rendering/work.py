@@ -17,7 +17,7 @@ def prediction(kept: dict) -> str:
         f"`predict.py` end to end, from 512 x 512 PNGs to masks, overlays and table, with mirror averaging: "
         f"{kept['slices_per_second']:.0f} slices/s. That is {kept['times_the_author_loop']:.0f} times as fast as "
         f"the test script that the Kaggle author published ({kept['author_loop_slices_per_second']:.1f} slices/s) and "
-        f"{kept['share_of_network_alone']:.0%} of the speed of the network alone (median of {shares}). The first mask is "
+        f"{kept['share_of_network_alone']:.0%} of the speed of the network alone, which also sees each slice twice (median of {shares}). The first mask is "
         f"written {few['first_mask_seconds']:.1f} s after the start. Peak memory is {few['peak_memory_gib']:.2f} GiB for "
         f"{few['files']} files and {many['peak_memory_gib']:.2f} GiB for {many['files']}.\n\n"
         f"*{setup(kept)}{how_much_faster(kept)}.*"

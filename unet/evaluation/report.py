@@ -10,10 +10,12 @@ from unet.evaluation.detection import describe_false_alarms, detection_table, pa
 from unet.evaluation.scans import WHAT_IS_SCORED, scan_cards, scan_table
 from unet.evaluation.summary import ALWAYS_OUTLINED, NAMES, distance_unit, footnote, score_table, score_texts
 from unet.files import write_whole
+from unet.network.presence import probability_text
 from unet.pictures.page import Card, Report, Sort, Tile, render
 from unet.pictures.table import Table
 
 MOST_TILES = 2000
+PARTS = {"val": "validation slices", "test": "test slices"}
 SETTINGS = ("run", "masks", "network", "threshold", "peak", "presence_threshold", "mirror", "always_outline")
 SORTS = [
     Sort("Dice, lowest first", "dice"),
@@ -39,7 +41,7 @@ def write_report(
     tables = [scan_table(scans)] if (scans := summary.get("whole_scans")) else []
     tables += [*score_tables(summary), detection_table(summary["detection"])]
     content = Report(
-        title=f"Evaluation of {contender.name}: {summary['slices']}",
+        title=f"Evaluation of {contender.name}: {PARTS.get(summary['slices'], summary['slices'])}",
         lead=lead(summary, tables),
         cards=headline_cards(summary),
         tables=tables,
@@ -98,7 +100,7 @@ def describe_tile(tile: Tile, row: dict, order: int) -> Tile:
     if row["truth_pixels"]:
         result = f"{tumor} {row['dice']:.2f}"
     else:
-        result = groups[-1] if presence is None else f"{groups[-1]} ({presence:.2f})"
+        result = groups[-1] if presence is None else f"{groups[-1]} ({probability_text(presence)})"
     return replace(
         tile,
         label=f"{tile.label} {result}",
@@ -134,8 +136,8 @@ def headline_cards(summary: dict) -> list[Card]:
         note = f"{percent_interval(interval)} of {detection['without_tumor']['slices']} slices without tumor"
         cards.append(Card("False alarms", f"{1 - silent['mean']:.1%}", note))
     if expected and expected["spearman"] is not None:
-        note = "rank correlation with the true Dice"
-        cards.append(Card("Expected Dice", f"{expected['spearman']:.2f}", note))
+        note = "Spearman correlation with the true Dice"
+        cards.append(Card("Rank of expected Dice", f"{expected['spearman']:.2f}", note))
     return cards
 
 

@@ -48,3 +48,10 @@ def log_odds(evidence: float) -> float:
     """log(e / (1 - e)) of evidence in [0, 1], clipped to be finite."""
     clipped = min(max(float(evidence), LEAST_EVIDENCE), 1 - LEAST_EVIDENCE)
     return math.log(clipped / (1 - clipped))
+
+
+def probability_text(probability: float) -> str:
+    """A probability in [0, 1] with two decimals, or "<0.01" or ">0.99": an estimate is never certain."""
+    if probability < 0.01:
+        return "<0.01"
+    return ">0.99" if probability > 0.99 else f"{probability:.2f}"

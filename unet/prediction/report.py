@@ -17,6 +17,7 @@ from unet.images.encoding import encode_jpeg
 from unet.images.masks import read_mask
 from unet.images.reading import read_image
 from unet.machine import machine_facts, thread_count
+from unet.network.presence import probability_text
 from unet.options import PairingOptions, ReadingOptions
 from unet.pictures.overlays import montage
 from unet.pictures.page import Card, Report, Sort, Tile, contour_path, embed_picture, render
@@ -24,7 +25,7 @@ from unet.pictures.table import Table
 from unet.prediction.inputs import Input
 from unet.prediction.names import CONTACT_SHEET, REPORT, TABLE, mask_name, overlay_name, viewer_name
 from unet.prediction.output import OutputFolder
-from unet.prediction.rows import PredictionRow, probability_text
+from unet.prediction.rows import PredictionRow
 
 MOST_TILES, MOST_ON_SHEET, MOST_SKIPPED = 300, 40, 100
 # Why to review an image, most serious first.
@@ -165,7 +166,11 @@ def make_tile(order: int, result: Result, output: OutputFolder, reading: Reading
             "expected": row.expected_dice,
             "size": row.tumor_percent or 0.0,
         },
-        about={name.replace("_", " "): str(value) for name, value in asdict(row).items() if value not in (None, "")},
+        about={
+            name.replace("_", " ").replace("dice", "Dice"): str(value)
+            for name, value in asdict(row).items()
+            if value not in (None, "")
+        },
     )
 
 

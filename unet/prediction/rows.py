@@ -68,13 +68,6 @@ class Outlined:
         return self.row.expected_dice
 
 
-def probability_text(probability: float) -> str:
-    """A probability in [0, 1] with two decimals, or "<0.01" or ">0.99": an estimate is never certain."""
-    if probability < 0.01:
-        return "<0.01"
-    return ">0.99" if probability > 0.99 else f"{probability:.2f}"
-
-
 def judge(
     row: PredictionRow, predictor: Predictor, square: np.ndarray, evidence: float, confidence: float
 ) -> PredictionRow:

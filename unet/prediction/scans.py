@@ -14,6 +14,7 @@ from unet.images.preprocessing import to_training_image
 from unet.images.volume import Volume, slices_of, turn_back
 from unet.network.confidence import soft_dice
 from unet.network.predictor import Predictor
+from unet.network.presence import probability_text
 from unet.network.regions import REGION_COLUMNS, Region, measure_region, place_inside
 from unet.network.scan import Outlines, ScanPrediction, outline_scan, predict_scan
 from unet.options import PredictionOptions, ReadingOptions
@@ -21,7 +22,7 @@ from unet.pictures.overlays import TILE, draw_overlay, montage
 from unet.pictures.viewer import Spot, viewer_page
 from unet.prediction import names
 from unet.prediction.inputs import Input
-from unet.prediction.rows import Outlined, PredictionRow, judge, probability_text
+from unet.prediction.rows import Outlined, PredictionRow, judge
 from unet.tables import table_text
 
 SLICES_SHOWN = 20
@@ -91,13 +92,18 @@ def measure_scan(
     return judge(row, predictor, square, outlines.highest_evidence, confidence)
 
 
+def volume_text(ml: float) -> str:
+    """A volume with two digits or more, without an exponent."""
+    return f"{ml:.2g} ml" if ml < 10 else f"{ml:.0f} ml"
+
+
 def draw_page(name: str, volume: Volume, scan: ScanPrediction, outlines: Outlines, regions: list[Region]) -> str:
     """The page with the viewer of a scan."""
     spots = []
     for region in regions:
         size, presence = f"{region.voxels} voxels", region.tumor_probability
         if volume.spacing_known:
-            size = f"{region.volume_ml:.2g} ml, {region.longest_mm:.0f} x {region.perpendicular_mm:.0f} mm"
+            size = f"{volume_text(region.volume_ml)}, {region.longest_mm:.0f} x {region.perpendicular_mm:.0f} mm"
         detail = f"mean probability {probability_text(region.mean_probability)}"
         if presence is not None:
             detail = f"tumor probability {probability_text(presence)}, {detail}"
