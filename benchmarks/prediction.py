@@ -125,7 +125,7 @@ def network_alone(images: list[Path], run: Path | None) -> Callable[[], float]:
     inputs = tf.constant(to_network_input(np.stack(squares)))
 
     def speed() -> float:
-        times = times_of(lambda: predictor.network(inputs).numpy(), repetitions=100)
+        times = times_of(lambda: predictor.network(inputs)["outline"].numpy(), repetitions=100)
         return len(squares) / statistics.median(times)
 
     return speed

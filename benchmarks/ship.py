@@ -37,7 +37,8 @@ from unet.images.preprocessing import to_training_image
 from unet.machine import use_precision
 from unet.network.confidence import soft_dice
 from unet.network.model import build_unet
-from unet.network.predictor import Prediction, Predictor
+from unet.network.outliner import Prediction
+from unet.network.predictor import Predictor
 from unet.network.presence import PresenceRule
 from unet.network.run_config import SliceTable
 from unet.network.saved_run import PRETRAINED, SavedRun

@@ -11,8 +11,9 @@ from ready import ROOT
 
 from unet.data.phantoms import phantom_slice
 from unet.errors import UserError
+from unet.network.outliner import Prediction
 from unet.network.outlining import OutlineRule
-from unet.network.predictor import Prediction, Predictor
+from unet.network.predictor import Predictor
 from unet.network.presence import PresenceRule
 from unet.network.saved_run import PRETRAINED, SavedRun
 from unet.options import ExportOptions

@@ -12,8 +12,9 @@ from ready import run_script
 
 from unet.images.nifti import encode_voxels, read_volume
 from unet.images.reading import read_image
+from unet.network.outliner import Prediction
 from unet.network.outlining import OutlineRule
-from unet.network.predictor import Prediction, Predictor
+from unet.network.predictor import Predictor
 from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
 from unet.prediction.inputs import Input

@@ -14,14 +14,15 @@ from unet.evaluation.selection import Selection
 from unet.images.folders import PREDICTION, without_suffix
 from unet.machine import thread_count
 from unet.network.ensemble import open_runs
+from unet.network.outliner import Outliner, Prediction
 from unet.network.outlining import OutlineRule
-from unet.network.predictor import Prediction, Predictor, in_order
+from unet.network.predictor import Predictor, in_order
 from unet.network.saved_run import PRETRAINED, SavedRun
 from unet.options import EvaluationOptions
 
 
-class GivenMasks(Predictor):
-    """Masks in a folder in the place of a network: the probabilities of pairs are 0 and 1, and there is no evidence.
+class GivenMasks(Outliner):
+    """Masks in a folder instead of a network: the probabilities of pairs are 0 and 1, and there is no evidence.
 
     A mask is named after the id of its image, or like predict.py names it after the file. Prints how many masks have
     other names. UserError for pairs without a mask file, or with several.
@@ -29,7 +30,7 @@ class GivenMasks(Predictor):
 
     def __init__(self, folder: Path, pairs: list[Pair], known: dict[str, Path] | None = None):
         """known: id and path of all images in the folders of these pairs, so that no mask of another one is taken."""
-        self.rule, self.presence_rule, self.confidence_model, self.always_outline = OutlineRule(), None, None, False
+        super().__init__(OutlineRule())
         images = {pair.name: pair.image_path for pair in pairs}
         self.paths: dict[str, Path] = {}
         problems, others, names = [], [], names_of((known or {}) | images)
@@ -136,7 +137,7 @@ class Contender:
         settings = self.settings(options)
         return {name: settings.get(name) for name in sorted(names)}
 
-    def predictor(self, selection: Selection, options: EvaluationOptions) -> Predictor:
+    def predictor(self, selection: Selection, options: EvaluationOptions) -> Predictor | GivenMasks:
         """What outlines the slices of a selection."""
         if not self.run:
             return GivenMasks(self.folder, selection.pairs, selection.images)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from unet.evaluation import report, scoring
 from unet.evaluation.calibration import precision_recall, reliability
-from unet.evaluation.contenders import Contender, find_contenders
+from unet.evaluation.contenders import Contender, GivenMasks, find_contenders
 from unet.evaluation.detection import rates_at, reliability_of_slices, roc_points
 from unet.evaluation.scans import score_scans, summarize_scans
 from unet.evaluation.selection import Selection, check_untrained, results_in, select
@@ -121,7 +121,7 @@ def draw_outline_plots(scores: list[scoring.SliceScore], summary: dict, output: 
     return plots
 
 
-def draw_gallery(predictor: Predictor, selection: Selection, rows: list[dict], path: Path) -> None:
+def draw_gallery(predictor: Predictor | GivenMasks, selection: Selection, rows: list[dict], path: Path) -> None:
     """Draw the best, median and worst slices with tumor, which are predicted again, as they are few."""
 
     def tile(index: int) -> tuple:

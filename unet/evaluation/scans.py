@@ -20,7 +20,7 @@ NAMES = {
 }
 
 
-def score_scans(predictor: Predictor, selection: Selection) -> list[dict]:
+def score_scans(predictor: Predictor | GivenMasks, selection: Selection) -> list[dict]:
     """One row per scan of a selection: how well predict.py outlines it, or given masks do. Empty without volumes."""
     first_slices = {pair.name: pair for pair in reversed(selection.pairs) if pair.plane}
     rows = []

@@ -16,8 +16,9 @@ from unet.evaluation.fitting import cross_validated_dice
 from unet.evaluation.metrics import score, surface_score
 from unet.evaluation.selection import Selection
 from unet.network.confidence import soft_dice
+from unet.network.outliner import Prediction
 from unet.network.outlining import THRESHOLDS, dice_by_rule
-from unet.network.predictor import Prediction, Predictor
+from unet.network.predictor import Predictor
 from unet.network.saved_run import UNKNOWN_ORIGIN, SavedRun
 from unet.pictures.page import Tile, outlined_tile
 
@@ -37,7 +38,7 @@ class SliceScore:
 
 
 def score_pairs(
-    predictor: Predictor, pairs: list[Pair], score: Callable[[Prediction, np.ndarray], object], title: str
+    predictor: Predictor | GivenMasks, pairs: list[Pair], score: Callable[[Prediction, np.ndarray], object], title: str
 ) -> list:
     """score(prediction, true mask) of each pair, in order; ImageError for a file that cannot be read."""
 
@@ -50,13 +51,13 @@ def score_pairs(
     return list(tqdm(scores, title, len(pairs), unit="slice", disable=None))
 
 
-def outline_again(predictor: Predictor, pair: Pair) -> Prediction:
+def outline_again(predictor: Predictor | GivenMasks, pair: Pair) -> Prediction:
     """The prediction for one pair."""
     (prediction,) = predictor.stream([pair], Pair.read_image, lambda made: made, lambda pair: pair.preparation)
     return prediction
 
 
-def score_slices(predictor: Predictor, selection: Selection) -> list[SliceScore]:
+def score_slices(predictor: Predictor | GivenMasks, selection: Selection) -> list[SliceScore]:
     """The score of each slice of a selection, in order."""
 
     def score_slice(prediction: Prediction, truth: np.ndarray) -> SliceScore:
@@ -101,7 +102,7 @@ def distances(truth: np.ndarray, mask: np.ndarray, pixel_mm: float | None) -> di
     return named | {"surface_dice": surface_dice}
 
 
-def add_expected_dice(predictor: Predictor, selection: Selection, rows: list[dict]) -> None:
+def add_expected_dice(predictor: Predictor | GivenMasks, selection: Selection, rows: list[dict]) -> None:
     """Add the Dice expected without the truth, by a curve fitted on other patients; "" if nothing is outlined."""
     if not predictor.confidence_model:
         return  # the training has not finished, or there is no network

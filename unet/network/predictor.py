@@ -6,7 +6,7 @@ predict.py, evaluate.py and everything else that runs a trained network use it.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, islice
 
 import numpy as np
@@ -15,7 +15,7 @@ import tensorflow as tf
 from unet.errors import ImageError
 from unet.images.preprocessing import to_native_size, to_network_input, to_training_image
 from unet.machine import thread_count
-from unet.network.presence import PresenceRule
+from unet.network.outliner import Outliner, Prediction
 from unet.network.saved_run import SavedRun
 
 # While one batch waits for a core that another thread uses, the others continue.
@@ -23,19 +23,7 @@ BATCHES_IN_NETWORK = 3
 Preparation = Callable[[np.ndarray, int], np.ndarray]  # an image and the network's size -> an input uint8 (size, size)
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What the network predicts for one image, or the error if it could not be read."""
-
-    source: object
-    image: np.ndarray | None = None  # grey uint8 (height, width)
-    square: np.ndarray | None = None  # the network's input, uint8 (size, size)
-    probability: np.ndarray | None = None  # of tumor if the image has one, float32 (height, width), in [0, 1]
-    evidence: float | None = None  # of a tumor, in [0, 1]
-    error: ImageError | None = None
-
-
-class Predictor:
+class Predictor(Outliner):
     """A trained network with its preprocessing and rules.
 
     Args:
@@ -68,11 +56,9 @@ class Predictor:
         precision: str | None = None,
         always_outline: bool = False,
     ):
-        self.size = run.config.options.size
-        self.rule = run.config.outline_rule
-        self.presence_rule = run.config.presence_rule
-        self.always_outline = always_outline
-        self.confidence_model = run.confidence_model()
+        config = run.config
+        super().__init__(config.outline_rule, config.presence_rule, run.confidence_model(), always_outline)
+        self.size = config.options.size
         self.batch_size = batch_size
         self.model = model = run.load_network(precision)
 
@@ -103,55 +89,6 @@ class Predictor:
             One prediction per image; its source is the image.
         """
         return list(self.stream(images, lambda image: image, preparation_of=lambda image: prepare))
-
-    def tumor_probability(self, evidence: float) -> float | None:
-        """The probability that an image with this evidence contains a tumor, in [0, 1]; None if the run cannot tell."""
-        return self.presence_rule.probability(evidence) if self.presence_rule else None
-
-    def finds_tumor(self, evidence: float, in_scan: bool = False) -> bool:
-        """Whether an image, or a region of a scan, with this evidence is outlined: always if the run cannot tell, or
-        with always_outline."""
-        rule = self._deciding_rule(in_scan)
-        return not rule or rule.finds_tumor(evidence)
-
-    def _deciding_rule(self, in_scan: bool) -> PresenceRule | None:
-        """The rule that decides whether there is a tumor; None if it does not matter."""
-        rule = None if self.always_outline else self.presence_rule
-        return rule.for_scans if rule and in_scan else rule
-
-    def mask(self, prediction: Prediction) -> np.ndarray:
-        """The mask of an image, bool (height, width), True for tumor; empty if no tumor is found."""
-        if not self.finds_tumor(prediction.evidence):
-            return np.zeros(prediction.probability.shape, bool)
-        return self.rule.mask(self._given_tumor(prediction))
-
-    def visible_probability(self, prediction: Prediction, mask: np.ndarray | None = None) -> np.ndarray:
-        """A probability whose contour at the threshold is the outline of the mask, which is computed if None."""
-        mask = self.mask(prediction) if mask is None else mask
-        return self.rule.hide_weak_regions(self._given_tumor(prediction), mask)
-
-    def _given_tumor(self, prediction: Prediction) -> np.ndarray:
-        """The probability (height, width) that is outlined: raised if it is known that there is a tumor."""
-        is_known = self.always_outline or self.presence_rule
-        return self.rule.at_least_one_region(prediction.probability) if is_known else prediction.probability
-
-    def review_reason(self, square: np.ndarray, evidence: float, confidence: float, in_scan: bool = False) -> str:
-        """Why a person should look at the outline of an image or scan; "" if there is no reason, or the run is not
-        finished.
-
-        Takes the network's input, uint8 (size, size), the evidence of a tumor, and the confidence in the outline (0 if
-        nothing is outlined).
-        """
-        model, rule = self.confidence_model, self._deciding_rule(in_scan)
-        if not model:
-            return ""
-        if model.is_unlike(square):
-            return "unlike training data"
-        if rule and rule.is_unsure(evidence):
-            return "tumor uncertain"
-        if not confidence:
-            return "nothing outlined" if self.finds_tumor(evidence, in_scan) else ""
-        return "low expected Dice" if confidence <= model.review_up_to else ""
 
     def stream(
         self,

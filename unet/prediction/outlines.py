@@ -11,8 +11,9 @@ from unet.images.encoding import encode_jpeg, encode_mask, encode_png
 from unet.images.reading import read_image
 from unet.network.confidence import soft_dice
 from unet.network.ensemble import open_runs
+from unet.network.outliner import Prediction
 from unet.network.outlining import OutlineRule
-from unet.network.predictor import Prediction, Predictor
+from unet.network.predictor import Predictor
 from unet.network.saved_run import SavedRun
 from unet.options import PredictionOptions
 from unet.pictures.overlays import draw_overlay

@@ -13,8 +13,9 @@ from unet.evaluation.fitting import MOST_FITTED, fit_confidence_model, fit_prese
 from unet.evaluation.intervals import interval_over_patients, interval_text
 from unet.evaluation.scoring import score_pairs
 from unet.network.confidence import soft_dice
+from unet.network.outliner import Prediction
 from unet.network.outlining import PEAKS, THRESHOLDS, best_rule, dice_by_rule
-from unet.network.predictor import Prediction, Predictor
+from unet.network.predictor import Predictor
 from unet.network.presence import PresenceRule
 from unet.network.saved_run import SavedRun
 from unet.training.final import is_final, validating_runs
