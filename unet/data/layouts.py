@@ -71,27 +71,28 @@ class Layout:
     part_of: dict[str, Part] = field(default_factory=dict)  # by id
     problems: list[str] = field(default_factory=list)
 
-    def __post_init__(self):
-        for part in self.parts:
+    @classmethod
+    def read(cls, name: str, folder: Path, parts: list[Part]) -> "Layout":
+        """The layout of this name, with all files of these parts of a data folder."""
+        layout = cls(name, folder, parts)
+        for part in parts:
             for kind, sources in part.sources().items():
                 # Names that differ only in case belong together, unless one is the same.
-                same = {id.casefold(): id for id in self.files}
-                for path, name in sources.items():
-                    id = part.prefix + name
-                    id = id if id in self.files else same.get(id.casefold(), id)
-                    problem = name_problem(path, id) or (kind == IMAGES and place_problem(path))
-                    if not name:
-                        called = part.location(kind)[1].format(id="NAME")
-                        problem = f"'{path}' is not named {called}: move it to another folder, or rename it."
-                        if re.search(r"_\d{4}$", without_suffix(path.name)):
-                            problem = (
-                                f"'{path}' is an additional channel, but only one is supported: keep {called}, and "
-                                "move the others."
-                            )
-                    elif not problem and self.files.setdefault(id, {}).setdefault(kind, path) != path:
-                        problem = f"'{path}' and '{self.files[id][kind]}' have the same name: rename one of them."
-                    self.problems += [problem] if problem else []
-                    self.part_of.setdefault(id, part)
+                same = {id.casefold(): id for id in layout.files}
+                for path, id in sources.items():
+                    full = part.prefix + id
+                    full = full if full in layout.files else same.get(full.casefold(), full)
+                    if not id:
+                        problem = misnamed(path, part.location(kind)[1].format(id="NAME"))
+                    else:
+                        problem = name_problem(path, full) or (place_problem(path) if kind == IMAGES else "")
+                    if not problem and layout.files.setdefault(full, {}).setdefault(kind, path) != path:
+                        other = layout.files[full][kind]
+                        problem = f"'{path}' and '{other}' have the same name: rename one of them."
+                    if problem:
+                        layout.problems.append(problem)
+                    layout.part_of.setdefault(full, part)
+        return layout
 
     @property
     def complete(self) -> list[str]:
@@ -201,7 +202,7 @@ def find_layouts(folder: Path, options: PairingOptions) -> list[Layout]:
     """All layouts that a folder may have, or the one that --layout names, with and without files in them."""
     names = [options.layout] if options.layout else get_args(LayoutName)
     parts = {name: find_parts(name, folder, options.mask_suffix) for name in names}
-    return [Layout(name, folder, found) for name, found in parts.items() if found]
+    return [Layout.read(name, folder, found) for name, found in parts.items() if found]
 
 
 def find_parts(name: str, folder: Path, mask_suffix: str | None) -> list[Part]:
@@ -274,6 +275,13 @@ def plain_id(name: str) -> str:
 def is_scan(path: Path) -> bool:
     """Whether the path of an image or mask is that of a scan: a NIfTI volume, a DICOM file or a folder of them."""
     return path.is_dir() or is_volume(path) or is_dicom(path)
+
+
+def misnamed(path: Path, expected: str) -> str:
+    """What is wrong with a file that is not named as the layout expects."""
+    if re.search(r"_\d{4}$", without_suffix(path.name)):
+        return f"'{path}' is an additional channel, but only one is supported: keep {expected}, and move the others."
+    return f"'{path}' is not named {expected}: move it to another folder, or rename it."
 
 
 def name_problem(path: Path, id: str) -> str:
