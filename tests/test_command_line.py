@@ -1,6 +1,7 @@
 """What the scripts share: how they start, run a step and end."""
 
 import gc
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, fields
@@ -39,6 +40,30 @@ def test_an_option_for_several_values_needs_one(script, words, tmp_path):
     option = next(word for word in words if word.startswith("--"))
     assert (done.returncode, done.stderr) == (2, f"{option} has no value: give one or more after it.\n")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--init", ""], "--init is empty: give a value or leave it out."),
+        (["--name="], "--name is empty: give a value or leave it out."),
+        (["--learning-rate", "nan"], "--learning-rate nan: give a finite number."),
+        (["--augmentation.scale-max", "inf"], "--augmentation.scale-max inf: give a finite number."),
+    ],
+)
+def test_empty_and_infinite_values_are_refused(words, expected, tmp_path):
+    done = run_script("train", "--data", "phantom", *words, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, f"{expected}\n")
+    assert not any(tmp_path.iterdir())
+
+
+def test_output_that_is_closed_and_settings_of_other_keras_projects_do_no_harm(tmp_path):
+    (tmp_path / ".keras").mkdir()
+    (tmp_path / ".keras/keras.json").write_text('{"image_data_format": "channels_first", "floatx": "float16"}')
+    command = f"'{sys.executable}' -m unet.network.describe --size 64 >&-"
+    environment = os.environ | {"KERAS_BACKEND": "torch", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_options_may_have_underscores(monkeypatch):

@@ -256,6 +256,25 @@ def test_an_enhanced_file_is_the_volume_of_its_frames(tmp_path):
     assert volume.spacing_known and slices_in_series([path]) == slices_in_series(files) == {"axial": 5}
 
 
+@pytest.mark.parametrize(("photometric", "padding", "darkest"), [("MONOCHROME2", 60000, 1), ("MONOCHROME1", 0, 1001)])
+def test_padding_is_as_dark_as_the_darkest_pixel(photometric, padding, darkest, tmp_path):
+    def volume(name, outside, has_padding):
+        def change(dataset):
+            pixels = dataset.pixel_array.astype(np.uint16) + 1  # 1 and 1001
+            pixels[40:] = outside
+            dataset.PixelData, dataset.PixelRepresentation = pixels.tobytes(), 0
+            dataset.PhotometricInterpretation = photometric
+            if has_padding:
+                dataset.add_new("PixelPaddingValue", "US", padding)
+
+        (files,) = series_of(write_series(tmp_path / name, change=change))
+        return read_series(files).grey
+
+    padded = volume("padded", padding, True)
+    np.testing.assert_array_equal(padded, volume("dark", darkest, False))
+    assert np.unique(padded).tolist() == [0, 255]
+
+
 def test_an_enhanced_file_can_show_low_values_bright(tmp_path):
     def invert(dataset):
         dataset.PhotometricInterpretation = "MONOCHROME1"

@@ -42,5 +42,5 @@ def test_examples(name, working_folder, capsys):
 
 
 def test_the_network_describes_itself():
-    done = run_module("unet.network.model", "--size", 64, cwd=ROOT)
+    done = run_module("unet.network.describe", "--size", 64, cwd=ROOT)
     assert done.returncode == 0 and "parameters" in done.stdout, done.stderr

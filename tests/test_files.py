@@ -152,6 +152,20 @@ def test_16_bit_pixels_are_scaled_to_the_brightest_one(tmp_path):
     assert read_image(tmp_path / "a.png").tolist() == [[0, 64], [128, 255]]
 
 
+@pytest.mark.parametrize(("suffix", "channels"), [(".png", 3), (".png", 4), (".tif", 3)])
+def test_several_channels_of_16_bits_are_refused(suffix, channels, tmp_path):
+    write_image(tmp_path / f"a{suffix}", np.full((2, 3, channels), 1000, np.uint16))
+    for read in (read_image, read_mask):
+        with pytest.raises(ImageError, match="several channels of 16 bits, of which only 8 would be read"):
+            read(tmp_path / f"a{suffix}")
+
+
+def test_a_deep_tiff_in_which_white_is_zero_is_inverted(tmp_path):
+    pixels = np.array([[0, 1000], [2000, 4000]], np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "a.tif", tiffinfo={262: 0})
+    assert read_image(tmp_path / "a.tif").tolist() == [[255, 191], [127, 0]]
+
+
 @pytest.mark.parametrize("content", [b"", b"<html>", cv2.imencode(".png", GREY)[1].tobytes()[:20]])
 def test_a_file_that_is_not_an_image_is_named(tmp_path, content):
     (tmp_path / "broken.png").write_bytes(content)

@@ -142,9 +142,14 @@ def test_origins_that_are_gone_are_not_forgotten(fine_tuned, trained, tmp_path, 
     (tmp_path / "base/confidence.json").unlink()
     run.config = replace(run.config, options=replace(run.config.options, init="base"))
     monkeypatch.chdir(tmp_path)
-    assert not run.origin() and len(run.lineage) == 2 and not run.lost_origin
+    assert not run.origin() and len(run.lineage) == 2 and run.lost_origin == "base"
     shutil.rmtree("base")
     assert run.lineage == [run] and run.lost_origin == "base"
+    # A run may even be named like one that it is the origin of.
+    shutil.copytree(fine_tuned[0], "base")
+    origin = SavedRun.open("base")
+    origin.update_config(options=replace(run.config.options, init="base"))
+    assert len(run.lineage) == 2 and run.lost_origin == "base"
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from unet.options import DataOptions, TrainingOptions
 from unet.tables import read_table, write_table
 from unet.training import finish
 from unet.training.finish import Validation
-from unet.training.folds import is_scored, join
+from unet.training.folds import check_same_slices, is_scored, join
 from unet.training.train import train
 
 ALL = ["--name", "five", *TINY, "--epochs", 1, "--fold", "all"]
@@ -179,10 +179,17 @@ def test_the_same_command_continues_and_other_options_are_refused(five, phantoms
 @pytest.mark.slow
 def test_folds_of_different_patients_are_not_joined(five, tmp_path):
     shutil.copytree(five[0] / "runs", tmp_path / "runs")
-    runs = [tmp_path / f"runs/five-fold-{fold}" for fold in range(5)]
-    shutil.copy(runs[0] / "evaluation-val/per_slice.csv", runs[1] / "evaluation-val/per_slice.csv")
-    with pytest.raises(UserError, match="is in several folds, as the patients have changed: delete the runs"):
-        join(runs, tmp_path / "joint")
+    first, second = (tmp_path / f"runs/five-fold-{fold}" for fold in range(2))
+    check_same_slices(first, second)
+    changed, *others = read_table(second / "slices.csv")
+    write_table(second / "slices.csv", [changed | {"fingerprint": "other"}, *others])
+    with pytest.raises(UserError, match="have changed between '.*fold-0' and '.*fold-1': restore them"):
+        check_same_slices(first, second)
+    (first / "evaluation-val/summary.json").write_text('{"slices": "val", "data": "/x/val"}')
+    with pytest.raises(UserError, match="has the scores of other slices"):
+        is_scored(first)
+    (first / "evaluation-val/summary.json").write_text("{")
+    assert not is_scored(first)
 
 
 def test_one_training_has_one_fold():

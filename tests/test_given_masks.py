@@ -140,6 +140,20 @@ def test_comparisons_with_different_masks_of_the_same_name_are_not_mixed_up(trai
     assert done.returncode == 2 and "contains other results: compared is" in done.stderr
 
 
+def test_what_no_evaluation_wrote_and_results_of_other_labels_are_kept(data):
+    masks = ["--masks", "other", "--data", "data"]
+    (data / "mine").mkdir()
+    (data / "mine/gallery.png").write_bytes(b"a picture of mine")
+    done = run_script("evaluate", *masks, "--output", "mine", cwd=data)
+    assert done.returncode == 2 and "'mine' contains 'gallery.png', which no evaluation wrote" in done.stderr
+    assert run_script("evaluate", *masks, "--output", "scores", cwd=data).returncode == 0
+    done = run_script("evaluate", *masks, "--output", "scores", "--labels", "any", cwd=data)
+    assert done.returncode == 2 and "contains other results: labels is none there, but any here" in done.stderr
+    (data / "scores/summary.json").unlink()  # as if it had been interrupted
+    (data / "scores/report.html").unlink()
+    assert run_script("evaluate", *masks, "--output", "scores", cwd=data).returncode == 0
+
+
 def test_runs_that_see_other_images_are_not_compared(trained, tmp_path):
     for name in ("a", "b"):
         shutil.copytree(trained, tmp_path / name)

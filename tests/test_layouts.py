@@ -117,8 +117,8 @@ def test_blank_slices_in_two_splits_or_folders_are_not_one_patient(tmp_path):
 
 def test_columns_of_evaluations_in_a_patients_table_are_refused(tmp_path):
     write_pairs(tmp_path, 2)
-    (tmp_path / "patients.csv").write_text("id,patient,hd95_mm\n0,p1,3\n1,p2,4\n")
-    with pytest.raises(UserError, match="has a column 'hd95_mm', which evaluations write themselves: rename it"):
+    (tmp_path / "patients.csv").write_text("id,patient,HD95_mm\n0,p1,3\n1,p2,4\n")
+    with pytest.raises(UserError, match="has a column 'HD95_mm', which our own tables have: rename it"):
         patient_facts(load_slices(tmp_path, 16), tmp_path)
 
 
@@ -229,6 +229,12 @@ def test_folders_of_splits_may_be_inside_images_and_masks(tmp_path):
     for split in ("train", "val"):
         write_small(tmp_path / f"images/{split}/a.png", tmp_path / f"masks/{split}/a.png")
     assert {pair.id: pair.split for pair in pairs_in(tmp_path)} == {"train/a": "train", "val/a": "val"}
+    # Test images stay test images, even if none are for validation.
+    for folder in ("images", "masks"):
+        (tmp_path / folder / "val").rename(tmp_path / folder / "test")
+    assert {pair.id: pair.split for pair in pairs_in(tmp_path)} == {"test/a": "test", "train/a": "train"}
+    for folder in ("images", "masks"):
+        (tmp_path / folder / "test").rename(tmp_path / folder / "val")
     write_small(tmp_path / "images/b.png", tmp_path / "masks/b.png")
     assert problems_in(tmp_path) == ["'images/b.png' is in no split, unlike others in train/ and val/: move it there."]
 

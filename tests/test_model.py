@@ -35,12 +35,12 @@ def test_the_outline_is_a_probability_with_the_shape_of_the_input(stem_stride, s
 def test_an_invalid_size_or_depth_is_refused(tmp_path):
     with pytest.raises(UserError, match="--size 100 is not a multiple of 8.*use --size 96"):
         check_size(100, SMALL)
-    done = run_module("unet.network.model", "--model.depth", 0, cwd=ROOT)
+    done = run_module("unet.network.describe", "--model.depth", 0, cwd=ROOT)
     assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("--model.depth 0: ")
 
 
 def test_the_layers_are_printed():
-    done = run_module("unet.network.model", "--model.width", 4, "--model.depth", 3, "--size", 64, cwd=ROOT)
+    done = run_module("unet.network.describe", "--model.width", 4, "--model.depth", 3, "--size", 64, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "bottleneck_convolution_a" in done.stdout and "GFLOP for one image of 64 x 64" in done.stdout
 

@@ -52,6 +52,13 @@ def test_missing_and_unreadable_probabilities_are_named(slices, tmp_path):
     assert "a grey PNG with 8 or 16 bits" in lines[0]
 
 
+def test_probabilities_of_other_proportions_are_refused(slices, tmp_path):
+    write_opinions(tmp_path, slices)
+    write_image(tmp_path / "3.png", np.zeros((32, 16), np.uint8))
+    with pytest.raises(UserError, match="3.png' has other proportions than its image of 32 x 32"):
+        load_labels(tmp_path, slices, np.arange(16), 1.0)
+
+
 def batches_of(material, **augmentation):
     config = replace(AugmentationConfig(), **augmentation)
     return [batch for batch in training_batches(material, BatchPlan(8, range(2), augmentation=config))]

@@ -1,6 +1,10 @@
 """A U-Net, written from scratch, that outlines brain tumors in MRI slices and scans. See docs/python.md."""
 
 import importlib
+import os
+
+# The user may have another one for other projects.
+os.environ["KERAS_BACKEND"] = "tensorflow"
 
 __version__ = "0.1.0"
 

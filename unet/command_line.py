@@ -6,6 +6,7 @@ Ctrl-C and SIGTERM; 141 the reader of the output has gone.
 
 import contextlib
 import gc
+import math
 import os
 import select
 import signal
@@ -28,6 +29,9 @@ UNGROUPED = ("data", "reading", "machine")  # groups whose options appear withou
 def run(options_type: type, description: str, step: Step, recipe: Recipe = None, uses_tensorflow: bool = True) -> None:
     """Run a script: parse its options, import TensorFlow if it is used, do the step, and end the process with an exit
     code. `description` is the text for --help."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     try:
         try:
             options = parse(options_type, description, recipe)
@@ -39,6 +43,9 @@ def run(options_type: type, description: str, step: Step, recipe: Recipe = None,
         if not silence_closed_outputs():
             raise
         sys.exit(128 + 13)  # as if ended by SIGPIPE
+    except KeyboardInterrupt:  # while the options were read
+        print("Stopped by SIGINT.", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     finally:
         # Otherwise Python would look for garbage in all of TensorFlow at the end, which takes nearly a second.
         gc.freeze()
@@ -90,6 +97,7 @@ def validated(options):
         raise UserError(
             f"{options!r} is not an options object: pass those of unet.options, such as TrainingOptions(...)."
         )
+    check_finite(asdict(options), "")
     try:
         return TypeAdapter(type(options)).validate_python(asdict(options))
     except ValidationError as error:
@@ -97,6 +105,15 @@ def validated(options):
         parts = [part for part in first["loc"] if part not in UNGROUPED] or first["loc"]
         name = ".".join(map(str, parts)).replace("_", "-")
         raise UserError(f"--{name} {first['input']}: {first['msg']}.") from error
+
+
+def check_finite(options: dict, group: str) -> None:
+    """UserError if a number is NaN or infinite."""
+    for name, value in options.items():
+        if isinstance(value, dict):
+            check_finite(value, "" if name in UNGROUPED else f"{group}{name}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"--{group}{name} {value}: give a finite number.".replace("_", "-"))
 
 
 def command(script: str) -> str:
@@ -117,8 +134,14 @@ def check_resume_is_alone(options: object) -> None:
 
 
 def check_values_are_given(options: object) -> None:
-    """UserError if an option that takes several values has none, as if its shell variable were empty.
+    """UserError if a value is empty, or an option that takes several has none, as if a shell variable were empty.
     (For --ray, whose default is not (), having none means something.)"""
+    words = sys.argv[1:]
+    for before, word in zip(["", *words], words, strict=False):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            raise UserError(
+                f"{(word or before).rstrip('=') or 'The first argument'} is empty: give a value or leave it out."
+            )
     groups = [options, *(getattr(options, name) for name in UNGROUPED if is_dataclass(getattr(options, name, None)))]
     empty = {
         field.name for group in groups for field in fields(group) if getattr(group, field.name) == field.default == ()
@@ -175,7 +198,11 @@ def start_up_messages_hidden() -> Iterator[None]:
     No log level suppresses these messages (TensorFlow 2.21): they are written before levels are read."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     terminal = os.dup(2)
-    with tempfile.TemporaryFile() as messages:
+    try:
+        file = tempfile.TemporaryFile()
+    except OSError:  # no folder for temporary files: the messages are lost
+        file = open(os.devnull, "w+b")
+    with file as messages:
         os.dup2(messages.fileno(), 2)
         try:
             yield

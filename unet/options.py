@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Interval, Len
 
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 Positive = Annotated[float, Gt(0)]
-Count = Annotated[int, Ge(1)]
+Count = Annotated[int, Interval(ge=1, lt=2**31)]
 Side = Annotated[int, Interval(ge=1, le=8192)]
 Channels = Annotated[int, Interval(ge=1, le=1024)]
 LayoutName = Literal[
@@ -179,7 +179,7 @@ class TrainingOptions:
     """Number of passes over the training slices."""
     batch_size: Count = 16
     """Slices with tumor per step, over all devices."""
-    presence_epochs: Annotated[int, Ge(0)] = 12
+    presence_epochs: Annotated[int, Interval(ge=0, lt=2**31)] = 12
     """Epochs of the presence head, which is trained after the U-Net if the data contain slices without a tumor."""
     learning_rate: Positive = 2e-3
     """Peak of the cosine schedule."""

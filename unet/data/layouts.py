@@ -105,7 +105,7 @@ class Layout:
         if self.name.startswith("split/"):
             return {id: self.part_of[id].split for id in self.complete}
         splits = self.top_folder_splits()
-        is_known = {"train", "val"} <= set(splits.values()) and all(splits.values())
+        is_known = len(set(splits.values())) > 1 and all(splits.values())
         return splits if is_known else dict.fromkeys(splits, "")
 
     def top_folder_splits(self) -> dict[str, str]:
@@ -113,12 +113,14 @@ class Layout:
         return {id: SPLIT_OF_FOLDER.get(id.partition("/")[0].lower(), "") for id in self.complete}
 
     def without_split(self) -> list[str]:
-        """A message about the first image outside of train/ and val/, if others are in such folders."""
+        """A message about the first image outside of train/, val/ and test/, if others are in at least two of these."""
         splits = {} if self.name.startswith("split/") else self.top_folder_splits()
-        if not {"train", "val", ""} <= set(splits.values()):
+        kinds = [split for split in FOLDERS_OF_SPLIT if split in splits.values()]
+        if len(kinds) < 2 or all(splits.values()):
             return []
         first = next(id for id, split in splits.items() if not split)
-        return [f"'{self.files[first][IMAGES]}' is in no split, unlike others in train/ and val/: move it there."]
+        others = " and ".join(f"{split}/" for split in kinds)
+        return [f"'{self.files[first][IMAGES]}' is in no split, unlike others in {others}: move it there."]
 
     def patients(self) -> dict[str, str]:
         """Patient of each complete id: the case, or the first folder that differs; "" if unknown."""

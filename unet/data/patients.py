@@ -22,10 +22,11 @@ PUBLISHED_TABLE = Path(__file__).with_name("published.csv")
 PUBLISHED_FIELD_OF_VIEW_MM = 512 * 0.49
 OF_FOLDERS = "the patients' folders, or DICOM headers"
 BY_FOLDER = "the folders of the splits, "
-# Columns that evaluations write beside those of a patients table.
+# Columns of our own tables beside those of a patients table, in lower case.
 RESERVED = set(
     "pixels truth_pixels predicted_pixels dice iou precision recall specificity surface_dice hd95_pixels hd95_mm "
-    "average_distance_pixels average_distance_mm confidence expected_dice tumor_probability review".split()
+    "average_distance_pixels average_distance_mm confidence expected_dice tumor_probability review used_for "
+    "fingerprint fold".split()
 )
 GROUP_PREFIX = "like "  # of the names of groups of similar slices, which replace unknown patients
 # Correlation of the thumbnails of near-copies. If it were much lower, chains of them would join most patients.
@@ -93,10 +94,12 @@ def similar_groups(slices: Slices, folder: Path) -> tuple[list[str], str, str]:
     from, and what to expect of them."""
     groups = near_copy_groups(slices.images)
     # Named after their pixels, so that groups from two folders have different names. Blank slices are alike everywhere.
-    names = [
-        f"{GROUP_PREFIX}{fingerprint}" + ("" if np.ptp(image) else f" in {folder.resolve().name} {pair.split}".rstrip())
-        for pair, image, fingerprint in zip(slices.pairs, slices.images, slices.fingerprints, strict=True)
-    ]
+    names = []
+    for pair, image, fingerprint in zip(slices.pairs, slices.images, slices.fingerprints, strict=True):
+        name = f"{GROUP_PREFIX}{fingerprint.partition('-')[0]}"
+        if not np.ptp(image):
+            name += f" in {folder.resolve().name} {pair.split}".rstrip()
+        names.append(name)
     keys = [(group, pair.split) for group, pair in zip(groups, slices.pairs, strict=True)]
     patient_of = dict(zip(keys, names, strict=True))
     patients = [patient_of[key] for key in keys]
@@ -168,8 +171,8 @@ def read_patients(path: Path) -> Facts:
             f"'{path}' must be a comma-separated CSV with columns id and patient (and optionally tumor and "
             f"split){found}."
         )
-    if taken := RESERVED & rows[0].keys():
-        raise UserError(f"'{path}' has a column '{min(taken)}', which evaluations write themselves: rename it.")
+    if taken := [column for column in rows[0] if column and column.lower() in RESERVED]:
+        raise UserError(f"'{path}' has a column '{min(taken)}', which our own tables have: rename it.")
     # csv collects extra cells under None, and fills missing ones with None.
     ragged = [row["id"] for row in rows if None in row or None in row.values()]
     raise_problems([f"'{path}' has more or fewer cells than columns at id '{id}': fix it." for id in ragged])

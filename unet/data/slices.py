@@ -66,11 +66,10 @@ class Slices:
 
 
 def fingerprints_of(image: np.ndarray, mask: np.ndarray) -> tuple[str, str]:
-    """Hashes of a slice's image alone, and of image and mask. They do not depend on file names or compression."""
-    content = hashlib.sha256(str(image.shape).encode() + image.tobytes())
-    of_image = content.hexdigest()[:16]
-    content.update(mask.tobytes())
-    return of_image, content.hexdigest()[:16]
+    """Hash of a slice's image alone, and that hash with one of the mask. They do not depend on file names or
+    compression."""
+    of_image = hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()[:16]
+    return of_image, f"{of_image}-{hashlib.sha256(mask.tobytes()).hexdigest()[:8]}"
 
 
 def load_slices(

@@ -29,6 +29,10 @@ from unet.tables import write_table
 CHANGES_SHOWN = 5
 
 
+# What some comparisons write and others do not.
+NOT_ALWAYS = ("per_scan.csv", "comparison.png", "changes.png")
+
+
 @in_our_style
 def compare(options: EvaluationOptions) -> Path:
     """Compare two contenders on the slices of the first one, if it is a run, or on those in a folder.
@@ -72,6 +76,8 @@ def compare_and_write(
     scores = [score_slices(predictor, selection) for predictor in predictors]
     check_unchanged(contenders[0].run, selection, scores[0])
     rows = [pair_rows(a.row, b.row) for a, b in zip(*scores, strict=True)]
+    for name in NOT_ALWAYS:  # now, as an error or Ctrl-C before this keeps the earlier results
+        (output / name).unlink(missing_ok=True)
     write_table(output / "per_slice.csv", rows)
     scan_scores = [score_scans(predictor, selection) for predictor in predictors]
     scan_rows = [pair_scan_rows(a, b) for a, b in zip(*scan_scores, strict=True)]
@@ -84,6 +90,9 @@ def compare_and_write(
     answers = answer(found, names, f"{interval_basis(row['patient'] for row in with_tumor)}, for these two {two}")
     known = [known_patients(contender.runs, selection, scores[0]) for contender in contenders]
     answers += filter(None, dict.fromkeys(known))
+    for letter, name in zip("ab", names, strict=True):
+        if with_tumor and not any(row[f"predicted_pixels_{letter}"] for row in with_tumor):
+            answers.append(f"Warning: '{name}' outlines nothing in slices with tumor. Check its masks and --labels.")
     about = {
         "compared": [contender.source for contender in contenders],
         "a": contenders[0].settings(options),

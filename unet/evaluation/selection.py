@@ -12,10 +12,18 @@ from unet.data.patients import PUBLISHED_FIELD_OF_VIEW_MM, is_published, merge_f
 from unet.data.slices import load_slices
 from unet.data.split import FINAL
 from unet.errors import UserError
-from unet.files import only_process_in
+from unet.files import LOCK, only_process_in
 from unet.network.saved_run import SavedRun
-from unet.options import EvaluationOptions, ReadingOptions, TrainingOptions
+from unet.options import EvaluationOptions, PairingOptions, ReadingOptions, TrainingOptions
 from unet.tables import Facts
+
+READING = ("channel", "plane", "volume", "labels", "mask_threshold", "mask_suffix")  # what results depend on
+# What evaluations and comparisons write, beside their summary.
+RESULTS = (
+    "report.html", "per_slice.csv", "per_scan.csv", "gallery.png", "detection.png", "dice_distribution.png",
+    "dice_by_type.png", "dice_by_size.png", "threshold_curve.png", "expected_dice.png", "calibration.png",
+    "comparison.png", "changes.png",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,12 +38,14 @@ class Selection:
     facts: Facts
     spacing_mm: float | None  # side of a pixel, if given for all images
     field_of_view_mm: float | None  # side of the image, if known for all images
+    reading: PairingOptions = PairingOptions()  # as given for `folders`
 
     @property
     def identity(self) -> dict[str, object]:
         """What distinguishes these slices from others in the results."""
         folders = ", ".join(map(str, self.folders)) or None
-        return {"slices": self.title, "data": folders, "spacing_mm": self.spacing_mm}
+        reading = {name: getattr(self.reading, name) for name in READING}
+        return {"slices": self.title, "data": folders, "spacing_mm": self.spacing_mm, **reading}
 
     def pixel_mm(self, pair: Pair, width: int) -> float | None:
         """Side of a pixel in the image of a pair, which is `width` pixels wide; None if unknown."""
@@ -162,22 +172,24 @@ def make_selection(
     are_published = all(is_published(pair.id, facts[pair.id]) for pair in pairs if pair.mask_path)
     field_of_view_mm = PUBLISHED_FIELD_OF_VIEW_MM if are_published and not options.spacing_mm else None
     images = {pair.name: pair.image_path for pair in all_pairs}
-    return Selection(split, folders, title, pairs, images, facts, options.spacing_mm, field_of_view_mm)
+    reading = PairingOptions() if split else options.reading
+    return Selection(split, folders, title, pairs, images, facts, options.spacing_mm, field_of_view_mm, reading)
 
 
 @contextlib.contextmanager
 def results_in(output: Path, summary: str, identity: dict[str, object]) -> Iterator[None]:
     """A context in which the results for slices, and maybe masks, with this identity may be written to a folder.
 
-    UserError if the folder is not writable, or its summary (a JSON file) is about other ones.
+    UserError if the folder is not writable, if its summary (a JSON file) is about other slices or masks, or if it has
+    files with the names of results that no evaluation wrote.
     """
+    is_ours = (output / LOCK).exists()  # of an earlier evaluation
     with only_process_in(output):
         old = {}
         with contextlib.suppress(OSError, ValueError):  # missing or damaged
             old = json.loads((output / summary).read_text())
-        # A report is written after its summary.
-        foreign = [name for name in (summary, "report.html") if (output / name).exists() and "slices" not in old]
-        if foreign:
+        foreign = [name for name in (summary, *RESULTS) if (output / name).exists() and "slices" not in old]
+        if foreign and not (is_ours and summary not in foreign):  # otherwise, one was interrupted
             raise UserError(f"'{output}' contains '{foreign[0]}', which no evaluation wrote: choose another --output.")
         for name, value in identity.items():
             if old and old.get(name) != value:

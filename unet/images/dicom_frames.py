@@ -192,7 +192,20 @@ def read_pixels(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
         ) from error
     if pixels.shape not in (shape, shape[1:] if shape[0] == 1 else shape):
         raise ImageError(f"'{path}' does not contain grey slices of {shape[2]} x {shape[1]} pixels: fix its header.")
-    return pixels.reshape(shape)
+    return without_padding(pixels.reshape(shape), dataset)
+
+
+def without_padding(pixels: np.ndarray, dataset) -> np.ndarray:
+    """Pixels in which those that the scanner did not measure are as dark as the darkest of the others."""
+    if "PixelPaddingValue" not in dataset:
+        return pixels
+    ends = int(dataset.PixelPaddingValue), int(dataset.get("PixelPaddingRangeLimit", dataset.PixelPaddingValue))
+    is_measured = (pixels < min(ends)) | (pixels > max(ends))
+    if is_measured.all() or not is_measured.any():
+        return pixels
+    measured = pixels[is_measured]
+    is_inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
+    return np.where(is_measured, pixels, measured.max() if is_inverted else measured.min())
 
 
 def decode_jpeg(dataset, shape: tuple[int, int, int]) -> np.ndarray:

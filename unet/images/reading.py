@@ -18,6 +18,7 @@ from unet.options import ReadingOptions
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".npy")
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP")  # in Pillow's words; arrays (.npy) are read with numpy
 DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")  # Pillow's words for more than 8 bits
+TIFF_BITS, TIFF_PHOTOMETRIC = 258, 262  # tags
 LONGEST_SIDE = 65_500  # of a JPEG, which overlays are
 ORIENTATION_CHUNKS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # of a PNG that may contain an orientation
 Image.MAX_IMAGE_PIXELS = None  # Pillow's limit only warns; check_image_header's is strict
@@ -99,12 +100,26 @@ def check_image_header(path: Path, image: Image.Image, reading: ReadingOptions) 
         raise ImageError(
             f"'{path}' has {image.width} x {image.height} pixels, with a side longer than {LONGEST_SIDE}: crop it."
         )
+    if has_deep_channels(image):
+        raise ImageError(
+            f"'{path}' has several channels of 16 bits, of which only 8 would be read: save it with one channel of 16 "
+            "bits, or with 8 bits."
+        )
     # A phone's JPEG may contain a second picture (MPO). Viewers show the first.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         raise ImageError(
             f"'{path}' has {image.n_frames} pages: save each as a separate image, for example with ImageMagick: magick "
             f"'{path}' '{path.with_suffix('')}-%03d.png'."
         )
+
+
+def has_deep_channels(image: Image.Image) -> bool:
+    """Whether an image, not decoded yet, has several channels of more than 8 bits, which Pillow would cut off."""
+    if image.mode in DEEP_MODES:
+        return False
+    if image.format == "PNG":
+        return any("16" in str(tile[3]) for tile in image.tile)
+    return image.format == "TIFF" and max(image.tag_v2.get(TIFF_BITS, (8,))) > 8
 
 
 def decode_grey_png(content: bytes, image: Image.Image) -> np.ndarray | None:
@@ -123,7 +138,9 @@ def decode_grey_png(content: bytes, image: Image.Image) -> np.ndarray | None:
 def to_grey(path: Path, image: Image.Image, channel: str | None) -> np.ndarray:
     """uint8 (height, width) of a decoded image; of colors, a channel, or the luminance for "grey" or None."""
     if image.mode in DEEP_MODES:
-        return to_8_bits(without_nan(path, np.array(image, np.float32)))
+        values = without_nan(path, np.array(image, np.float32))
+        is_inverted = image.format == "TIFF" and image.tag_v2.get(TIFF_PHOTOMETRIC) == 0  # white is zero
+        return to_8_bits(values.max() - values if is_inverted else values)
     if image.mode not in ("1", "L", "LA", "RGB", "RGBA"):
         image = image.convert("RGB")
     if channel in ("red", "green", "blue") and image.mode in ("RGB", "RGBA"):

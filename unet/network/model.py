@@ -1,8 +1,6 @@
 """The U-Net (Ronneberger, Fischer and Brox 2015, arXiv 1505.04597), built in Keras from a config.
 
 It answers where the tumor is if there is one. A small head (presence_head.py) answers whether there is one.
-
-python -m unet.network.model        prints layers, parameters and FLOPs; --help lists the options
 """
 
 import math
@@ -11,12 +9,14 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from unet.command_line import run
 from unet.errors import UserError
 from unet.network.blocks import Normalization, conv_block
 from unet.network.presence_head import presence_features, presence_head
-from unet.options import DescribeOptions, ModelConfig
+from unet.options import ModelConfig
 
+# The user may have other settings for other projects, in ~/.keras/keras.json.
+keras.config.set_image_data_format("channels_last")
+keras.config.set_floatx("float32")
 # Fraction of all pixels that are tumor, about.
 TUMOR_FRACTION = 0.02
 
@@ -106,21 +106,3 @@ def flops(network: keras.Model, size: int) -> int:
     profiler = tf.compat.v1.profiler
     options = profiler.ProfileOptionBuilder(profiler.ProfileOptionBuilder.float_operation())
     return profiler.profile(graph, options=options.with_empty_output().build()).total_float_ops
-
-
-def describe(options: DescribeOptions) -> None:
-    """Print the layers, parameters and FLOPs of a U-Net."""
-    size = options.size
-    check_size(size, options.model)
-    network = build_unet(options.model)
-    # With a fixed input size, the output shape of every layer is known.
-    sized = keras.models.clone_model(network, input_tensors=keras.Input((size, size, 1)))
-    print(f"{'layer':28}{'output (height, width, channels)':36}{'parameters':>12}")
-    for layer in sized.layers:
-        print(f"{layer.name:28}{layer.output.shape[1:]!s:36}{layer.count_params():12,}")
-    print(f"\n{network.count_params():,} parameters")
-    print(f"{flops(network, size) / 1e9:.2f} GFLOP for one image of {size} x {size}")
-
-
-if __name__ == "__main__":
-    run(DescribeOptions, __doc__, describe)

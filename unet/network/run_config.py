@@ -52,12 +52,17 @@ class RunConfig:
 CONFIG = TypeAdapter(RunConfig)
 
 
+def image_hash(fingerprint: str) -> str:
+    """The hash of the image in the fingerprint of a slice."""
+    return fingerprint.partition("-")[0]
+
+
 @dataclass(frozen=True)
 class SliceTable:
     """Content of slices.csv: what each slice was used for, and what is known about it."""
 
     split: dict[str, list[str]]  # ids of train, val and test
-    fingerprints: dict[str, str]  # of each id's pixels; "" in the pretrained run
+    fingerprints: dict[str, str]  # hashes of each id's image and mask; "" in the pretrained run
     facts: Facts
 
     def patients(self, split: str) -> set[str]:
@@ -65,10 +70,12 @@ class SliceTable:
         return {self.facts[id]["patient"] for id in self.split[split]}
 
     def are_known(self, split: str, fingerprints: Iterable[str], patients: Iterable[str]) -> list[bool]:
-        """Whether each slice, given its fingerprint and patient, is in a split, or shows a patient who is."""
-        known, known_patients = {self.fingerprints[id] for id in self.split[split]} - {""}, self.patients(split)
+        """Whether the image of each slice, given its fingerprint and patient, is in a split, or shows a patient who is.
+        The mask may be another one."""
+        known = {image_hash(self.fingerprints[id]) for id in self.split[split]} - {""}
+        known_patients = self.patients(split)
         pairs = zip(fingerprints, patients, strict=True)
-        return [fingerprint in known or patient in known_patients for fingerprint, patient in pairs]
+        return [image_hash(fingerprint) in known or patient in known_patients for fingerprint, patient in pairs]
 
     def rows(self) -> list[dict[str, str]]:
         """One row per slice, as in slices.csv; UserError if a fact has the name of one of our columns."""

@@ -12,6 +12,7 @@ checkpoint-N.npz    the whole state after N steps, for --resume; presence-N.npz 
 
 import contextlib
 import hashlib
+import sys
 import tempfile
 from dataclasses import fields, replace
 from pathlib import Path
@@ -32,7 +33,9 @@ from unet.tables import write_table
 
 CHECKPOINTS, PRESENCE_CHECKPOINTS = "checkpoint-*.npz", "presence-*.npz"
 CONFIDENCE = TypeAdapter(ConfidenceModel)
-UNKNOWN_ORIGIN = "the run of --init '{}' is gone, so nobody knows whether it was trained on these patients."
+UNKNOWN_ORIGIN = (
+    "the run of --init '{}' is gone or has changed, so nobody knows whether it was trained on these patients."
+)
 
 
 class SavedRun:
@@ -74,15 +77,20 @@ class SavedRun:
     @property
     def lineage(self) -> "list[SavedRun]":
         """The run, the run of its --init, the run of that one's --init, and so on, as far as they are still there."""
+        found = [self]
         with contextlib.suppress(UserError):
-            if parent := self.parent():
-                return [self, *parent.lineage]
-        return [self]
+            while (parent := found[-1].parent()) and parent.folder.resolve() not in {
+                one.folder.resolve() for one in found
+            }:
+                found.append(parent)
+        return found
 
     @property
     def lost_origin(self) -> str | None:
-        """The run of an --init in the lineage that is gone, by the name that was given; None if all are there."""
-        return self.lineage[-1].config.options.init
+        """The run of an --init in the lineage that is gone, or has other weights now, by the name that was given; None
+        if all are there."""
+        inits = (one.config.options.init for one in self.lineage if not one.origin())
+        return next(filter(None, inits), None)
 
     def reading_with(self, given: ReadingOptions, kind: type | None = None) -> ReadingOptions:
         """Given options, in which defaults are replaced by what the training had; with a kind, only the options of
@@ -107,6 +115,15 @@ class SavedRun:
         if config != self.config:
             self.config = config
             self.write_config()
+
+    def warn_if_unfinished(self) -> None:
+        """Print a warning if the training has not finished, as the thresholds are chosen at its end."""
+        if not (self.folder / "metrics.json").exists():
+            print(
+                f"Warning: the training of '{self.folder}' has not finished, so its thresholds are not chosen yet: "
+                "continue it with train.py --resume.",
+                file=sys.stderr,
+            )
 
     def print_changes(self) -> None:
         """Print what has changed since the run was started and may change the last digits of its results."""

@@ -146,7 +146,7 @@ class OutputFolder:
             write_whole(self.folder / REGIONS, text)
 
     def _check_other_shards(self) -> None:
-        """UserError if another shard was made of another set of images: some images would be in no shard."""
+        """UserError if another shard has other settings, or other images, so that some would be in no shard."""
         for path in sorted(self.folder.parent.glob(f"{SHARD}*/{SETTINGS}")) if "all_images" in self.settings else []:
             with contextlib.suppress(OSError, ValueError):  # being written, or damaged
                 other = json.loads(path.read_text())
@@ -154,6 +154,12 @@ class OutputFolder:
                     raise UserError(
                         f"'{path.parent}' belongs to another set of images, as files were added or removed since: "
                         "delete the folders of all shards and start again, or choose another --output."
+                    )
+                different = [name for name, value in self.settings.items() if other.get(name) != value]
+                if path.parent != self.folder and different:
+                    raise UserError(
+                        f"'{path.parent}' was made with another {different[0].replace('_', ' ')}: repeat the options "
+                        "of the other shards, or choose another --output."
                     )
 
     def _start_anew(self) -> None:

@@ -15,7 +15,7 @@ from unet.network.run_config import read_config
 from unet.network.saved_run import SavedRun
 from unet.options import EvaluationOptions, TrainingOptions
 from unet.tables import read_table, write_table
-from unet.training.final import difference, family_name
+from unet.training.final import difference, family_name, what_is_known
 from unet.training.train import train
 from unet.training.workers import index_and_count
 
@@ -41,7 +41,10 @@ def train_folds(options: TrainingOptions) -> Path:
     if options.resume:
         raise UserError("train_folds continues by itself: repeat its options, without resume.")
     name = family_name(options)
-    runs = [train_fold(replace(options, name=f"{name}-fold-{fold}"), fold) for fold in FOLDS]
+    runs = []
+    for fold in FOLDS:
+        runs.append(train_fold(replace(options, name=f"{name}-fold-{fold}"), fold))
+        check_same_slices(runs[0], runs[-1])
     output = Path("runs") / f"{name}-all-folds"
     print(
         f"{summaries.describe(join(runs, output))}\nThe scores of each slice are in {output}/per_slice.csv. For one "
@@ -66,12 +69,26 @@ def train_fold(options: TrainingOptions, fold: int) -> Path:
     return run
 
 
+def check_same_slices(run: Path, other: Path) -> None:
+    """UserError if the slices, their patients or the test patients of two folds differ."""
+    if what_is_known(SavedRun.open(run)) != what_is_known(SavedRun.open(other)):
+        raise UserError(
+            f"The slices, their patients or their split have changed between '{run}' and '{other}': restore them and "
+            "delete the newer run, or start again with another --name."
+        )
+
+
 def is_scored(run: Path) -> bool:
     """Whether the validation slices of a run are scored with its network as it is now, and the usual options."""
     scores = run / "evaluation-val"
     if not (scores / "report.html").exists():  # the last file of an evaluation
         return False
-    summary = json.loads((scores / "summary.json").read_text())
+    try:
+        summary = json.loads((scores / "summary.json").read_text())
+    except ValueError:  # damaged
+        return False
+    if (summary.get("slices"), summary.get("data")) != ("val", None):
+        raise UserError(f"'{scores}' has the scores of other slices: delete or rename it, then repeat the command.")
     usual = EvaluationOptions()
     names = ("mirror", "always_outline", "spacing_mm")
     is_usual = all(summary.get(name) == getattr(usual, name) for name in names)
@@ -88,13 +105,6 @@ def join(runs: list[Path], output: Path) -> dict[str, object]:
         for fold, table in zip(FOLDS, tables, strict=True)
         for row in table
     ]
-    fold_of = {}
-    for row in rows:
-        if fold_of.setdefault(row["patient"], row["fold"]) != row["fold"]:
-            raise UserError(
-                f"Patient '{row['patient']}' is in several folds, as the patients have changed: delete the runs "
-                f"'{runs[0]}' to '{runs[-1]}', and start again."
-            )
     with_tumor = [row for row in rows if row["truth_pixels"]]
     summaries_of_folds = [json.loads((run / "evaluation-val" / "summary.json").read_text()) for run in runs]
     caveats = [line for summary in summaries_of_folds for line in summary["caveat"].splitlines()]

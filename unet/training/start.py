@@ -70,8 +70,13 @@ def new_run(options: TrainingOptions, workers: Workers, runs: Path) -> tuple[Sav
 
 
 def check_recipe(options: TrainingOptions) -> None:
-    """UserError if the quick recipe was chosen but not applied."""
-    usual = TrainingOptions()
+    """UserError if options contradict each other, or the quick recipe was chosen but not applied."""
+    usual, augmentation = TrainingOptions(), options.augmentation
+    if augmentation.scale_min > augmentation.scale_max:
+        raise UserError(
+            f"--augmentation.scale-min {augmentation.scale_min} is larger than --augmentation.scale-max "
+            f"{augmentation.scale_max}: swap them."
+        )
     if options.quick and (options.epochs, options.model.width) == (usual.epochs, usual.model.width):
         raise UserError(
             "--quick was given with the epochs and the width of the full recipe: leave it out. In Python, unet.recipe "
@@ -85,8 +90,9 @@ def name_of(options: TrainingOptions) -> str:
         name = f"{family_name(options)}-{FINAL}"
     else:
         name = options.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{options.size}px"
-    if name != Path(name).name or name == ".." or len(os.fsencode(name)) > 200:
-        raise UserError(f"--name {name} is invalid: give the short name of a folder, without / and the like.")
+    is_utf8 = name.encode(errors="ignore").decode() == name
+    if name != Path(name).name or name == ".." or not is_utf8 or len(os.fsencode(name)) > 200:
+        raise UserError(f"--name {name!r} is invalid: give the short name of a folder, without / and the like.")
     return name
 
 
