@@ -6,10 +6,9 @@ Usage:
     python benchmarks/trials.py FOLDER --only "weight decay 0.1" "no copy-paste"
 
 FOLDER contains the real data. Every trial trains the same small network at 128 pixels, with one change, on the
-published split and on one of the five folds. A gain counts only if both agree, so a change that gains nothing on the
-published split is not tried on the fold. Finished trainings are kept in runs/, and interrupted ones continue. The
-machine need not be idle. Results are written to benchmarks/results/trials.json. Older trials that are not run now are
-kept.
+published split and then on the five folds. It ends as soon as the change has gained nothing over all splits so far.
+Finished trainings are kept in runs/, and interrupted ones continue. The machine need not be idle. Results are written
+to benchmarks/results/trials.json. Older trials that are not run now are kept.
 """
 
 import json
@@ -26,7 +25,7 @@ from unet.tables import read_table
 
 RESULTS = ROOT / "benchmarks" / "results" / "trials.json"
 PROXY = "--size 128 --model.width 16 --model.depth 5 --epochs 12 --learning-rate 4e-3"
-SPLITS = {"published": "", "fold 2": "--fold 2"}
+SPLITS = {"published": ""} | {f"fold {fold}": f"--fold {fold}" for fold in (2, 0, 1, 3, 4)}
 BASELINE = "the default"
 TRIALS = {
     BASELINE: "",
@@ -41,6 +40,7 @@ TRIALS = {
         "--augmentation.scale-min 0.6 --augmentation.scale-max 1.6 --augmentation.shift 0.15"
     ),
     "average over a tenth of the steps": "--ema 0.1",
+    "the two lowest skip connections also carry their mirror image": "--model.mirrored-skips 2",
     "twice as wide": "--model.width 32",
     "twice as long": "--epochs 24",
     "twice as wide and as long": "--model.width 32 --epochs 24",

@@ -181,8 +181,8 @@ def trials(kept: dict) -> str:
         removed = "" if name in TRIALS else " (option removed since)"
         rows.append((f"{name}{removed}", options, *dice, gain))
     return (
-        f"Each trial is `train.py {kept['proxy']}` with one change, on the published split and, unless it gained nothing "
-        "there, on one fold. The gain is over all scored slices, relative to the default recipe trained on the same "
+        f"Each trial is `train.py {kept['proxy']}` with one change, on the published split and then on the folds, until "
+        "it has gained nothing so far (older trials: on one fold). The gain is over all scored slices, relative to the default recipe trained on the same "
         "machine, with an interval over patients. The first row is the latest of these trainings. Each trial is a single "
         f"training: compare with what another seed alone changes.\n\n{markdown_table(*rows)}\n\n*{setup(kept | {'machine': machines})}.*"
     )

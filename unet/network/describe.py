@@ -1,7 +1,7 @@
 """Print the layers, parameters and FLOPs of a U-Net.
 
-    python -m unet.network.describe             the default
-    python -m unet.network.describe --model.width 16 --size 128
+python -m unet.network.describe             the default
+python -m unet.network.describe --model.width 16 --size 128
 """
 
 from unet.command_line import run
