@@ -40,7 +40,6 @@ TRIALS = {
         "--augmentation.scale-min 0.6 --augmentation.scale-max 1.6 --augmentation.shift 0.15"
     ),
     "average over a tenth of the steps": "--ema 0.1",
-    "the two lowest skip connections also carry their mirror image": "--model.mirrored-skips 2",
     "twice as wide": "--model.width 32",
     "twice as long": "--epochs 24",
     "twice as wide and as long": "--model.width 32 --epochs 24",

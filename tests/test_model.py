@@ -32,16 +32,6 @@ def test_the_outline_is_a_probability_with_the_shape_of_the_input(stem_stride, s
         assert 0 <= float(probability.numpy().min()) and float(probability.numpy().max()) <= 1
 
 
-def test_the_lowest_skip_connections_also_carry_their_mirror_image():
-    model = build_unet(ModelConfig(width=4, depth=4, mirrored_skips=2))
-    skips = {level: model.get_layer(f"skip_{level}").output for level in (1, 2, 3)}
-    # A skip, maybe its mirror image, and what comes from below, all with the channels of the level.
-    assert {level: skip.shape[-1] for level, skip in skips.items()} == {1: 2 * 4, 2: 3 * 8, 3: 3 * 16}
-    image = np.random.default_rng(0).random((1, 32, 64, 1)).astype(np.float32)
-    lowest = keras.Model(model.input, skips[3])(image).numpy()
-    np.testing.assert_array_equal(lowest[..., 16:32], lowest[:, :, ::-1, :16])
-
-
 def test_an_invalid_size_or_depth_is_refused(tmp_path):
     with pytest.raises(UserError, match="--size 100 is not a multiple of 8.*use --size 96"):
         check_size(100, SMALL)

@@ -77,9 +77,6 @@ class ModelConfig:
     """Number of resolution levels, including the bottleneck; each halves the resolution of the one above."""
     stem_stride: Annotated[int, Interval(ge=1, le=16)] = 2
     """Stride of the first convolution; 1 keeps the full resolution."""
-    mirrored_skips: Annotated[int, Interval(ge=0, le=16)] = 0
-    """Number of skip connections, from the lowest one up, that also carry their mirror image: a tumor is seldom
-    symmetric, but a ventricle or an eye is."""
 
     @property
     def widths(self) -> list[int]:

@@ -63,10 +63,7 @@ def build_unet(config: ModelConfig, normalization: Normalization = layers.BatchN
 
     for level, filters in reversed(list(enumerate(widths, start=1))):
         x = layers.Conv2DTranspose(filters, 2, strides=2, name=f"up_{level}")(x)
-        skip = skip_connections.pop()
-        is_mirrored = level > len(widths) - config.mirrored_skips
-        mirrored = [keras.ops.flip(skip, axis=2)] if is_mirrored else []
-        x = layers.Concatenate(name=f"skip_{level}")([skip, *mirrored, x])
+        x = layers.Concatenate(name=f"skip_{level}")([skip_connections.pop(), x])
         x = conv_block(x, filters, f"decoder_{level}", normalization)
 
     # The mirror image of the stem: back to full resolution. The bias starts at the fraction of pixels that are
