@@ -429,7 +429,7 @@ def wrong_commands():
     few_epochs = ["train", "--resume", "RUN", "--epochs", "1"], "has already done 2 epochs: give more to --epochs"
     # Refused even if it is the default: the run may have another seed.
     with_seed = ["train", "--resume", "RUN", "--seed=0"], "remove '--seed'"
-    parent = ["train", "--data", "pairs", "--name", ".."], "--name .. is invalid: give the short name of a folder"
+    parent = ["train", "--data", "pairs", "--name", ".."], "--name '..' is invalid: give the short name of a folder"
     long = ["train", "--data", "pairs", "--name", 300 * "x"], "is invalid: give the short name of a folder"
     return [no_run, no_data, bad_size, no_image, nothing, few_epochs, with_seed, parent, long]
 
