@@ -26,7 +26,7 @@ BY_FOLDER = "the folders of the splits, "
 RESERVED = set(
     "pixels truth_pixels predicted_pixels dice iou precision recall specificity surface_dice hd95_pixels hd95_mm "
     "average_distance_pixels average_distance_mm confidence expected_dice tumor_probability review used_for "
-    "fingerprint fold".split()
+    "fingerprint".split()
 )
 GROUP_PREFIX = "like "  # of the names of groups of similar slices, which replace unknown patients
 # Correlation of the thumbnails of near-copies. If it were much lower, chains of them would join most patients.

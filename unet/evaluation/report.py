@@ -136,8 +136,8 @@ def headline_cards(summary: dict) -> list[Card]:
         note = f"{percent_interval(interval)} of {detection['without_tumor']['slices']} slices without tumor"
         cards.append(Card("False alarms", f"{1 - silent['mean']:.1%}", note))
     if expected and expected["spearman"] is not None:
-        note = "Spearman correlation with the true Dice"
-        cards.append(Card("Rank of expected Dice", f"{expected['spearman']:.2f}", note))
+        note = "of expected and true Dice (Spearman)"
+        cards.append(Card("Rank correlation", f"{expected['spearman']:.2f}", note))
     return cards
 
 
