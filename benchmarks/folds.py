@@ -91,6 +91,11 @@ def name_of(recipe: str, fold: int) -> str:
     return f"{recipe}-fold-{fold}"
 
 
+def kept_folds(recipe: str) -> list[int]:
+    """The folds on which a recipe is scored."""
+    return [fold for fold in FOLDS if is_kept(name_of(recipe, fold))]
+
+
 def is_kept(name: str) -> bool:
     """Whether there are scores of this training."""
     return (KEPT / f"{name}.csv").exists()
@@ -162,9 +167,8 @@ def gather() -> dict:
     folds that are scored so far."""
     figures = summarize("quick") | {"split_by_slice": compare_by_slice()}
     for recipe in ("default", "taught"):
-        names = [name_of(recipe, fold) for fold in FOLDS if is_kept(name_of(recipe, fold))]
-        if names:
-            figures[recipe] = summarize(recipe) | {"gain": paired(names)[1]}
+        if folds := kept_folds(recipe):
+            figures[recipe] = summarize(recipe) | {"gain": paired([name_of(recipe, fold) for fold in folds])[1]}
     if all(map(is_kept, FEWER)):
         figures["fewer"] = {name: compare_fewer(name) for name in FEWER}
     return figures
@@ -172,7 +176,7 @@ def gather() -> dict:
 
 def summarize(recipe: str) -> dict:
     """Scores of a recipe over all slices of the folds that are scored, with intervals over patients."""
-    tables = {fold: read_kept(name_of(recipe, fold)) for fold in FOLDS if is_kept(name_of(recipe, fold))}
+    tables = {fold: read_kept(name_of(recipe, fold)) for fold in kept_folds(recipe)}
     rows = [row for table in tables.values() for row in table]
     with_tumor = [row for row in rows if row["truth_pixels"]]
     always = [

@@ -156,7 +156,9 @@ def test_16_bit_pixels_are_scaled_to_the_brightest_one(tmp_path):
 def test_several_channels_of_16_bits_are_refused(suffix, channels, tmp_path):
     write_image(tmp_path / f"a{suffix}", np.full((2, 3, channels), 1000, np.uint16))
     for read in (read_image, read_mask):
-        with pytest.raises(ImageError, match="several channels of 16 bits, of which only 8 would be read"):
+        with pytest.raises(
+            ImageError, match="several channels with 16 bits each, but only 8 bits of each can be read: save it in grey"
+        ):
             read(tmp_path / f"a{suffix}")
 
 

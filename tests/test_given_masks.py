@@ -148,7 +148,10 @@ def test_what_no_evaluation_wrote_and_results_of_other_labels_are_kept(data):
     assert done.returncode == 2 and "'mine' contains 'gallery.png', which no evaluation wrote" in done.stderr
     assert run_script("evaluate", *masks, "--output", "scores", cwd=data).returncode == 0
     done = run_script("evaluate", *masks, "--output", "scores", "--labels", "any", cwd=data)
-    assert done.returncode == 2 and "contains other results: labels is none there, but any here" in done.stderr
+    assert done.returncode == 2 and "contains other results: --labels is none there, but any here" in done.stderr
+    # A comparison would replace the report.
+    done = run_script("evaluate", "--masks", "other", "data/masks", "--data", "data", "--output", "scores", cwd=data)
+    assert done.returncode == 2 and "'scores' contains 'report.html', which no evaluation wrote" in done.stderr
     (data / "scores/summary.json").unlink()  # as if it had been interrupted
     (data / "scores/report.html").unlink()
     assert run_script("evaluate", *masks, "--output", "scores", cwd=data).returncode == 0

@@ -41,6 +41,11 @@ def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
         raise UserError(f"Cannot write '{path}': {error.strerror}. The old file is unchanged.") from error
 
 
+def is_utf8(name: str) -> bool:
+    """Whether the name of a file is valid text: Linux allows any bytes in it."""
+    return name.encode(errors="ignore").decode() == name
+
+
 def append_whole(path: Path, content: str) -> None:
     """Append to a file, all of the content or nothing; UserError if the disk is full or not writable."""
     encoded = content.encode(errors="surrogateescape")

@@ -99,8 +99,8 @@ class BatchMaker:
             index = tf.concat([index, tf.reshape(more_index, shape)], axis=1)
             kind = tf.concat([kind, tf.reshape(more_kind, shape)], axis=1)
             # Some are drawn twice in an epoch, so each gets the seed of its position.
-            places = tf.range(tf.size(more_index, tf.int64)) + len(self.material.slices.pairs)
-            seed_number = tf.concat([seed_number, tf.reshape(places, shape)], axis=1)
+            positions = tf.range(tf.size(more_index, tf.int64)) + len(self.material.slices.pairs)
+            seed_number = tf.concat([seed_number, tf.reshape(positions, shape)], axis=1)
         parts = [tf.reshape(tf.gather(part, self.columns, axis=1), [-1]) for part in (index, kind, seed_number)]
         items = tf.data.Dataset.from_tensor_slices((*parts, tf.repeat(order[:, 0], len(self.columns))))
 

@@ -86,10 +86,10 @@ def graft(slices: Slices, indices: np.ndarray, patients: np.ndarray, seed: int) 
 
 def alter(slices: Slices, indices: np.ndarray, change: Callable[[int], np.ndarray | None], title: str) -> AlteredSlices:
     """change(position in indices) of these slices, without those for which it is None. Of many, evenly spaced ones."""
-    places = np.unique(np.linspace(0, len(indices) - 1, min(len(indices), MOST_TRIED)).astype(int))
+    positions = np.unique(np.linspace(0, len(indices) - 1, min(len(indices), MOST_TRIED)).astype(int))
     with ThreadPoolExecutor(thread_count()) as threads:
-        changed = list(tqdm(threads.map(change, places), title, len(places), disable=None, leave=False))
-    kept = [position for position, image in zip(places, changed, strict=True) if image is not None]
+        changed = list(tqdm(threads.map(change, positions), title, len(positions), disable=None, leave=False))
+    kept = [position for position, image in zip(positions, changed, strict=True) if image is not None]
     images = [image for image in changed if image is not None]
     return AlteredSlices(indices[kept], np.array(images, np.uint8).reshape(len(kept), *slices.images.shape[1:]))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from unet.errors import UserError
+from unet.files import is_utf8
 from unet.images.dicom import is_dicom
 from unet.images.folders import MASK_FOLDERS, SUFFIXES, counts_by_suffix, find_files, is_unknown, without_suffix
 from unet.images.nifti import is_volume
@@ -288,8 +289,7 @@ def misnamed(path: Path, expected: str) -> str:
 
 def name_problem(path: Path, id: str) -> str:
     """What is wrong with the name of a file that has this id; "" if nothing is."""
-    is_utf8 = id.encode(errors="ignore").decode() == id  # Linux allows any bytes in a name
-    return "" if is_utf8 else f"The file name {os.fsencode(path)!r} is not UTF-8: rename it."
+    return "" if is_utf8(id) else f"The file name {os.fsencode(path)!r} is not UTF-8: rename it."
 
 
 def place_problem(path: Path) -> str:

@@ -95,25 +95,16 @@ class Pair:
         """The volume that contains the slice, and its mask, bool (x, y, z); ImageError if either cannot be used."""
         # Locked: otherwise, each thread would read the volume for its own slice.
         with _VOLUME_LOCKS[hash(self.image_path) % len(_VOLUME_LOCKS)]:
-            versions = tuple(version_of(path) for path in (self.image_path, self.mask_path) if path)
-            return _read_volume_and_mask(self.image_path, self.mask_path, self.reading, versions)
+            return _read_volume_and_mask(self.image_path, self.mask_path, self.reading)
 
 
 BOTH_KINDS = "'{}' contains both images and volumes: use a separate folder for each."
 _VOLUME_LOCKS = [threading.Lock() for _ in range(64)]
 
 
-def version_of(path: Path) -> tuple:
-    """What changes if a file, or a file in a folder, is written again; empty if there is none."""
-    with contextlib.suppress(OSError):
-        found = [file.stat() for file in ([*path.iterdir()] if path.is_dir() else [path])]
-        return tuple(sorted((facts.st_ino, facts.st_mtime_ns, facts.st_size) for facts in found))
-    return ()
-
-
 @functools.lru_cache(maxsize=max(8, 2 * (os.cpu_count() or 1)))
 def _read_volume_and_mask(
-    image_path: Path, mask_path: Path | None, reading: PairingOptions, versions: tuple
+    image_path: Path, mask_path: Path | None, reading: PairingOptions
 ) -> tuple[Volume, np.ndarray]:
     series = dicom_files(image_path)
     volume = read_series(series, reading) if series else read_volume(image_path, reading)
@@ -135,6 +126,7 @@ def find_all_pairs(
     folder: Path | None, no_tumor: tuple[Path, ...] = (), reading: PairingOptions = PairingOptions()
 ) -> tuple[list[Pair], list[str]]:
     """Pairs in a data folder, if there is one, then those in folders without tumors, and one message per problem."""
+    _read_volume_and_mask.cache_clear()  # the files may have changed since they were read
     pairs, problems = find_pairs(folder, reading) if folder else ([], [])
     for other in no_tumor:
         more, more_problems = find_images_without_tumor(other, reading)

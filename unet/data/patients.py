@@ -14,6 +14,7 @@ from unet.data.layouts import SPLIT_OF_FOLDER, plain_id
 from unet.data.pairs import Pair
 from unet.data.slices import Slices
 from unet.errors import UserError, raise_problems
+from unet.fingerprints import image_hash
 from unet.images.preprocessing import resize_into_square
 from unet.tables import Facts, read_table
 
@@ -96,7 +97,7 @@ def similar_groups(slices: Slices, folder: Path) -> tuple[list[str], str, str]:
     # Named after their pixels, so that groups from two folders have different names. Blank slices are alike everywhere.
     names = []
     for pair, image, fingerprint in zip(slices.pairs, slices.images, slices.fingerprints, strict=True):
-        name = f"{GROUP_PREFIX}{fingerprint.partition('-')[0]}"
+        name = f"{GROUP_PREFIX}{image_hash(fingerprint)}"
         if not np.ptp(image):
             name += f" in {folder.resolve().name} {pair.split}".rstrip()
         names.append(name)

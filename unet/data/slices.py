@@ -1,6 +1,5 @@
 """All slices of a data folder in memory: read, checked, and scaled to the size of the network's input."""
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from tqdm import tqdm
 
 from unet.data.pairs import Pair, find_all_pairs
 from unet.errors import ImageError, UserError, raise_problems
+from unet.fingerprints import fingerprints_of
 from unet.images.preprocessing import to_training_mask
 from unet.machine import thread_count
 from unet.options import PairingOptions
@@ -63,13 +63,6 @@ class Slices:
         """Index of each of these ids, int64 (ids,)."""
         index_of = {id: index for index, id in enumerate(self.ids)}
         return np.array([index_of[id] for id in ids], np.int64)
-
-
-def fingerprints_of(image: np.ndarray, mask: np.ndarray) -> tuple[str, str]:
-    """Hash of a slice's image alone, and that hash with one of the mask. They do not depend on file names or
-    compression."""
-    of_image = hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()[:16]
-    return of_image, f"{of_image}-{hashlib.sha256(mask.tobytes()).hexdigest()[:8]}"
 
 
 def load_slices(

@@ -13,8 +13,8 @@ from unet.evaluation.evaluate import different_patients_first
 from unet.evaluation.report import MOST_TILES
 from unet.evaluation.scans import score_scans
 from unet.evaluation.scoring import check_unchanged, known_patients, outline_again, score_slices
-from unet.evaluation.selection import Selection, check_untrained, results_in, select
-from unet.evaluation.summary import footnote
+from unet.evaluation.selection import Selection, check_untrained, remove_earlier, results_in, select
+from unet.evaluation.summary import footnote, warning_about
 from unet.files import write_json, write_whole
 from unet.machine import configure_machine, machine_facts
 from unet.network.ensemble import check_same_images
@@ -27,10 +27,6 @@ from unet.pictures.table import Table
 from unet.tables import write_table
 
 CHANGES_SHOWN = 5
-
-
-# What some comparisons write and others do not.
-NOT_ALWAYS = ("per_scan.csv", "comparison.png", "changes.png")
 
 
 @in_our_style
@@ -76,8 +72,7 @@ def compare_and_write(
     scores = [score_slices(predictor, selection) for predictor in predictors]
     check_unchanged(contenders[0].run, selection, scores[0])
     rows = [pair_rows(a.row, b.row) for a, b in zip(*scores, strict=True)]
-    for name in NOT_ALWAYS:  # now, as an error or Ctrl-C before this keeps the earlier results
-        (output / name).unlink(missing_ok=True)
+    remove_earlier(output)
     write_table(output / "per_slice.csv", rows)
     scan_scores = [score_scans(predictor, selection) for predictor in predictors]
     scan_rows = [pair_scan_rows(a, b) for a, b in zip(*scan_scores, strict=True)]
@@ -90,9 +85,10 @@ def compare_and_write(
     answers = answer(found, names, f"{interval_basis(row['patient'] for row in with_tumor)}, for these two {two}")
     known = [known_patients(contender.runs, selection, scores[0]) for contender in contenders]
     answers += filter(None, dict.fromkeys(known))
-    for letter, name in zip("ab", names, strict=True):
-        if with_tumor and not any(row[f"predicted_pixels_{letter}"] for row in with_tumor):
-            answers.append(f"Warning: '{name}' outlines nothing in slices with tumor. Check its masks and --labels.")
+    for name, scored in zip(names, scores, strict=True):
+        own_with_tumor, _ = by_kind([score.row for score in scored])
+        if warning := warning_about(own_with_tumor):
+            answers.append(f"{name}: {warning}")
     about = {
         "compared": [contender.source for contender in contenders],
         "a": contenders[0].settings(options),

@@ -148,8 +148,8 @@ def find_contenders(options: EvaluationOptions, count: int) -> list[Contender]:
     """What the options name, runs first, or the pretrained run. UserError if they are not `count`."""
     runs = [SavedRun.open(folder) for folder in options.runs]
     runs += [open_runs(options.ensemble)] if options.ensemble else []
-    for one in [one for run in runs for one in run.runs]:
-        one.warn_if_unfinished()
+    for run in runs:
+        run.warn_if_unfinished()
     # Of what predict.py wrote, the masks are in masks/.
     masks = [folder / MASKS if (folder / PREDICTION).exists() else folder for folder in options.masks]
     found = [Contender(run.folder, run) for run in runs] + [Contender(folder, None) for folder in masks]

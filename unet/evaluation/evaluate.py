@@ -7,7 +7,7 @@ from unet.evaluation.calibration import precision_recall, reliability
 from unet.evaluation.contenders import Contender, GivenMasks, find_contenders
 from unet.evaluation.detection import rates_at, reliability_of_slices, roc_points
 from unet.evaluation.scans import score_scans, summarize_scans
-from unet.evaluation.selection import Selection, check_untrained, results_in, select
+from unet.evaluation.selection import Selection, check_untrained, remove_earlier, results_in, select
 from unet.evaluation.summary import describe, sum_histograms, summarize
 from unet.files import write_json
 from unet.machine import configure_machine
@@ -16,12 +16,6 @@ from unet.options import EvaluationOptions
 from unet.pictures import evaluation_plots
 from unet.pictures.style import TRUTH_AND_PREDICTION, draw_tiles, in_our_style
 from unet.tables import write_table
-
-# What some evaluations write and others do not.
-NOT_ALWAYS = (
-    "per_scan.csv", "gallery.png", "detection.png", "dice_distribution.png", "dice_by_type.png", "dice_by_size.png",
-    "threshold_curve.png", "expected_dice.png", "calibration.png",
-)  # fmt: skip
 
 
 @in_our_style
@@ -64,8 +58,7 @@ def score_and_write(contender: Contender, selection: Selection, options: Evaluat
     rows = [score.row for score in scores]
     scoring.add_expected_dice(predictor, selection, rows)
     summary = summarize(contender.settings(options), selection, scores, known)
-    for name in NOT_ALWAYS:  # now, as an error or Ctrl-C before this keeps the earlier results
-        (output / name).unlink(missing_ok=True)
+    remove_earlier(output)
     write_table(output / "per_slice.csv", rows)
     if scan_rows := score_scans(predictor, selection):
         summary["whole_scans"] = summarize_scans(scan_rows)

@@ -8,13 +8,13 @@ from tqdm import tqdm
 
 from unet.data.pairs import Pair
 from unet.data.patients import is_same_tumor_size
-from unet.data.slices import fingerprints_of
 from unet.errors import UserError
 from unet.evaluation.calibration import pixel_histogram
 from unet.evaluation.contenders import GivenMasks
 from unet.evaluation.fitting import cross_validated_dice
 from unet.evaluation.metrics import score, surface_score
 from unet.evaluation.selection import Selection
+from unet.fingerprints import fingerprints_of
 from unet.network.confidence import soft_dice
 from unet.network.outliner import Prediction
 from unet.network.outlining import THRESHOLDS, dice_by_rule
@@ -150,7 +150,7 @@ def known_patients(runs: list[SavedRun], selection: Selection, scores: list[Slic
                 f"Warning: {seen} of these {len(scores)} slices, or others of the same patients, were used to {use} "
                 f"{used}: expect lower scores on new patients."
             )
-    warnings += [f"Warning: {UNKNOWN_ORIGIN.format(run.lost_origin)}" for run in runs if run.lost_origin]
+    warnings += [f"Warning: {UNKNOWN_ORIGIN.format(lost)}" for run in runs if (lost := run.lost_origin)]
     is_free = any(pair.no_tumor_folder for pair in selection.pairs)
     if is_free and any(run.config.options.data.no_tumor and not run.config.no_tumor_folders for run in runs):
         warnings.append(

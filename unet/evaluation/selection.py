@@ -18,11 +18,11 @@ from unet.options import EvaluationOptions, PairingOptions, ReadingOptions, Trai
 from unet.tables import Facts
 
 READING = ("channel", "plane", "volume", "labels", "mask_threshold", "mask_suffix")  # what results depend on
-# What evaluations and comparisons write, beside their summary.
-RESULTS = (
-    "report.html", "per_slice.csv", "per_scan.csv", "gallery.png", "detection.png", "dice_distribution.png",
-    "dice_by_type.png", "dice_by_size.png", "threshold_curve.png", "expected_dice.png", "calibration.png",
-    "comparison.png", "changes.png",
+SUMMARIES = ("summary.json", "comparison.json")
+# What some evaluations and comparisons write, and others do not.
+NOT_ALWAYS = (
+    "per_scan.csv", "gallery.png", "detection.png", "dice_distribution.png", "dice_by_type.png", "dice_by_size.png",
+    "threshold_curve.png", "expected_dice.png", "calibration.png", "comparison.png", "changes.png",
 )  # fmt: skip
 
 
@@ -183,17 +183,30 @@ def results_in(output: Path, summary: str, identity: dict[str, object]) -> Itera
     UserError if the folder is not writable, if its summary (a JSON file) is about other slices or masks, or if it has
     files with the names of results that no evaluation wrote.
     """
-    is_ours = (output / LOCK).exists()  # of an earlier evaluation
+    has_lock = (output / LOCK).exists()  # of an earlier evaluation
     with only_process_in(output):
         old = {}
         with contextlib.suppress(OSError, ValueError):  # missing or damaged
             old = json.loads((output / summary).read_text())
-        foreign = [name for name in (summary, *RESULTS) if (output / name).exists() and "slices" not in old]
-        if foreign and not (is_ours and summary not in foreign):  # otherwise, one was interrupted
-            raise UserError(f"'{output}' contains '{foreign[0]}', which no evaluation wrote: choose another --output.")
+        names = dict.fromkeys((summary, "report.html", *SUMMARIES, "per_slice.csv", *NOT_ALWAYS))
+        found = [name for name in names if (output / name).exists()]
+        # A report is written after its summary. So without both, an evaluation was interrupted.
+        was_interrupted = has_lock and not {*SUMMARIES, "report.html"} & set(found)
+        if found and "slices" not in old and not was_interrupted:
+            raise UserError(f"'{output}' contains '{found[0]}', which no evaluation wrote: choose another --output.")
         for name, value in identity.items():
             if old and old.get(name) != value:
                 there, here = ("none" if each is None else each for each in (old.get(name), value))
-                found = f"{name.replace('_', ' ')} is {there} there, but {here} here"
-                raise UserError(f"'{output}' contains other results: {found}. Choose another --output.")
+                label = f"--{name.replace('_', '-')}" if name in READING else name.replace("_", " ")
+                raise UserError(
+                    f"'{output}' contains other results: {label} is {there} there, but {here} here. Choose another "
+                    "--output."
+                )
         yield
+
+
+def remove_earlier(output: Path) -> None:
+    """Delete the results that a new evaluation might not replace. Call it when the new ones are known, as an error or
+    Ctrl-C before that keeps the earlier ones."""
+    for name in NOT_ALWAYS:
+        (output / name).unlink(missing_ok=True)

@@ -102,8 +102,8 @@ def check_image_header(path: Path, image: Image.Image, reading: ReadingOptions) 
         )
     if has_deep_channels(image):
         raise ImageError(
-            f"'{path}' has several channels of 16 bits, of which only 8 would be read: save it with one channel of 16 "
-            "bits, or with 8 bits."
+            f"'{path}' has several channels with 16 bits each, but only 8 bits of each can be read: save it in grey "
+            "with 16 bits, or in color with 8 bits."
         )
     # A phone's JPEG may contain a second picture (MPO). Viewers show the first.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from unet.errors import UserError
 from unet.files import read_json
+from unet.fingerprints import image_hash
 from unet.images.preprocessing import PERCENTILES
 from unet.network.outlining import OutlineRule
 from unet.network.presence import PresenceRule
@@ -50,11 +51,6 @@ class RunConfig:
 
 
 CONFIG = TypeAdapter(RunConfig)
-
-
-def image_hash(fingerprint: str) -> str:
-    """The hash of the image in the fingerprint of a slice."""
-    return fingerprint.partition("-")[0]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import hashlib
 import sys
 import tempfile
 from dataclasses import fields, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import keras
@@ -68,7 +69,11 @@ class SavedRun:
         deleted, or has other weights since."""
         with contextlib.suppress(UserError):
             origin = self.parent()
-            return origin if origin and origin.network_fingerprint() == self.config.initial_network else None
+            return origin if origin and self.started_from(origin) else None
+
+    def started_from(self, other: "SavedRun") -> bool:
+        """Whether this run started from the weights that another one has now. UserError if that has none."""
+        return other.network_fingerprint() == self.config.initial_network
 
     def parent(self) -> "SavedRun | None":
         """The run of --init, whatever its weights are now; None without --init. UserError if it is gone."""
@@ -77,20 +82,22 @@ class SavedRun:
     @property
     def lineage(self) -> "list[SavedRun]":
         """The run, the run of its --init, the run of that one's --init, and so on, as far as they are still there."""
-        found = [self]
+        found, folders = [self], {self.folder.resolve()}
         with contextlib.suppress(UserError):
-            while (parent := found[-1].parent()) and parent.folder.resolve() not in {
-                one.folder.resolve() for one in found
-            }:
+            while (parent := found[-1].parent()) and parent.folder.resolve() not in folders:
                 found.append(parent)
+                folders.add(parent.folder.resolve())
         return found
 
     @property
     def lost_origin(self) -> str | None:
         """The run of an --init in the lineage that is gone, or has other weights now, by the name that was given; None
         if all are there."""
-        inits = (one.config.options.init for one in self.lineage if not one.origin())
-        return next(filter(None, inits), None)
+        lineage = self.lineage
+        for run, parent in zip_longest(lineage, lineage[1:]):
+            if run.config.options.init and not (parent and run.started_from(parent)):
+                return run.config.options.init
+        return None
 
     def reading_with(self, given: ReadingOptions, kind: type | None = None) -> ReadingOptions:
         """Given options, in which defaults are replaced by what the training had; with a kind, only the options of
@@ -117,13 +124,15 @@ class SavedRun:
             self.write_config()
 
     def warn_if_unfinished(self) -> None:
-        """Print a warning if the training has not finished, as the thresholds are chosen at its end."""
-        if not (self.folder / "metrics.json").exists():
-            print(
-                f"Warning: the training of '{self.folder}' has not finished, so its thresholds are not chosen yet: "
-                "continue it with train.py --resume.",
-                file=sys.stderr,
-            )
+        """Print a warning if the training, or one of an ensemble, has not finished: the thresholds are chosen at its
+        end."""
+        for run in self.runs:
+            if not (run.folder / "metrics.json").exists():
+                print(
+                    f"Warning: the training of '{run.folder}' has not finished, so its thresholds are not chosen yet: "
+                    "continue it with train.py --resume.",
+                    file=sys.stderr,
+                )
 
     def print_changes(self) -> None:
         """Print what has changed since the run was started and may change the last digits of its results."""

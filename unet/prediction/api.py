@@ -45,6 +45,7 @@ class LoadedRun:
         folders = tuple(run.folder if isinstance(run, SavedRun) else Path(run) for run in runs)
         self.options = options = configure_machine(PredictionOptions((), NOWHERE, folders, **options))
         self.saved = open_run(options.run, options)
+        self.saved.warn_if_unfinished()
         self.options = options = as_trained(self.saved, options)
         self.predictor = Predictor(self.saved, options.batch_size, options.mirror, None, options.always_outline)
 

@@ -26,8 +26,6 @@ from unet.prediction.scans import outline_scan_file
 def open_run(folders: Sequence[Path], options: PredictionOptions) -> SavedRun:
     """The run or ensemble in folders, with a given peak and threshold, which is strict unless all is outlined."""
     run = open_runs(folders)
-    for one in run.runs:
-        one.warn_if_unfinished()
     rule, is_strict = run.config.outline_rule, bool(options.threshold) and not options.always_outline
     peak = rule.peak if options.peak is None else options.peak
     run.config = replace(run.config, outline_rule=OutlineRule(options.threshold or rule.threshold, peak, is_strict))

@@ -46,6 +46,7 @@ def predict(options: PredictionOptions) -> int:
     everything = find_inputs(options.images, options.output)
     options, inputs = take_shard(options, everything)
     run = open_run(options.run, options)
+    run.warn_if_unfinished()
     options = as_trained(run, options)
     settings = settings_of(run, options)
     if len(inputs) < len(everything):

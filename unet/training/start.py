@@ -12,6 +12,7 @@ from unet.data.folder import data_folder, no_tumor_folders
 from unet.data.slices import Slices, load_slices
 from unet.data.split import FINAL, Split, split_slices
 from unet.errors import UserError
+from unet.files import is_utf8
 from unet.images.preprocessing import PERCENTILES
 from unet.machine import choose_precision, environment, installed_versions, machine_description
 from unet.network.model import check_size
@@ -90,8 +91,7 @@ def name_of(options: TrainingOptions) -> str:
         name = f"{family_name(options)}-{FINAL}"
     else:
         name = options.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{options.size}px"
-    is_utf8 = name.encode(errors="ignore").decode() == name
-    if name != Path(name).name or name == ".." or not is_utf8 or len(os.fsencode(name)) > 200:
+    if name != Path(name).name or name == ".." or not is_utf8(name) or len(os.fsencode(name)) > 200:
         raise UserError(f"--name {name!r} is invalid: give the short name of a folder, without / and the like.")
     return name
 
@@ -180,8 +180,8 @@ def warn_about_known_patients(run: SavedRun | None, slices: Slices, split: Split
         ids = split.ids["train"] + ids  # of --fold final: these are the validation slices of its folds
     fingerprints = [slices.fingerprint_by_id[id] for id in ids]
     patients = [split.facts[id]["patient"] for id in ids]
-    if run and run.lost_origin:
-        print(f"Warning: {UNKNOWN_ORIGIN.format(run.lost_origin)}", file=sys.stderr)
+    if run and (lost := run.lost_origin):
+        print(f"Warning: {UNKNOWN_ORIGIN.format(lost)}", file=sys.stderr)
     for one in run.lineage if run else []:
         if seen := sum(one.slices.are_known("train", fingerprints, patients)):
             print(
