@@ -1,4 +1,4 @@
-"""Speed, time to the first mask and memory of predict.py, compared with the network alone and the author's loop.
+"""Speed, time to the first mask and memory of predict.py, next to the network alone and the Kaggle author's script.
 
 Usage:
 
@@ -7,8 +7,8 @@ Usage:
 The machine must be idle. predict.py runs as users run it, on links to the images in FOLDER under new names. A first
 run fills the disk cache and does not count. Since the speed of a machine drifts by a few percent within minutes, the
 network alone and predict.py are measured in alternating rounds. The round with the median ratio of the two speeds
-counts. The author's loop reads, scales, predicts and writes one image after another with the network of the data set's
-author, as in the author's test script. Results are written to benchmarks/results/prediction.json.
+counts. As in the author's test script, author_loop reads, scales, predicts and writes one image after another, with
+the author's network. Results are written to benchmarks/results/prediction.json.
 """
 
 import os
@@ -46,7 +46,7 @@ class PredictionBenchmark:
     rounds: int = 5
     """Number of rounds."""
     author: int = 40
-    """Number of files for the author's loop."""
+    """Number of files for author_loop."""
     output: Path = ROOT / "benchmarks" / "results" / "prediction.json"
     """File for the figures."""
 
@@ -132,7 +132,7 @@ def network_alone(images: list[Path], run: Path | None) -> Callable[[], float]:
 
 
 def author_loop(images: list[Path]) -> float:
-    """Slices per second of the author's loop."""
+    """Slices per second of the test script of the Kaggle data set's author."""
     from speed_keras import plain_unet
 
     model = plain_unet()

@@ -39,13 +39,8 @@ SECTIONS = {
         "finetuning": (finetuning,),
     },
     "docs/scaling.md": {"slices": (many_slices,), "scaling": (scaling,)},
-    "benchmarks/README.md": {
-        "trials": (trials,),
-        "failures": (failures,),
-        "growth": (growth,),
-        "runtimes": (runtimes,),
-        "extras": (extras,),
-    },
+    "benchmarks/tried.md": {"trials": (trials,), "failures": (failures,)},
+    "benchmarks/README.md": {"growth": (growth,), "runtimes": (runtimes,), "extras": (extras,)},
 }
 
 

@@ -43,6 +43,7 @@ from unet.network.presence import PresenceRule
 from unet.network.run_config import SliceTable
 from unet.network.saved_run import PRETRAINED, SavedRun
 from unet.options import QUICK, DataOptions, EvaluationOptions, TrainingOptions
+from unet.prediction.export import how_to_outline
 from unet.tables import read_table
 
 COPIED = ("history.csv", "timing.csv", "metrics.json", "curves.png")
@@ -194,7 +195,7 @@ def card(run: SavedRun, summary: dict) -> str:
             precision=config.precision,
             machine=config.machine,
             versions=", ".join(f"{name} {number}" for name, number in config.versions.items()),
-            rule=str(config.outline_rule),
+            rule=how_to_outline(run),
             sources=config.split_source.replace("\n", "\n- "),
             detection=detection(),
             scores=score_table(summary["scores"]),

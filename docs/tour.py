@@ -43,7 +43,7 @@ def show(paths, run):
             if mask.any():
                 axis.contour(mask, [0.5], colors=color, linewidths=1.2)
         expected = "nothing outlined" if result.expected_dice is None else f"expected Dice {result.expected_dice:.2f}"
-        axis.set_title(f"{path.stem}\ntumor {result.tumor_probability:.2f}, {expected}", fontsize=9)
+        axis.set_title(f"{path.stem}\ntumor {result.tumor_probability:.3f}, {expected}", fontsize=9)
         axis.axis("off")
 
 
@@ -72,9 +72,9 @@ show([folder / "images" / f"{name}.png" for name in doubtful.index[:4]], run)
 # %% [markdown]
 # ## Fine-tune on your own data
 #
-# Any folder with `images/` and `masks/` trains. Patients are never in training and validation at once. With few images,
-# start from a network that knows others. To train from scratch, leave out `init`. For real images, leave out the
-# numbers: they are for a tour of a minute.
+# You can train on any folder with `images/` and `masks/`. Patients are never in training and validation at once. With
+# few images, start from a network that was trained on others. To train from scratch, leave out `init`. For real images,
+# leave out the numbers: they are for a tour of a minute.
 
 # %%
 recipe = unet.recipe(unet.TrainingOptions(init="pretrained"))

@@ -258,7 +258,7 @@ def test_folders_without_a_tumor_alone_give_no_dice(folders, run_with_rule):
     output = evaluate(options)
     summary = json.loads((output / "summary.json").read_text())
     assert "scores" not in summary and summary["detection"]["specificity"]["mean"] == 0
-    assert "Every slice is outlined, as asked with --always-outline" in (output / "report.html").read_text()
+    assert "Every slice is outlined, as requested with --always-outline" in (output / "report.html").read_text()
     assert (output / "report.html").exists() and not list(output.glob("*.png"))
     other = run_with_rule.with_name("other")
     shutil.copytree(run_with_rule, other)

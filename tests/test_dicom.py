@@ -458,7 +458,7 @@ def test_segmentations_in_a_folder_of_series_are_skipped(tmp_path, capsys):
     write_segmentation(tmp_path / "in/scan_seg.dcm", write_series(tmp_path / "in" / "scan"))
     (input,) = find_inputs((str(tmp_path / "in"),), tmp_path / "out")
     assert len(input.series) == 5
-    assert "scan_seg.dcm', a mask by its name" in capsys.readouterr().out
+    assert "scan_seg.dcm': by its name, it is a mask" in capsys.readouterr().out
 
 
 def test_a_segmentation_contains_the_mask_of_each_source_file(tmp_path):

@@ -194,7 +194,7 @@ def test_a_mask_of_another_size_is_named(data):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--masks", "other"], "--masks needs to know the true masks: name their folder with --data"),
+        (["--masks", "other"], "--masks needs true masks to compare with: give --data FOLDER"),
         (["--masks", "nowhere", "--data", "data"], "Cannot read the folder 'nowhere'"),
         (["pretrained", "pretrained", "--masks", "other"], "Name one run to score or two to compare, not 3"),
     ],

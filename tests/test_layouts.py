@@ -209,7 +209,9 @@ def test_the_first_folder_is_the_patient_if_there_are_more_below(tmp_path):
 def test_images_beside_folders_of_splits_are_reported(tmp_path):
     for name in ("train/p/1", "val/q/1", "extra/r/1"):
         write_small(tmp_path / f"{name}.png", tmp_path / f"{name}_mask.png")
-    assert problems_in(tmp_path) == ["'extra/r/1.png' is in no split, unlike others in train/ and val/: move it there."]
+    assert problems_in(tmp_path) == [
+        "'extra/r/1.png' is in no split, but other images are in train/ and val/: move it into one of them."
+    ]
 
 
 @pytest.mark.parametrize("suffix", ["{x}", "_{id}", "{", "a/b"])
@@ -236,7 +238,9 @@ def test_folders_of_splits_may_be_inside_images_and_masks(tmp_path):
     for folder in ("images", "masks"):
         (tmp_path / folder / "test").rename(tmp_path / folder / "val")
     write_small(tmp_path / "images/b.png", tmp_path / "masks/b.png")
-    assert problems_in(tmp_path) == ["'images/b.png' is in no split, unlike others in train/ and val/: move it there."]
+    assert problems_in(tmp_path) == [
+        "'images/b.png' is in no split, but other images are in train/ and val/: move it into one of them."
+    ]
 
 
 def test_a_table_without_splits_leaves_those_of_folders(tmp_path):

@@ -319,8 +319,8 @@ def test_masks_among_the_images_are_skipped_by_the_names_of_their_folders_or_ima
     # Without an image of that name, or a folder of images beside it, nobody knows that it is a mask.
     assert names == {"a/images/x", "b/y", "b/lone_mask", "labels/z"}
     printed = capsys.readouterr().out
-    assert f"Skipping '{tmp_path}/a/masks', masks by its name." in printed
-    assert f"Skipping '{tmp_path}/b/y_mask.tif', a mask by its name." in printed
+    assert f"Skipping '{tmp_path}/a/masks': by its name, it contains masks." in printed
+    assert f"Skipping '{tmp_path}/b/y_mask.tif': by its name, it is a mask." in printed
     assert {input.name for input in find_inputs((str(tmp_path / "a/masks"),), tmp_path / "out")} == {"x"}
 
 

@@ -16,6 +16,7 @@ PAGES = [
     "data/README.md",
     "tests/README.md",
     "benchmarks/README.md",
+    "benchmarks/tried.md",
     "unet/network/pretrained/README.md",
     *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
 ]

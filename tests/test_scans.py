@@ -163,7 +163,7 @@ def test_masks_with_several_volumes_and_files_with_names_of_masks_are_not_used_s
         read_volume_mask(tmp_path / "mask.nii", read_volume(tmp_path / "scan.nii"))
     (tmp_path / "mask.nii").unlink()
     assert {pair.name for pair in find_all_pairs(None, (tmp_path,))[0]} == {f"{tmp_path.name}/scan"}
-    assert capsys.readouterr().out == f"Skipping '{tmp_path}/scan_seg.nii', a mask by its name.\n"
+    assert capsys.readouterr().out == f"Skipping '{tmp_path}/scan_seg.nii': by its name, it is a mask.\n"
 
 
 def test_the_viewer_jumps_to_a_voxel_of_a_region_in_its_largest_slice():
@@ -328,7 +328,7 @@ def test_masks_in_a_folder_of_scans_are_skipped(trained, tmp_path):
         nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1, 1, 5, 1])), tmp_path / f"{name}.nii.gz")
     done = run_script("predict", tmp_path, "--run", trained, "--output", tmp_path / "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "case_seg.nii.gz', a mask by its name. To outline it, name the file itself." in done.stdout
+    assert "case_seg.nii.gz': by its name, it is a mask. To outline it, name the file itself." in done.stdout
     (row,) = read_table(tmp_path / "out/predictions.csv")
     assert row["path"].endswith("case_t1ce.nii.gz")
     regions = read_table(tmp_path / "out/regions.csv")

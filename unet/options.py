@@ -124,8 +124,8 @@ class AugmentationConfig:
     copy_paste: Fraction = 0.3
     """Probability of pasting in the tumor of another slice, at its original position."""
     grafted: Fraction = 0.4
-    """For the presence head: probability of blending healthy tissue in beside the tumor, so that the blending in healed
-    slices does not give them away."""
+    """For the presence head: probability of blending healthy tissue in beside the tumor, so that seams do not reveal
+    slices whose tumor was replaced by healthy tissue."""
     hidden: Fraction = 0.4
     """For the presence head: probability of hiding a part of the head, with the whole tumor or none of it."""
 
@@ -141,12 +141,12 @@ class DataOptions:
     """Folders of images without a tumor, which need no masks. Each may have a patients.csv. data/no-tumor is
     downloaded."""
     patients: Path | None = None
-    """CSV with columns id, patient and optionally tumor and split. Default: patients.csv in the data
+    """CSV with the columns id and patient, and optionally tumor, plane and split. Default: patients.csv in the data
     folder, or the published table if it describes these slices."""
     fold: Literal[0, 1, 2, 3, 4, "all", "final"] | None = None
-    """Validate on this one of five folds over the training and validation patients. all: train five networks, one per
-    fold, and score each patient with the network that was not trained on that patient. final: once these five exist,
-    train one network on all these patients, with thresholds from the five."""
+    """0 to 4: validate on this fold of the training and validation patients. all: train five networks, one per fold,
+    and score each patient with the network that was not trained on that patient. final: once these five exist, train
+    one network on all these patients, with thresholds from the five."""
     memory_gib: Positive = 4.0
     """Keep slices in memory up to this size, and on disk beyond it."""
     reading: Annotated[PairingOptions, Ungrouped] = field(default_factory=PairingOptions)
@@ -160,11 +160,10 @@ class TrainingOptions:
     name: str | None = None
     """Name of the run's folder in runs/. Default: date, time and image size."""
     resume: Path | None = None
-    """Continue this run where it stopped. All other options come from the run, except --data and --no-tumor,
-    which say where the data are now if they have moved, --epochs, which trains it for longer, and --threads and
-    --device: give these again."""
+    """Continue this run where it stopped, with its own options. You may add --data and --no-tumor if the data have
+    moved, and --epochs to change the number of epochs. Give --threads and --device again if you used them."""
     init: str | None = None
-    """Start from the weights of this run, or of the included network: pretrained. Then the defaults are the size,
+    """Start from the weights of this run, or of the pretrained network: pretrained. Then the defaults are the size,
     channel and shape of its network, a third of the epochs, and a quarter of the learning rate."""
     teacher: Path | None = None
     """Folder with the probabilities of another network for the training slices, ID.png: learn from these as well.
@@ -225,7 +224,7 @@ class EvaluationOptions:
     """Score a run, an ensemble of runs or masks of another program, or compare any two of these."""
 
     runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], RUNS] = ()
-    """Folder of one run made by train.py, or of two to compare. 'pretrained', the default, is the included network."""
+    """Folder of one run made by train.py, or of two to compare. Default: pretrained, the network in this package."""
     ensemble: tuple[Path, ...] = ()
     """Folders of runs to score as one, by the mean of their probabilities. If a run is named too, compare it with this
     ensemble."""
@@ -249,7 +248,8 @@ class EvaluationOptions:
     always_outline: bool = False
     """Outline every image, whether or not the network finds a tumor."""
     mirror: bool = True
-    """Average the probabilities of each slice and its mirror image: slightly better, twice as slow."""
+    """Average the probabilities of each slice and its mirror image (test-time augmentation): slightly better,
+    twice as slow."""
     reading: Annotated[PairingOptions, Ungrouped] = field(default_factory=PairingOptions)
     machine: Annotated[MachineOptions, Ungrouped] = field(default_factory=MachineOptions)
 
@@ -275,7 +275,7 @@ class PredictionOptions:
 
     images: Annotated[tyro.conf.Positional[tuple[str, ...]], IMAGES]
     """Image, NIfTI or DICOM files, folders (searched recursively), quoted globs, or URIs of images, NIfTI
-    files and folders in an object store (s3://, gs://)."""
+    files and folders in an object store (s3://, gs://, hdfs://)."""
     output: Path
     """Folder for report.html, masks/, overlays/ and predictions.csv."""
     run: tuple[Path, ...] = ()
@@ -284,12 +284,13 @@ class PredictionOptions:
     threshold: Annotated[float, Interval(gt=0, le=1)] | None = None
     """Probability at which a pixel counts as tumor. Default: the run's."""
     peak: Fraction | None = None
-    """Highest probability that a region must reach to be outlined; 0 keeps all regions. If none reaches it, the
-    strongest one is kept if it reaches 0.5. Default: the run's."""
+    """Probability that at least one pixel of a region must reach, or the region is dropped; 0 keeps all regions. If no
+    region reaches it, the strongest one is kept if it reaches 0.5. Default: the run's."""
     probabilities: bool = False
     """Also write the probability of each pixel to probabilities/: 16-bit PNG for images, float NIfTI for scans."""
     mirror: bool = True
-    """Average the probabilities of each image and its mirror image: slightly better, twice as slow."""
+    """Average the probabilities of each image and its mirror image (test-time augmentation): slightly better,
+    twice as slow."""
     always_outline: bool = False
     """Outline every image, whether or not the network finds a tumor: for images that are known to have one."""
     batch_size: Annotated[int, Interval(ge=1, le=256)] = 8

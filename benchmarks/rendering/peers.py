@@ -35,7 +35,8 @@ def imagenet_peer() -> str:
     when = "at none of these times" if not ahead else f"after {' and '.join(map(str, ahead))} minutes"
     validation, test = (read(path)["scores"]["all"]["dice"]["mean"] for path in (PRETRAINED / "scores.json", TEST))
     return (
-        f"**{NAMES[IMAGENET_PEER]}, is ahead of ours {when}.** At its best ({peer['setting']}), the EfficientNet U-Net reaches "
+        f"**A U-Net with an EfficientNet-lite0 encoder and ImageNet weights (segmentation_models_pytorch) is ahead of ours "
+        f"{when}.** At its best ({peer['setting']}), it reaches "
         f"{peer['validation_dice']:.3f} on the validation patients after {peer['epochs']} epochs "
         f"({peer['validation_dice_after_2_epochs']:.3f} after two) and {peer['test_dice']:.3f} on the test patients; our "
         f"pretrained network reaches {validation:.3f} and {test:.3f}{'' if is_tested() else ' (test: previous release)'}. "
@@ -59,7 +60,7 @@ def accuracy() -> str:
         f"{markdown_table(*rows)}\n\n"
         "How to read it:\n\n"
         "- All networks see the same slices on the same two cores. The Dice is that of single slices at 256 pixels and "
-        "threshold 0.5, of our averaged weights and the other networks' current weights.\n"
+        "threshold 0.5, of our averaged weights and the other networks' weights without averaging.\n"
         "- The others use our loss, AdamW at 1e-3 (not tuned), and a schedule that ends after "
         f"{min(ends):.0f} to {max(ends):.0f} minutes. Those in PyTorch use our geometric augmentation, brightness and gamma "
         "only.\n"

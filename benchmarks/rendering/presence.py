@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rendering.text import from_results, markdown_table, setup
+from rendering.text import from_results, listed, markdown_table, setup
 
 KINDS = ("validation slices with tumor", "images without a tumor", "healed slices")  # in detection.json
 # Of volumes whose file names say little.
@@ -62,7 +62,7 @@ def limits(kept: dict) -> str:
     )
     return (
         "**False alarms.** The pretrained network first decides whether there is a tumor, and outlines one only then. The "
-        f"table shows in how many slices that is so; none of them was used for training.\n\n{table}\n\n"
+        f"table shows how often it outlines something. None of these slices was used for training.\n\n{table}\n\n"
         f"*{setup(kept)}, {kept['date']}.*"
     )
 
@@ -75,12 +75,13 @@ def limits_of_scans(kept: dict) -> str:
         planes: sorted(row["predicted_ml"] for row in kept["planes"][planes]["healthy"].values())
         for planes in (three, thick)
     }
+    heads = listed(head_name(file) for file in kept["planes"][three]["healthy"])
     in_three, in_one = (f"{each[0]:.1f} to {each[-1]:.1f} ml" for each in outlined_ml.values())
     return (
         "**Whole scans.** If the slices of a scan are thin, a voxel is outlined only if at least two of the three planes "
-        f"agree. That outlines {in_three} in {len(outlined_ml[three])} heads without a tumor, but finds only "
+        f"agree. That outlines {in_three} in {len(outlined_ml[three])} scans of healthy heads ({heads}), but finds only "
         f"{kept['planes'][three]['means']['found']:.0%} of {len(kept['tumors'])} simulated tumors. Thick slices are read in "
-        f"one plane, which outlines {in_one} in the same heads. [More](docs/benchmarks.md#whole-scans). "
+        f"one plane, which outlines {in_one} in the same scans. [More](docs/benchmarks.md#whole-scans). "
         f"*{setup(kept)}, {kept['date']}.*"
     )
 
@@ -110,13 +111,13 @@ def scans(kept: dict) -> str:
     return (
         f"`predict.py` takes {np.median(timing['seconds']):.0f} s and {timing['peak_memory_gib']:.1f} GiB for a scan of "
         f"{shape} voxels in three planes, from start to end.\n\n"
-        f"Volumes of heads without a tumor, and {len(tumors)} copies of the first one, each with one simulated tumor of "
-        f"{min(tumor['diameter_mm'] for tumor in kept['tumors']):.0f} to "
+        f"Scans of healthy heads, and {len(tumors)} copies of {head_name(heads[0])}. In each copy, the grey levels are changed to "
+        f"look contrast-enhanced, so false alarms differ from those in {head_name(heads[0])} itself, and one simulated tumor "
+        f"is added, with a diameter of {min(tumor['diameter_mm'] for tumor in kept['tumors']):.0f} to "
         f"{max(tumor['diameter_mm'] for tumor in kept['tumors']):.0f} mm:\n\n"
         f"{markdown_table(*rows)}\n\n"
-        f"Found in three planes, with their Dice: {found or 'none'}. These tumors are spheres in a scan without contrast "
-        "agent, made to look like one with it. So the table compares the planes; it does not show how many real tumors "
-        f"are found.\n\n*{setup(kept)}, {kept['date']}.*"
+        f"Found in three planes, with their Dice: {found or 'none'}. These tumors are simple shapes. So the table compares "
+        f"planes, and does not show how many real tumors are found.\n\n*{setup(kept)}, {kept['date']}.*"
     )
 
 
@@ -124,11 +125,11 @@ def scans(kept: dict) -> str:
 def viewer(kept: dict) -> str:
     """Size of the viewer's pages, and time until they show their scan."""
     pages = "; ".join(
-        f"{' x '.join(map(str, page['shape']))} voxels: {page['megabytes']:.1f} MB, first image after "
+        f"{' x '.join(map(str, page['shape']))} voxels take {page['megabytes']:.1f} MB, and the first image appears after "
         f"{np.median(page['seconds']):.0f} s"
         for page in kept["pages"]
     )
     return (
-        f"A page of the viewer, drawn by the processor in headless Chromium: {pages}. Each folder also has one copy of "
+        f"Pages of the viewer, rendered on the CPU in headless Chromium: {pages}. Each folder also has one copy of "
         f"NiiVue, {kept['bundle_megabytes']:.1f} MB.\n\n*{setup(kept)}, {kept['date']}.*"
     )

@@ -97,11 +97,11 @@ def folds_in_short(kept: dict) -> str:
     return (
         f"**Five folds** over the {kept['scores']['all']['patients']} training and validation patients: each patient is "
         "scored by the network that was not trained on that patient. `train.py --quick --no-tumor data/no-tumor` scores a "
-        f"Dice of {mean_and_interval(kept['scores']['all']['dice'])}. [More](docs/benchmarks.md#five-folds). With a random "
-        f"fifth of the *slices* held out instead, it would be {by_slice['dice']:.3f} instead of "
-        f"{by_slice['dice'] - by_slice['optimism']['mean']:.3f} (the five folds on the same slices; all outlined). The "
-        f"difference, {mean_and_interval(by_slice['optimism'])}, comes from other slices of the same heads in the "
-        f"training data. *{setup(kept)}.*"
+        f"Dice of {mean_and_interval(kept['scores']['all']['dice'])}. [More](docs/benchmarks.md#five-folds). A split "
+        f"by slice overstates this: with a random fifth of the *slices* held out, the Dice is {by_slice['dice']:.3f}, and the "
+        f"five folds reach {by_slice['dice'] - by_slice['optimism']['mean']:.3f} on the same slices (every slice outlined in "
+        f"both). The difference, {mean_and_interval(by_slice['optimism'])}, comes from other slices of the same heads in "
+        f"the training data. *{setup(kept)}.*"
     )
 
 
@@ -120,8 +120,8 @@ def folds(kept: dict) -> str:
     machines = dict.fromkeys(setup(figures) for figures in recipes.values())
     return (
         f"Dice of `train.py --no-tumor data/no-tumor` over the {kept['scores']['all']['patients']} training and validation "
-        "patients. Each patient is scored by the network that was not trained on that patient. The epoch and the rules of "
-        "that network were chosen on the same fold, so the scores are slightly optimistic.\n\n"
+        "patients. Each patient is scored by the network that was not trained on that patient. The epoch and the thresholds "
+        "of that network were chosen on the same fold, so the scores are slightly optimistic.\n\n"
         f"{markdown_table(*rows)}\n\nBy fold, all slices with tumor. Gains are on the same slices, every one outlined "
         f"(`--always-outline`):\n\n{markdown_table(*by_fold)}\n\n"
         f"{' '.join(detection_on_folds(title, figures) for title, figures in recipes.items())}\n\n*{'; '.join(machines)}.*"
@@ -148,7 +148,7 @@ def learning_curve(kept: dict) -> str:
         return ""
     fewer = sorted(kept["fewer"].values(), key=lambda one: one["patients"])
     most, everyone = fewer[-1], kept["scores"]["all"]["patients"]
-    rows = [("patients", "Dice", "difference to all (95% interval)")]
+    rows = [("patients", "Dice", f"difference from {most['of']} patients (95% interval)")]
     rows += [(f"{one['patients']}", f"{one['dice']:.3f}", mean_and_interval(one["gain"])) for one in fewer]
     rows.append((f"{most['of']}", f"{most['dice'] - most['gain']['mean']:.3f}", ""))
     doubling = -most["gain"]["mean"] / math.log2(most["of"] / most["patients"])
@@ -159,8 +159,8 @@ def learning_curve(kept: dict) -> str:
         else f"less than {WORTHWHILE}, so the pretrained network keeps its validation patients"
     )
     return (
-        f"`train.py --quick` with a part of the {most['of']} patients of the first fold, and as many steps, scored on the "
-        f"patients of that fold, every slice outlined:\n\n{markdown_table(*rows)}\n\n"
+        f"`train.py --quick --fold 0` with only some of its {most['of']} training patients, but the same number of steps. The "
+        f"scores are for the {everyone - most['of']} validation patients of that fold, with every slice outlined:\n\n{markdown_table(*rows)}\n\n"
         f"The last doubling of the patients brings {doubling:.3f}. At that rate, all {everyone} patients outside of the "
         f"test set would bring {more:.3f} more than {most['of']}: {verdict}. Your own data may be different, and "
         f"`train.py --fold final` trains one network on all patients. *{setup(kept)}.*"
@@ -168,7 +168,7 @@ def learning_curve(kept: dict) -> str:
 
 
 def failures() -> str:
-    """Which patients and slices cause the loss in the five folds of the quick recipe, every slice outlined."""
+    """Which patients and slices cost the most Dice in the five folds of the quick recipe, every slice outlined."""
     from folds import ALWAYS, FOLDS, name_of, read_kept
 
     rows = [row for row in read_kept(*(name_of("quick", fold) for fold in FOLDS)) if row["truth_pixels"]]
@@ -178,8 +178,8 @@ def failures() -> str:
     glioma = {row["patient"] for row in rows if row["tumor"] == "glioma"} & set(worst[:half])
     others = [row[ALWAYS] for row in rows if row[ALWAYS] >= FAILED]
     return (
-        f"Where the loss is, in the five folds of the quick recipe: {half} of the {len(losses)} patients cause half of it. "
-        f"{len(glioma)} of these have a glioma. {1 - len(others) / len(rows):.0%} of all slices have a Dice below {FAILED}; "
+        f"In the five folds of the quick recipe, {half} of the {len(losses)} patients account for half of the missing Dice "
+        f"(1 - Dice, summed over slices); {len(glioma)} of them have a glioma. {1 - len(others) / len(rows):.0%} of all slices have a Dice below {FAILED}; "
         f"the mean of the others is {np.mean(others):.3f}."
     )
 
@@ -212,7 +212,8 @@ def finetuning_in_short(kept: dict) -> str:
     return (
         "**Few patients of your own?** Start from a network that was trained on others. With "
         f"{listed(map(str, counts))} training patients, fine-tuning with `train.py --init` reaches a Dice of {tuned} on new "
-        f"patients, respectively. Training from scratch, with many times as many steps, reaches {scratch}. "
+        f"patients. Training from scratch, with many times as many steps, reaches {scratch}. The initial network was trained on "
+        f"{kept['base']['patients']} other patients of the same data set; expect less on other data. "
         "[More](docs/benchmarks.md#fine-tuning). "
         f"*{setup(kept)}.* "
         "![Dice against the number of patients, from scratch and with --init](docs/finetune.png)"

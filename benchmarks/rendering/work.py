@@ -103,6 +103,7 @@ def scaling(kept: dict) -> str:
     alone, apart, together = kept["slices_per_second"].values()
     return (
         "## Measured and projected speed\n\n"
+        "Two processes on one machine train one network no faster than one process. "
         f"Measured: two processes with one core each train one network at {together:.1f} slices/s, and two separate "
         f"networks at {apart:.1f} slices/s: an efficiency of {kept['efficiency_of_two']:.0%} (quick recipe, "
         f"{kept['batch_of_each']} slices per step each, over the loopback interface; one process alone: {alone:.1f} "
@@ -181,8 +182,8 @@ def trials(kept: dict) -> str:
         removed = "" if name in TRIALS else " (option removed since)"
         rows.append((f"{name}{removed}", options, *dice, gain))
     return (
-        f"Each trial is `train.py {kept['proxy']}` with one change, on the published split and then on the folds, until "
-        "it has gained nothing so far (older trials: on one fold). The gain is over all scored slices, relative to the default recipe trained on the same "
+        f"Each trial is `train.py {kept['proxy']}` with one change. It starts on the published split, and goes on to the next "
+        "fold as long as its mean gain so far is positive (older trials: at most one fold). The gain is over all scored slices, relative to the default recipe trained on the same "
         "machine, with an interval over patients. The first row is the latest of these trainings. Each trial is a single "
-        f"training: compare with what another seed alone changes.\n\n{markdown_table(*rows)}\n\n*{setup(kept | {'machine': machines})}.*"
+        f"training, so compare its gain with that of another seed.\n\n{markdown_table(*rows)}\n\n*{setup(kept | {'machine': machines})}.*"
     )

@@ -121,7 +121,9 @@ class Layout:
             return []
         first = next(id for id, split in splits.items() if not split)
         others = " and ".join(f"{split}/" for split in kinds)
-        return [f"'{self.files[first][IMAGES]}' is in no split, unlike others in {others}: move it there."]
+        return [
+            f"'{self.files[first][IMAGES]}' is in no split, but other images are in {others}: move it into one of them."
+        ]
 
     def patients(self) -> dict[str, str]:
         """Patient of each complete id: the case, or the first folder that differs; "" if unknown."""

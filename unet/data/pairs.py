@@ -156,7 +156,7 @@ def find_images_without_tumor(folder: Path, reading: PairingOptions = PairingOpt
     names = {without_suffix(path.as_posix()) for path in sources}
     for path, id in sources.items():
         if is_named_mask(path, names):
-            print(f"Skipping '{path}', a mask by its name.")
+            print(f"Skipping '{path}': by its name, it is a mask.")
             continue
         pair = Pair(f"{folder.resolve().name}/{id}", path, None, reading)
         if problem := name_problem(path, pair.id) or place_problem(path):

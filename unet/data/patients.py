@@ -30,7 +30,7 @@ RESERVED = set(
     "fingerprint".split()
 )
 GROUP_PREFIX = "like "  # of the names of groups of similar slices, which replace unknown patients
-# Correlation of the thumbnails of near-copies. If it were much lower, chains of them would join most patients.
+# Correlation of the thumbnails of near-duplicates. If it were much lower, chains of them would join most patients.
 NEAR_COPY = 0.94
 
 
@@ -110,7 +110,7 @@ def similar_groups(slices: Slices, folder: Path) -> tuple[list[str], str, str]:
     hint = " If the folders of the images are patients, list them in a patients.csv." if has_folders(slices) else ""
     warning = (
         f"{how}{count} groups of slices that look alike count as patients{more}. Slices of one patient that look "
-        f"different may be on both sides of a split, so the scores will be too high for new patients.{hint}"
+        f"different may be on both sides of a split, so scores may be too high.{hint}"
     )
     return patients, f"{count} groups of similar slices", warning
 
@@ -169,8 +169,8 @@ def read_patients(path: Path) -> Facts:
     if not rows or not {"id", "patient"} <= rows[0].keys():
         found = f", not {', '.join(map(repr, rows[0]))}" if rows else ""
         raise UserError(
-            f"'{path}' must be a comma-separated CSV with columns id and patient (and optionally tumor and "
-            f"split){found}."
+            f"'{path}' must be a comma-separated CSV with columns id and patient (and optionally tumor, "
+            f"plane and split){found}."
         )
     if taken := [column for column in rows[0] if column and column.lower() in RESERVED]:
         raise UserError(f"'{path}' has a column '{min(taken)}', which our own tables have: rename it.")

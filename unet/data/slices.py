@@ -74,7 +74,7 @@ def load_slices(
 ) -> Slices:
     """Read, check and scale every pair in a data folder, if there is one, and in folders without tumors.
     Pixels beyond `memory_gib` are kept in a temporary file. Exact copies of an image and its mask are left out.
-    UserError if anything is wrong with any file; the message lists all problems at once."""
+    UserError if anything is wrong with any file; the message lists the first ten problems and counts the others."""
     pairs, problems = find_all_pairs(folder, no_tumor, reading)
     pixels = allocate((len(pairs), 2, size, size), memory_gib)
     fingerprints, of_images = [""] * len(pairs), [""] * len(pairs)

@@ -116,7 +116,7 @@ def split_of_fold(
         return dict.fromkeys(ids, "train"), TOO_FEW
     validation = set(stratified_folds(ids, facts, kinds, len(FOLDS))[fold])
     split_of = {id: "val" if id in validation else "train" for id in ids}
-    return split_of, f"; validating on fold {fold} of {len(FOLDS)} over train and val"
+    return split_of, f"; validating on fold {fold} (0 to {FOLDS[-1]}) of train and val"
 
 
 def kinds_of(slices: Slices, facts: Facts) -> dict[str, str]:

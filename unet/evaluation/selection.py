@@ -59,7 +59,7 @@ def select(run: SavedRun | None, options: EvaluationOptions) -> Selection:
     """The slices that the options name; UserError if they are not there."""
     others = options.data or options.no_tumor
     if not run and not others:
-        raise UserError("--masks needs to know the true masks: name their folder with --data, or a run before it.")
+        raise UserError("--masks needs true masks to compare with: give --data FOLDER, or name a run first.")
     split = options.split or (None if others else "val")
     if not run or not split or (others and not run.slices.split[split]):
         return select_from_folders(run, options)

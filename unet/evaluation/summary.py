@@ -43,7 +43,7 @@ EMPTY_MASKS = (
 )
 NOTHING_OUTLINED = "Warning: nothing is outlined in slices with tumor. Train longer, or check the masks."
 ALL_OUTLINED = "Warning: outlines cover most of the images. Train longer, or check the masks."
-ALWAYS_OUTLINED = "Every slice is outlined, as asked with --always-outline, whatever its tumor probability."
+ALWAYS_OUTLINED = "Every slice is outlined, as requested with --always-outline, whatever its tumor probability."
 NO_INTERVAL = "–: no interval, as there is only one patient or group."
 
 

@@ -51,9 +51,9 @@ def read_nifti(path: Path, reading: ReadingOptions, number: int | None = None) -
         file.seek(start)
         content += file.read(size)
         if len(content) < before + size:
-            raise ImageError(f"'{path}' is cut off: its header says {start + size:,} bytes. Copy it again.")
+            raise ImageError(f"'{path}' is cut off: it should have {start + size:,} bytes. Copy it again.")
         if count == 1 and file.read(1):
-            raise ImageError(f"'{path}' holds more than the {start + size:,} bytes in its header: save it again.")
+            raise ImageError(f"'{path}' has more than the {start + size:,} bytes that it should have: save it again.")
         if count > 1:
             header.set_data_shape(header.get_data_shape()[:3])
             content = header.binaryblock + content[header.sizeof_hdr :]

@@ -157,16 +157,16 @@ def without_masks(files: list[Path], argument: str) -> list[Path]:
         return files
     folders = folders_of_masks(files, Path(argument))
     for folder in sorted(folders):
-        print(f"Skipping '{folder}', masks by its name. To outline them, name the folder itself.")
+        print(f"Skipping '{folder}': by its name, it contains masks. To outline them, name the folder itself.")
     files = [file for file in files if not folders.intersection(file.parents)]
     names = {without_suffix(file.as_posix()) for file in files}
     masks = [file for file in files if is_named_mask(file, names)]
     for mask in masks[:MOST_SKIPPED]:
-        print(f"Skipping '{mask}', a mask by its name. To outline it, name the file itself.")
+        print(f"Skipping '{mask}': by its name, it is a mask. To outline it, name the file itself.")
     if len(masks) > MOST_SKIPPED:
         print(f"... and {len(masks) - MOST_SKIPPED} more masks.")
     if len(masks) == len(files):
-        raise UserError(f"'{argument}' contains only masks, by their names: name files to outline them.")
+        raise UserError(f"By their names, all files in '{argument}' are masks: name the files to outline them.")
     return [file for file in files if file not in set(masks)]
 
 

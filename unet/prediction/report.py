@@ -31,8 +31,8 @@ MOST_TILES, MOST_ON_SHEET, MOST_SKIPPED = 300, 40, 100
 # Why to review an image, most serious first.
 REASONS = ("unlike training data", "tumor uncertain", "low expected Dice", "nothing outlined", "")
 ALWAYS_OUTLINED = (
-    "Every image is outlined, as asked with --always-outline, whatever its tumor probability. The expected Dice is for "
-    "images with a tumor."
+    "Every image is outlined, as requested with --always-outline, whatever its tumor probability. The expected Dice is "
+    "for images with a tumor."
 )
 Result = tuple[Input, PredictionRow]
 SORTS = [

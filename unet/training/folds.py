@@ -57,7 +57,7 @@ def train_fold(options: TrainingOptions, fold: int) -> Path:
     """Train and score the network of one fold, as far as that is not done yet; returns its run folder."""
     options = replace(options, data=replace(options.data, fold=fold))
     run, machine = Path("runs") / options.name, options.machine
-    print(f"Fold {fold} of {len(FOLDS)}: {run}", flush=True)
+    print(f"Fold {fold} (0 to {FOLDS[-1]}): {run}", flush=True)
     if (run / "config.json").exists():
         if different := difference(replace(read_config(run).options, machine=machine), options):
             raise UserError(f"'{run}' has another {different}: repeat the options, or choose another --name.")
