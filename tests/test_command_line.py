@@ -47,6 +47,7 @@ def test_an_option_for_several_values_needs_one(script, words, tmp_path):
     [
         (["--init", ""], "--init is empty: give a value or leave it out."),
         (["--name="], "--name is empty: give a value or leave it out."),
+        (["--no-tumor", "folder", ""], "Argument 5 is empty: give a value or leave it out."),
         (["--learning-rate", "nan"], "--learning-rate nan: give a finite number."),
         (["--augmentation.scale-max", "inf"], "--augmentation.scale-max inf: give a finite number."),
     ],
@@ -64,6 +65,11 @@ def test_output_that_is_closed_and_settings_of_other_keras_projects_do_no_harm(t
     environment = os.environ | {"KERAS_BACKEND": "torch", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
+    program = "import unet.network.model, keras; print(keras.config.floatx(), keras.config.image_data_format())"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.stdout == "float32 channels_last\n"
 
 
 def test_options_may_have_underscores(monkeypatch):

@@ -12,6 +12,7 @@ from ready import run_script
 from unet.data.patients import patient_facts
 from unet.data.slices import load_slices
 from unet.errors import UserError
+from unet.network.run_config import SliceTable
 from unet.tables import read_table, write_table
 
 
@@ -103,6 +104,10 @@ def test_black_slices_are_no_copies(tmp_path):
         write_image(tmp_path / f"masks/{name}.png", np.zeros((20, 24), np.uint8))
     slices = load_slices(tmp_path, 16)
     assert len(slices.ids) == 5 and not slices.copies
+    # Nor do they say that a patient is known: the end of any scan may be black.
+    table = SliceTable({"train": slices.ids}, slices.fingerprint_by_id, {id: {"patient": id} for id in slices.ids})
+    known = table.are_known("train", slices.fingerprints, ["another patient"] * 5)
+    assert dict(zip(slices.ids, known, strict=True)) == {id: id not in ("7", "8") for id in slices.ids}
 
 
 def test_training_counts_and_lists_copies_and_continues_without_them(tmp_path):

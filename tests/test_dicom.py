@@ -264,8 +264,7 @@ def test_padding_is_as_dark_as_the_darkest_pixel(photometric, padding, darkest, 
             pixels[40:] = outside
             dataset.PixelData, dataset.PixelRepresentation = pixels.tobytes(), 0
             dataset.PhotometricInterpretation = photometric
-            if has_padding:
-                dataset.add_new("PixelPaddingValue", "US", padding)
+            dataset.add_new("PixelPaddingValue", "US", padding if has_padding else None)
 
         (files,) = series_of(write_series(tmp_path / name, change=change))
         return read_series(files).grey

@@ -143,6 +143,8 @@ def test_origins_that_are_gone_are_not_forgotten(fine_tuned, trained, tmp_path, 
     run.config = replace(run.config, options=replace(run.config.options, init="base"))
     monkeypatch.chdir(tmp_path)
     assert not run.origin() and len(run.lineage) == 2 and run.lost_origin == "base"
+    (tmp_path / "base/model.keras").unlink()
+    assert run.lost_origin == "base"
     shutil.rmtree("base")
     assert run.lineage == [run] and run.lost_origin == "base"
     # A run may even be named like one that it is the origin of.

@@ -138,15 +138,21 @@ def test_a_patient_with_and_without_a_tumor_is_reported(tmp_path, capsys):
     )
 
 
-def test_without_a_validation_folder_folds_are_the_advice_that_works(tmp_path):
-    for folder, seeds in (("train", range(12)), ("test", range(12, 14))):
+@pytest.mark.parametrize("training", [12, 6])
+def test_without_a_validation_folder_training_patients_validate_if_there_are_enough(tmp_path, training):
+    for folder, seeds in (("train", range(training)), ("test", range(12, 14))):
         for seed in seeds:
             image = np.random.default_rng(seed).integers(0, 255, (20, 24)).astype(np.uint8)
             write_image(tmp_path / folder / f"images/{seed}.png", image)
             write_image(tmp_path / folder / f"masks/{seed}.png", np.eye(20, 24, dtype=np.uint8) * 255)
     slices = load_slices(tmp_path, 16)
-    with pytest.raises(UserError, match="no slices to validate on.*use --fold 0"):
-        split_slices(slices, tmp_path, DataOptions())
+    if training == 12:
+        split = split_slices(slices, tmp_path, DataOptions())
+        assert 1 <= len(split.ids["val"]) <= 2 and split.ids["test"] == ["test/12", "test/13"]
+        assert ", with a seventh of train as val: train 1" in split.source
+    else:
+        with pytest.raises(UserError, match="no slices to validate on.*use --fold 0"):
+            split_slices(slices, tmp_path, DataOptions())
     split = split_slices(slices, tmp_path, DataOptions(fold=0))
     assert split.ids["val"] and split.ids["test"] == ["test/12", "test/13"]
 

@@ -43,7 +43,7 @@ def rows_of(path):
 
 def test_training_writes_a_complete_run_folder(trained, phantoms):
     config = json.loads((trained / "config.json").read_text())
-    assert config["format_version"] == 4 and config["options"]["model"]["width"] == 8
+    assert config["format_version"] == 5 and config["options"]["model"]["width"] == 8
     assert config["versions"]["keras"]
     slices = rows_of(trained / "slices.csv")
     assert {row["used_for"] for row in slices} == {"train", "val", "test"}
@@ -177,7 +177,8 @@ def test_results_for_other_data_are_not_overwritten(trained, phantoms, tmp_path)
         (tmp_path / "mine").mkdir(exist_ok=True)
         (tmp_path / "mine" / name).write_text("{}")
         done = run_script("evaluate", trained, "--output", "mine", cwd=tmp_path)
-        assert done.stderr == f"'mine' contains '{name}', which no evaluation wrote: choose another --output.\n"
+        assert done.stderr == f"'mine' contains '{name}', but no valid summary.json, so it may not "
+        assert done.stderr.endswith("be ours to replace: choose another --output.\n")
         assert done.returncode == 2 and (tmp_path / "mine" / name).read_text() == "{}"
 
 

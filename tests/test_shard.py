@@ -54,5 +54,8 @@ def test_every_file_is_in_one_part_with_the_same_mask(trained, phantoms, tmp_pat
     assert done.returncode == 2 and "shard-2-of-3' belongs to another set of images" in done.stderr
     done = run_script("predict", images, "--run", trained, *again, "--threshold", 0.9, cwd=tmp_path)
     assert done.returncode == 2 and "shard-2-of-3' was made with another threshold: repeat the" in done.stderr
+    # One that has run out of memory may have smaller batches.
+    done = run_script("predict", images, "--run", trained, *again, "--batch-size", 2, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     done = run_script("predict", images, "--run", trained, "--output", "parts", "--shard", "4/3", cwd=tmp_path)
     assert done.returncode == 2 and "--shard 4/3" in done.stderr

@@ -137,11 +137,11 @@ def check_values_are_given(options: object) -> None:
     """UserError if a value is empty, or an option that takes several has none, as if a shell variable were empty.
     (For --ray, whose default is not (), having none means something.)"""
     words = sys.argv[1:]
-    for before, word in zip(["", *words], words, strict=False):
-        if not word or (word.startswith("--") and word.endswith("=")):
-            raise UserError(
-                f"{(word or before).rstrip('=') or 'The first argument'} is empty: give a value or leave it out."
-            )
+    for number, (before, word) in enumerate(zip(["", *words], words, strict=False), 1):
+        option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        if not value and (equals or not option):
+            name = option or (before if before.startswith("--") else f"Argument {number}")
+            raise UserError(f"{name} is empty: give a value or leave it out.")
     groups = [options, *(getattr(options, name) for name in UNGROUPED if is_dataclass(getattr(options, name, None)))]
     empty = {
         field.name for group in groups for field in fields(group) if getattr(group, field.name) == field.default == ()

@@ -97,7 +97,7 @@ def similar_groups(slices: Slices, folder: Path) -> tuple[list[str], str, str]:
     # Named after their pixels, so that groups from two folders have different names. Blank slices are alike everywhere.
     names = []
     for pair, image, fingerprint in zip(slices.pairs, slices.images, slices.fingerprints, strict=True):
-        name = f"{GROUP_PREFIX}{image_hash(fingerprint)}"
+        name = f"{GROUP_PREFIX}{image_hash(fingerprint) or 'blank'}"
         if not np.ptp(image):
             name += f" in {folder.resolve().name} {pair.split}".rstrip()
         names.append(name)

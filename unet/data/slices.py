@@ -89,8 +89,7 @@ def load_slices(
             unreadable.append(str(error))
             return
         pixels[index] = pairs[index].preparation(image, size), to_training_mask(mask, size)
-        of_image, fingerprints[index] = fingerprints_of(image, mask)
-        of_images[index] = "" if np.ptp(image) == 0 else of_image  # equal black slices are no copies
+        of_images[index], fingerprints[index] = fingerprints_of(image, mask)
         tumor_percent[index] = 100 * mask.mean()
 
     with ThreadPoolExecutor(thread_count()) as threads:

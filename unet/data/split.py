@@ -69,6 +69,9 @@ def split_folder(slices: Slices, folder: Path, options: DataOptions, shows_no_tu
         pool = [id for id in slices.ids if split_of[id] != "test"]
         of_fold, how_of_fold = split_of_fold(pool, facts, kinds, options.fold, shows_no_tumor)
         split_of, how = split_of | of_fold, how.removesuffix(TOO_FEW) + how_of_fold
+    elif "val" not in split_of.values():
+        val = validation_from_train(facts, kinds, split_of)
+        split_of, how = split_of | dict.fromkeys(val, "val"), how + (", with a seventh of train as val" if val else "")
     where = f"'{folder.resolve().name}', split" if shows_no_tumor else "Split"
     source = f"{where} by patient {how}"
     check_one_split_per_patient(split_of, facts, origin)
@@ -103,6 +106,12 @@ def usual_split(facts: Facts, origin: str, kinds: dict[str, str], shows_no_tumor
     test, val, *_ = stratified_folds(list(facts), facts, kinds, 7)
     how = f"({origin}) into seven folds: five train, one val, one test"
     return split_of | dict.fromkeys(test, "test") | dict.fromkeys(val, "val"), how
+
+
+def validation_from_train(facts: Facts, kinds: dict[str, str], split_of: dict[str, str]) -> list[str]:
+    """Slices for validation from one seventh of the training patients; none if there are too few patients."""
+    ids = [id for id, split in split_of.items() if split == "train"]
+    return stratified_folds(ids, facts, kinds, 7)[0] if len({facts[id]["patient"] for id in ids}) >= 7 else []
 
 
 def split_of_fold(

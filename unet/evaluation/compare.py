@@ -13,9 +13,9 @@ from unet.evaluation.evaluate import different_patients_first
 from unet.evaluation.report import MOST_TILES
 from unet.evaluation.scans import score_scans
 from unet.evaluation.scoring import check_unchanged, known_patients, outline_again, score_slices
-from unet.evaluation.selection import Selection, check_untrained, remove_earlier, results_in, select
+from unet.evaluation.selection import Selection, check_untrained, replace_summary, results_in, select
 from unet.evaluation.summary import footnote, warning_about
-from unet.files import write_json, write_whole
+from unet.files import write_whole
 from unet.machine import configure_machine, machine_facts
 from unet.network.ensemble import check_same_images
 from unet.network.predictor import Predictor
@@ -58,10 +58,16 @@ def compare(options: EvaluationOptions) -> Path:
     names = short_names(a, b)
     home = a.home / f"compared-with-{Path(names[1]).name}-on-{selection.title}"
     output = options.output or home
-    compared = {"compared": [contender.source for contender in contenders]}
-    with results_in(output, "comparison.json", selection.identity | compared):
+    with results_in(output, "comparison.json", identity(contenders, selection, options)):
         compare_and_write(contenders, selection, options, names, output)
     return output
+
+
+def identity(contenders: list[Contender], selection: Selection, options: EvaluationOptions) -> dict[str, object]:
+    """What must be the same for the results of a comparison to be replaced."""
+    compared = [contender.source for contender in contenders]
+    settings = {"compared": compared, "mirror": options.mirror, "always_outline": options.always_outline}
+    return settings | selection.identity
 
 
 def compare_and_write(
@@ -72,13 +78,8 @@ def compare_and_write(
     scores = [score_slices(predictor, selection) for predictor in predictors]
     check_unchanged(contenders[0].run, selection, scores[0])
     rows = [pair_rows(a.row, b.row) for a, b in zip(*scores, strict=True)]
-    remove_earlier(output)
-    write_table(output / "per_slice.csv", rows)
     scan_scores = [score_scans(predictor, selection) for predictor in predictors]
     scan_rows = [pair_scan_rows(a, b) for a, b in zip(*scan_scores, strict=True)]
-    if scan_rows:
-        write_table(output / "per_scan.csv", scan_rows)
-
     found = summarize(rows, scan_rows)
     two = "trainings" if all(len(contender.runs) == 1 for contender in contenders) else "sets of outlines"
     with_tumor, _ = by_kind(rows)
@@ -90,13 +91,15 @@ def compare_and_write(
         if warning := warning_about(own_with_tumor):
             answers.append(f"{name}: {warning}")
     about = {
-        "compared": [contender.source for contender in contenders],
         "a": contenders[0].settings(options),
         "b": contenders[1].settings(options),
-        **selection.identity,
+        **identity(contenders, selection, options),
         **machine_facts(),
     }
-    write_json(output / "comparison.json", about | {"answer": " ".join(answers)} | found)
+    replace_summary(output, "comparison.json", about | {"answer": " ".join(answers)} | found)
+    write_table(output / "per_slice.csv", rows)
+    if scan_rows:
+        write_table(output / "per_scan.csv", scan_rows)
     plots = []
     if found["groups"]:
         svg = evaluation_plots.draw_comparison(with_tumor, found["groups"], names, output / "comparison.png")
@@ -182,8 +185,6 @@ def draw_changes(
         for name, indices in better.items()
         if indices
     }
-    if not tiles:
-        path.unlink(missing_ok=True)  # of an earlier comparison
-        return
-    outlines = {TRUTH: "truth", TRAINING: f"A: {names[0]}", PREDICTION: f"B: {names[1]}"}
-    draw_tiles(tiles, outlines, (0.5, 0.5, 0.5), 3.2, path)
+    if tiles:
+        outlines = {TRUTH: "truth", TRAINING: f"A: {names[0]}", PREDICTION: f"B: {names[1]}"}
+        draw_tiles(tiles, outlines, (0.5, 0.5, 0.5), 3.2, path)

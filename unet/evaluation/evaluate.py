@@ -7,9 +7,8 @@ from unet.evaluation.calibration import precision_recall, reliability
 from unet.evaluation.contenders import Contender, GivenMasks, find_contenders
 from unet.evaluation.detection import rates_at, reliability_of_slices, roc_points
 from unet.evaluation.scans import score_scans, summarize_scans
-from unet.evaluation.selection import Selection, check_untrained, remove_earlier, results_in, select
+from unet.evaluation.selection import Selection, check_untrained, replace_summary, results_in, select
 from unet.evaluation.summary import describe, sum_histograms, summarize
-from unet.files import write_json
 from unet.machine import configure_machine
 from unet.network.predictor import Predictor
 from unet.options import EvaluationOptions
@@ -58,12 +57,13 @@ def score_and_write(contender: Contender, selection: Selection, options: Evaluat
     rows = [score.row for score in scores]
     scoring.add_expected_dice(predictor, selection, rows)
     summary = summarize(contender.settings(options), selection, scores, known)
-    remove_earlier(output)
-    write_table(output / "per_slice.csv", rows)
-    if scan_rows := score_scans(predictor, selection):
+    scan_rows = score_scans(predictor, selection)
+    if scan_rows:
         summary["whole_scans"] = summarize_scans(scan_rows)
+    replace_summary(output, "summary.json", summary)
+    write_table(output / "per_slice.csv", rows)
+    if scan_rows:
         write_table(output / "per_scan.csv", scan_rows)
-    write_json(output / "summary.json", summary)
     plots = draw_plots(scores, summary, output)
     if "scores" in summary:
         draw_gallery(predictor, selection, rows, output / "gallery.png")

@@ -41,7 +41,7 @@ def write_report(
     tables = [scan_table(scans)] if (scans := summary.get("whole_scans")) else []
     tables += [*score_tables(summary), detection_table(summary["detection"])]
     content = Report(
-        title=f"Evaluation of {contender.name}: {PARTS.get(summary['slices'], summary['slices'])}",
+        title=f"Evaluation of {contender.name}: {slices_in_words(summary)}",
         lead=lead(summary, tables),
         cards=headline_cards(summary),
         tables=tables,
@@ -59,6 +59,11 @@ def write_report(
         },
     )
     write_whole(path, render(content))
+
+
+def slices_in_words(summary: dict) -> str:
+    """What was scored: a split of the run, or a folder, which may have the name of a split."""
+    return summary["slices"] if summary["data"] else PARTS.get(summary["slices"], f"{summary['slices']} slices")
 
 
 def correctness(row: dict) -> float:

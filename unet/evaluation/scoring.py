@@ -69,7 +69,7 @@ def score_slices(predictor: Predictor | GivenMasks, selection: Selection) -> lis
             scores = dict.fromkeys(scores, "")  # so that no mean can include slices without tumor
         row = {
             "id": pair.id,
-            **{name: fact for name, fact in selection.facts[pair.id].items() if name != "tumor_percent"},
+            **{name: fact for name, fact in selection.facts[pair.id].items() if name.lower() != "tumor_percent"},
             "pixels": truth.size,
             "truth_pixels": int(truth.sum()),
             "predicted_pixels": int(mask.sum()),

@@ -12,17 +12,18 @@ from unet.data.patients import PUBLISHED_FIELD_OF_VIEW_MM, is_published, merge_f
 from unet.data.slices import load_slices
 from unet.data.split import FINAL
 from unet.errors import UserError
-from unet.files import LOCK, only_process_in
+from unet.files import only_process_in, write_json
 from unet.network.saved_run import SavedRun
 from unet.options import EvaluationOptions, PairingOptions, ReadingOptions, TrainingOptions
 from unet.tables import Facts
 
 READING = ("channel", "plane", "volume", "labels", "mask_threshold", "mask_suffix")  # what results depend on
 SUMMARIES = ("summary.json", "comparison.json")
-# What some evaluations and comparisons write, and others do not.
-NOT_ALWAYS = (
-    "per_scan.csv", "gallery.png", "detection.png", "dice_distribution.png", "dice_by_type.png", "dice_by_size.png",
-    "threshold_curve.png", "expected_dice.png", "calibration.png", "comparison.png", "changes.png",
+# What evaluations and comparisons write after their summaries.
+RESULTS = (
+    "report.html", "per_slice.csv", "per_scan.csv", "gallery.png", "detection.png", "dice_distribution.png",
+    "dice_by_type.png", "dice_by_size.png", "threshold_curve.png", "expected_dice.png", "calibration.png",
+    "comparison.png", "changes.png",
 )  # fmt: skip
 
 
@@ -180,33 +181,38 @@ def make_selection(
 def results_in(output: Path, summary: str, identity: dict[str, object]) -> Iterator[None]:
     """A context in which the results for slices, and maybe masks, with this identity may be written to a folder.
 
-    UserError if the folder is not writable, if its summary (a JSON file) is about other slices or masks, or if it has
-    files with the names of results that no evaluation wrote.
+    UserError if the folder is not writable, or contains other results or files, which must not be replaced.
     """
-    has_lock = (output / LOCK).exists()  # of an earlier evaluation
     with only_process_in(output):
-        old = {}
-        with contextlib.suppress(OSError, ValueError):  # missing or damaged
-            old = json.loads((output / summary).read_text())
-        names = dict.fromkeys((summary, "report.html", *SUMMARIES, "per_slice.csv", *NOT_ALWAYS))
-        found = [name for name in names if (output / name).exists()]
-        # A report is written after its summary. So without both, an evaluation was interrupted.
-        was_interrupted = has_lock and not {*SUMMARIES, "report.html"} & set(found)
-        if found and "slices" not in old and not was_interrupted:
-            raise UserError(f"'{output}' contains '{found[0]}', which no evaluation wrote: choose another --output.")
-        for name, value in identity.items():
-            if old and old.get(name) != value:
-                there, here = ("none" if each is None else each for each in (old.get(name), value))
-                label = f"--{name.replace('_', '-')}" if name in READING else name.replace("_", " ")
-                raise UserError(
-                    f"'{output}' contains other results: {label} is {there} there, but {here} here. Choose another "
-                    "--output."
-                )
+        check_replaceable(output, summary, identity)
         yield
 
 
-def remove_earlier(output: Path) -> None:
-    """Delete the results that a new evaluation might not replace. Call it when the new ones are known, as an error or
-    Ctrl-C before that keeps the earlier ones."""
-    for name in NOT_ALWAYS:
+def check_replaceable(output: Path, summary: str, identity: dict[str, object]) -> None:
+    """UserError if a folder's summary (a JSON file) is about other slices or masks, or if the folder has files with the
+    names of results, but no such summary."""
+    old = {}
+    with contextlib.suppress(OSError, ValueError):  # missing or damaged
+        old = json.loads((output / summary).read_text())
+    found = [name for name in (*RESULTS, *SUMMARIES) if (output / name).exists()]
+    if found and "slices" not in old:
+        raise UserError(
+            f"'{output}' contains '{found[0]}' but no valid {summary}, so it may not be ours to replace: choose "
+            "another --output."
+        )
+    for name, value in identity.items():
+        if old and old.get(name) != value:
+            there, here = ("none" if each is None else each for each in (old.get(name), value))
+            label = f"--{name.replace('_', '-')}" if name in READING else name.replace("_", " ")
+            raise UserError(
+                f"'{output}' contains other results: {label} is {there} there, but {here} here. Choose another "
+                "--output."
+            )
+
+
+def replace_summary(output: Path, summary: str, content: dict[str, object]) -> None:
+    """Delete earlier results, and write a new summary: before all others, which without one could be anybody's. Call
+    this when the new results are known, so that an error or Ctrl-C before keeps the earlier ones."""
+    for name in RESULTS:
         (output / name).unlink(missing_ok=True)
+    write_json(output / summary, content)

@@ -184,22 +184,25 @@ def read_pixels(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
                 f"'{path}' is compressed ({syntax.name}): pip install imagecodecs, or save it uncompressed."
             )
         pixels = decode_jpeg(dataset, shape) if is_jpeg else dataset.pixel_array
+        if pixels.shape not in (shape, shape[1:] if shape[0] == 1 else shape):
+            raise ImageError(
+                f"'{path}' does not contain grey slices of {shape[2]} x {shape[1]} pixels: fix its header."
+            )
+        return without_padding(pixels.reshape(shape), dataset)
     except ImageError:
         raise
     except Exception as error:  # pydicom and its decoders raise many kinds of errors
         raise ImageError(
             f"'{path}' has pixels that cannot be read: {one_line(error)}. Copy it again, or save it uncompressed."
         ) from error
-    if pixels.shape not in (shape, shape[1:] if shape[0] == 1 else shape):
-        raise ImageError(f"'{path}' does not contain grey slices of {shape[2]} x {shape[1]} pixels: fix its header.")
-    return without_padding(pixels.reshape(shape), dataset)
 
 
 def without_padding(pixels: np.ndarray, dataset) -> np.ndarray:
     """Pixels in which those that the scanner did not measure are as dark as the darkest of the others."""
-    if "PixelPaddingValue" not in dataset:
+    value, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
+    if value is None:  # missing or empty
         return pixels
-    ends = int(dataset.PixelPaddingValue), int(dataset.get("PixelPaddingRangeLimit", dataset.PixelPaddingValue))
+    ends = int(value), int(value if limit is None else limit)
     is_measured = (pixels < min(ends)) | (pixels > max(ends))
     if is_measured.all() or not is_measured.any():
         return pixels

@@ -15,7 +15,7 @@ from unet.network.presence import PresenceRule
 from unet.options import TrainingOptions
 from unet.tables import Facts, read_table
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 # The pretrained run. Its README.md is the model card.
 PRETRAINED = Path(__file__).parent / "pretrained"
 # Columns of slices.csv that are not facts from the patients table.

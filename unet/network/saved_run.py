@@ -15,7 +15,6 @@ import hashlib
 import sys
 import tempfile
 from dataclasses import fields, replace
-from itertools import zip_longest
 from pathlib import Path
 
 import keras
@@ -93,9 +92,8 @@ class SavedRun:
     def lost_origin(self) -> str | None:
         """The run of an --init in the lineage that is gone, or has other weights now, by the name that was given; None
         if all are there."""
-        lineage = self.lineage
-        for run, parent in zip_longest(lineage, lineage[1:]):
-            if run.config.options.init and not (parent and run.started_from(parent)):
+        for run in self.lineage:
+            if run.config.options.init and not run.origin():
                 return run.config.options.init
         return None
 

@@ -63,6 +63,7 @@ def export(options: ExportOptions) -> None:
 
     options = configure_machine(options)
     saved = SavedRun.open(options.run)
+    saved.warn_if_unfinished()
     output = options.output or Path(saved.folder.name + format.suffix)
     for path in (output, *([output.with_suffix(".bin")] if options.format == "openvino" else [])):
         if path.exists():

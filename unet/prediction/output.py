@@ -37,6 +37,7 @@ from unet.prediction.names import (
 from unet.prediction.rows import COLUMNS, Outlined, PredictionRow
 from unet.tables import read_table, table_text
 
+OF_ONE_SHARD = ("batch_size", "max_pixels")  # settings in which a shard may differ, to fit into memory
 # A file's name is too long, or is that of a folder of other results.
 REFUSED_NAMES = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
 
@@ -147,19 +148,20 @@ class OutputFolder:
 
     def _check_other_shards(self) -> None:
         """UserError if another shard has other settings, or other images, so that some would be in no shard."""
-        for path in sorted(self.folder.parent.glob(f"{SHARD}*/{SETTINGS}")) if "all_images" in self.settings else []:
+        others = self.folder.parent.glob(f"{SHARD}*/{SETTINGS}") if "all_images" in self.settings else []
+        for path in sorted(path for path in others if path.parent != self.folder):
             with contextlib.suppress(OSError, ValueError):  # being written, or damaged
                 other = json.loads(path.read_text())
-                if path.parent != self.folder and other.get("all_images") != self.settings["all_images"]:
+                different = [name for name, value in self.settings.items() if other.get(name) != value]
+                if "all_images" in different:
                     raise UserError(
                         f"'{path.parent}' belongs to another set of images, as files were added or removed since: "
                         "delete the folders of all shards and start again, or choose another --output."
                     )
-                different = [name for name, value in self.settings.items() if other.get(name) != value]
-                if path.parent != self.folder and different:
+                if different := [name for name in different if name not in OF_ONE_SHARD]:
                     raise UserError(
-                        f"'{path.parent}' was made with another {different[0].replace('_', ' ')}: repeat the options "
-                        "of the other shards, or choose another --output."
+                        f"'{path.parent}' was made with another {different[0].replace('_', ' ')}: repeat its options, "
+                        "choose another --output, or delete the folders of all shards and start again."
                     )
 
     def _start_anew(self) -> None:

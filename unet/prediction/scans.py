@@ -93,7 +93,7 @@ def measure_scan(
 
 
 def volume_text(ml: float) -> str:
-    """A volume with two digits or more, without an exponent."""
+    """A volume of 0.001 ml or more with at least two digits, without an exponent."""
     return f"{ml:.2g} ml" if ml < 10 else f"{ml:.0f} ml"
 
 

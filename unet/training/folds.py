@@ -79,20 +79,25 @@ def check_same_slices(run: Path, other: Path) -> None:
 
 
 def is_scored(run: Path) -> bool:
-    """Whether the validation slices of a run are scored with its network as it is now, and the usual options."""
+    """Whether the validation slices of a run are scored with its network as it is now. UserError if the folder for
+    these scores has others: of other slices, with unusual options, or damaged."""
     scores = run / "evaluation-val"
-    if not (scores / "report.html").exists():  # the last file of an evaluation
+    if not (scores / "summary.json").exists():
         return False
     try:
         summary = json.loads((scores / "summary.json").read_text())
-    except ValueError:  # damaged
-        return False
-    if (summary.get("slices"), summary.get("data")) != ("val", None):
-        raise UserError(f"'{scores}' has the scores of other slices: delete or rename it, then repeat the command.")
+    except ValueError:
+        summary = {}
     usual = EvaluationOptions()
-    names = ("mirror", "always_outline", "spacing_mm")
-    is_usual = all(summary.get(name) == getattr(usual, name) for name in names)
-    return is_usual and summary["network"] == SavedRun.open(run).network_fingerprint()
+    expected = {"slices": "val", "data": None}
+    expected |= {name: getattr(usual, name) for name in ("mirror", "always_outline", "spacing_mm")}
+    if different := [name for name, value in expected.items() if summary.get(name, "") != value]:
+        raise UserError(
+            f"'{scores}' has other scores, or damaged ones ({different[0].replace('_', ' ')}): delete or rename this "
+            "folder, then repeat the command."
+        )
+    is_complete = (scores / "report.html").exists()  # the last file of an evaluation
+    return is_complete and summary["network"] == SavedRun.open(run).network_fingerprint()
 
 
 def join(runs: list[Path], output: Path) -> dict[str, object]:
@@ -101,14 +106,15 @@ def join(runs: list[Path], output: Path) -> dict[str, object]:
     # Without a presence rule, a fold has no tumor probability.
     columns = [name for name in tables[0][0] if all(name in table[0] for table in tables)]
     rows = [
-        {name: float(row[name]) if name in NUMBERS and row[name] else row[name] for name in columns} | {"fold": fold}
+        {name: float(row[name]) if name in NUMBERS and row[name] else row[name] for name in columns}
+        | {"scored_by_fold": fold}
         for fold, table in zip(FOLDS, tables, strict=True)
         for row in table
     ]
     with_tumor = [row for row in rows if row["truth_pixels"]]
     summaries_of_folds = [json.loads((run / "evaluation-val" / "summary.json").read_text()) for run in runs]
     caveats = [line for summary in summaries_of_folds for line in summary["caveat"].splitlines()]
-    of_fold = {f"fold {fold}": [row for row in with_tumor if row["fold"] == fold] for fold in FOLDS}
+    of_fold = {f"fold {fold}": [row for row in with_tumor if row["scored_by_fold"] == fold] for fold in FOLDS}
     summary = {
         "runs": list(map(str, runs)),
         "intervals": method_of_intervals(rows),

@@ -76,9 +76,14 @@ def check_recipe(options: TrainingOptions) -> None:
     if augmentation.scale_min > augmentation.scale_max:
         raise UserError(
             f"--augmentation.scale-min {augmentation.scale_min} is larger than --augmentation.scale-max "
-            f"{augmentation.scale_max}: swap them."
+            f"{augmentation.scale_max}: lower the one or raise the other."
         )
-    if options.quick and (options.epochs, options.model.width) == (usual.epochs, usual.model.width):
+    # With --init, these come from the initial run.
+    if (
+        options.quick
+        and not options.init
+        and (options.epochs, options.model.width) == (usual.epochs, usual.model.width)
+    ):
         raise UserError(
             "--quick was given with the epochs and the width of the full recipe: leave it out. In Python, unet.recipe "
             "applies it."
