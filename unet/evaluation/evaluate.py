@@ -100,10 +100,6 @@ def draw_outline_plots(scores: list[scoring.SliceScore], summary: dict, output: 
     plots["Dice by threshold"] = evaluation_plots.draw_dice_by_threshold(
         summary["dice_by_threshold"], threshold, output / "threshold_curve.png"
     )
-    if summary["expected_dice"]:
-        plots["Expected and true Dice"] = evaluation_plots.draw_expected_dice(
-            rows, summary["expected_dice"], output / "expected_dice.png"
-        )
     plots["Calibration, precision and recall"] = evaluation_plots.draw_calibration(
         reliability(histogram),
         summary["expected_calibration_error"],
@@ -111,6 +107,10 @@ def draw_outline_plots(scores: list[scoring.SliceScore], summary: dict, output: 
         threshold,
         output / "calibration.png",
     )
+    if summary["expected_dice"]:
+        plots["Expected and true Dice"] = evaluation_plots.draw_expected_dice(
+            rows, summary["expected_dice"], output / "expected_dice.png"
+        )
     return plots
 
 
