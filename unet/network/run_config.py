@@ -74,11 +74,8 @@ class SliceTable:
         return [image_hash(fingerprint) in known or patient in known_patients for fingerprint, patient in pairs]
 
     def rows(self) -> list[dict[str, str]]:
-        """One row per slice, as in slices.csv; UserError if a fact has the name of one of our columns."""
+        """One row per slice, as in slices.csv. No fact has the name of one of our columns: read_patients refuses those."""
         used_for = {id: split for split, ids in self.split.items() for id in ids}
-        taken = {ID, USED_FOR, FINGERPRINT} & next(iter(self.facts.values())).keys()
-        if taken:
-            raise UserError(f"The patients table has a column '{min(taken)}', a reserved name: rename it.")
         return [
             {ID: id, USED_FOR: used_for[id], FINGERPRINT: self.fingerprints[id], **facts}
             for id, facts in self.facts.items()
