@@ -74,7 +74,7 @@ class SliceTable:
         return [image_hash(fingerprint) in known or patient in known_patients for fingerprint, patient in pairs]
 
     def rows(self) -> list[dict[str, str]]:
-        """One row per slice, as in slices.csv. No fact has the name of one of our columns: read_patients refuses those."""
+        """One row per slice, as in slices.csv. Facts never have our names: read_patients refuses these."""
         used_for = {id: split for split, ids in self.split.items() for id in ids}
         return [
             {ID: id, USED_FOR: used_for[id], FINGERPRINT: self.fingerprints[id], **facts}
