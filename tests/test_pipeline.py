@@ -173,13 +173,15 @@ def test_results_for_other_data_are_not_overwritten(trained, phantoms, tmp_path)
     (tmp_path / "file").write_text("")
     done = run_script("evaluate", trained, "--output", "file", cwd=tmp_path)
     assert done.returncode == 2 and "Cannot write to 'file'" in done.stderr
-    for name in ("report.html", "summary.json"):
-        (tmp_path / "mine").mkdir(exist_ok=True)
-        (tmp_path / "mine" / name).write_text("{}")
-        done = run_script("evaluate", trained, "--output", "mine", cwd=tmp_path)
-        assert done.stderr == f"'mine' contains '{name}', but no valid summary.json, so it may not "
-        assert done.stderr.endswith("be ours to replace: choose another --output.\n")
-        assert done.returncode == 2 and (tmp_path / "mine" / name).read_text() == "{}"
+    for folder, name in (("mine", "report.html"), ("other mine", "summary.json")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text("{}")
+        done = run_script("evaluate", trained, "--output", folder, cwd=tmp_path)
+        assert done.stderr == (
+            f"'{folder}' contains '{name}' but no valid summary.json, so it may not be ours to replace: choose another "
+            "--output.\n"
+        )
+        assert done.returncode == 2 and (tmp_path / folder / name).read_text() == "{}"
 
 
 def test_evaluation_scores_every_validation_slice_at_its_native_size(trained):

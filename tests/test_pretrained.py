@@ -87,7 +87,7 @@ def simulated_input() -> np.ndarray:
 
 def test_a_run_in_another_format_says_so(tmp_path):
     (tmp_path / "config.json").write_text('{"format_version": 1, "options": {}}')
-    with pytest.raises(UserError, match="has format 1, but this version reads format 4"):
+    with pytest.raises(UserError, match="has format 1, but this version reads format 5"):
         SavedRun.open(tmp_path)
 
 

@@ -53,7 +53,7 @@ def test_every_file_is_in_one_part_with_the_same_mask(trained, phantoms, tmp_pat
     done = run_script("predict", images, phantoms / "masks", "--run", trained, *again, cwd=tmp_path)
     assert done.returncode == 2 and "shard-2-of-3' belongs to another set of images" in done.stderr
     done = run_script("predict", images, "--run", trained, *again, "--threshold", 0.9, cwd=tmp_path)
-    assert done.returncode == 2 and "shard-2-of-3' was made with another threshold: repeat the" in done.stderr
+    assert done.returncode == 2 and "shard-2-of-3' was made with another threshold: repeat its" in done.stderr
     # One that has run out of memory may have smaller batches.
     done = run_script("predict", images, "--run", trained, *again, "--batch-size", 2, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
