@@ -103,7 +103,7 @@ def scaling(kept: dict) -> str:
     alone, apart, together = kept["slices_per_second"].values()
     return (
         "## Measured and projected speed\n\n"
-        f"Two processes on one machine train one network {together / alone:.2f} times as fast as one process. "
+        f"A second process with one core makes the training of a network {together / alone:.2f} times as fast. "
         f"Measured: two processes with one core each train one network at {together:.1f} slices/s, and two separate "
         f"networks at {apart:.1f} slices/s: an efficiency of {kept['efficiency_of_two']:.0%} (quick recipe, "
         f"{kept['batch_of_each']} slices per step each, over the loopback interface; one process alone: {alone:.1f} "
