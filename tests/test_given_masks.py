@@ -137,7 +137,7 @@ def test_comparisons_with_different_masks_of_the_same_name_are_not_mixed_up(trai
     shutil.copytree(trained, tmp_path / "run")
     assert run_script("evaluate", "run", "--masks", "a/best", cwd=tmp_path).returncode == 0
     done = run_script("evaluate", "run", "--masks", "b/best", cwd=tmp_path)
-    assert done.returncode == 2 and "contains other results: compared is" in done.stderr
+    assert done.returncode == 2 and "contains other results (compared: " in done.stderr
 
 
 def test_what_no_evaluation_wrote_and_results_of_other_labels_are_kept(data):
@@ -150,7 +150,7 @@ def test_what_no_evaluation_wrote_and_results_of_other_labels_are_kept(data):
         assert (data / "mine/gallery.png").read_bytes() == b"a picture of mine"
     assert run_script("evaluate", *masks, "--output", "scores", cwd=data).returncode == 0
     done = run_script("evaluate", *masks, "--output", "scores", "--labels", "any", cwd=data)
-    assert done.returncode == 2 and "contains other results: --labels is none there, but any here" in done.stderr
+    assert done.returncode == 2 and "contains other results (--labels: none, now any): choose another" in done.stderr
     # A comparison would replace the report.
     done = run_script("evaluate", "--masks", "other", "data/masks", "--data", "data", "--output", "scores", cwd=data)
     assert done.returncode == 2 and "'scores' contains 'report.html' but no valid comparison.json" in done.stderr
@@ -173,7 +173,7 @@ def test_runs_that_see_other_images_are_not_compared(trained, tmp_path):
     done = run_script("evaluate", "b", "--no-mirror", "--output", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     done = run_script("evaluate", "b", "--output", "out", cwd=tmp_path)
-    assert done.returncode == 2 and "contains other results: mirror is False there, but True here" in done.stderr
+    assert done.returncode == 2 and "contains other results (mirror: False, now True): choose another" in done.stderr
 
 
 def test_a_missing_mask_is_named(data):

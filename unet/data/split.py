@@ -2,6 +2,7 @@
 
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from unet.tables import Facts
 
 SPLITS = ("train", "val", "test")
 FOLDS = range(5)
+USUAL_FOLDS = 7  # without --fold: five train, one val, one test
 TOO_FEW = ", too few for folds"
 FINAL = "final"  # the value of --fold that trains on all of them
 
@@ -82,8 +84,9 @@ def split_folder(slices: Slices, folder: Path, options: DataOptions, shows_no_tu
                 f"There are no slices to {purpose}. {source}: use --fold 0, which needs five patients outside of test, "
                 "or another split in the table of --patients."
             )
-    patients = {name: {facts[id]["patient"] for id in ids[name]} for name in SPLITS}
-    counts = ", ".join(f"{name} {len(patients[name])} patients / {len(ids[name])} slices" for name in SPLITS)
+    counts = ", ".join(
+        f"{name} {count_patients(ids[name], facts)} patients / {len(ids[name])} slices" for name in SPLITS
+    )
     return Split(ids, facts, f"{source}: {counts}.")
 
 
@@ -101,9 +104,9 @@ def usual_split(facts: Facts, origin: str, kinds: dict[str, str], shows_no_tumor
         raise_problems([f"{origin} has the unknown split '{name}': use train, val or test." for name in unknown])
         return split_of, f"according to {origin}"
     split_of = dict.fromkeys(facts, "train")
-    if shows_no_tumor and len({row["patient"] for row in facts.values()}) < 7:
+    if shows_no_tumor and count_patients(facts, facts) < USUAL_FOLDS:
         return split_of, f"({origin}){TOO_FEW}"
-    test, val, *_ = stratified_folds(list(facts), facts, kinds, 7)
+    test, val, *_ = stratified_folds(list(facts), facts, kinds, USUAL_FOLDS)
     how = f"({origin}) into seven folds: five train, one val, one test"
     return split_of | dict.fromkeys(test, "test") | dict.fromkeys(val, "val"), how
 
@@ -111,7 +114,12 @@ def usual_split(facts: Facts, origin: str, kinds: dict[str, str], shows_no_tumor
 def validation_from_train(facts: Facts, kinds: dict[str, str], split_of: dict[str, str]) -> list[str]:
     """Slices for validation from one seventh of the training patients; none if there are too few patients."""
     ids = [id for id, split in split_of.items() if split == "train"]
-    return stratified_folds(ids, facts, kinds, 7)[0] if len({facts[id]["patient"] for id in ids}) >= 7 else []
+    return stratified_folds(ids, facts, kinds, USUAL_FOLDS)[0] if count_patients(ids, facts) >= USUAL_FOLDS else []
+
+
+def count_patients(ids: Iterable[str], facts: Facts) -> int:
+    """Number of patients of these slices."""
+    return len({facts[id]["patient"] for id in ids})
 
 
 def split_of_fold(
@@ -120,7 +128,7 @@ def split_of_fold(
     """The split of these slices, which are not for testing, with --fold, and how it was made."""
     if fold == FINAL:
         return dict.fromkeys(ids, "train"), "; training on both train and val, as thresholds come from the five folds"
-    if shows_no_tumor and len({facts[id]["patient"] for id in ids}) < len(FOLDS):
+    if shows_no_tumor and count_patients(ids, facts) < len(FOLDS):
         # Otherwise, the same patients would validate in every fold.
         return dict.fromkeys(ids, "train"), TOO_FEW
     validation = set(stratified_folds(ids, facts, kinds, len(FOLDS))[fold])

@@ -43,12 +43,12 @@ def load_labels(folder: Path, slices: Slices, indices: np.ndarray, memory_gib: f
         if pixels is None or pixels.ndim != 2:
             problems.append(f"'{path}' is not a probability map, which --teacher needs: a grey PNG with 8 or 16 bits.")
             continue
-        # A square may show the image with margins, as the network sees it.
-        is_square = pixels.shape[0] == pixels.shape[1]
-        height, width = pixels.shape if is_square else slices.pairs[index].read_image().shape
-        if abs(pixels.shape[0] / pixels.shape[1] - height / width) > 0.01 * height / width:
-            problems.append(f"'{path}' has other proportions than its image of {width} x {height}: make it again.")
-            continue
+        rows, columns = pixels.shape
+        if rows != columns:  # a square may show the image with margins, as the network sees it
+            height, width = slices.pairs[index].read_image().shape
+            if abs(rows / columns - height / width) > 0.01 * height / width:
+                problems.append(f"'{path}' has other proportions than its image of {width} x {height}: make it again.")
+                continue
         probability = resize_into_square(pixels.astype(np.float32) * (255 / np.iinfo(pixels.dtype).max), size)
         labels[index] = np.rint(WEIGHT * probability + (1 - WEIGHT) * 255 * slices.masks[index])
     raise_problems(problems)

@@ -205,8 +205,7 @@ def check_replaceable(output: Path, summary: str, identity: dict[str, object]) -
             there, here = ("none" if each is None else each for each in (old.get(name), value))
             label = f"--{name.replace('_', '-')}" if name in READING else name.replace("_", " ")
             raise UserError(
-                f"'{output}' contains other results: {label} is {there} there, but {here} here. Choose another "
-                "--output."
+                f"'{output}' contains other results ({label}: {there}, now {here}): choose another --output."
             )
 
 

@@ -15,6 +15,7 @@ import hashlib
 import sys
 import tempfile
 from dataclasses import fields, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import keras
@@ -71,8 +72,10 @@ class SavedRun:
             return origin if origin and self.started_from(origin) else None
 
     def started_from(self, other: "SavedRun") -> bool:
-        """Whether this run started from the weights that another one has now. UserError if that has none."""
-        return other.network_fingerprint() == self.config.initial_network
+        """Whether this run started from the weights that another one has now; not if that has none."""
+        with contextlib.suppress(UserError):
+            return other.network_fingerprint() == self.config.initial_network
+        return False
 
     def parent(self) -> "SavedRun | None":
         """The run of --init, whatever its weights are now; None without --init. UserError if it is gone."""
@@ -92,8 +95,9 @@ class SavedRun:
     def lost_origin(self) -> str | None:
         """The run of an --init in the lineage that is gone, or has other weights now, by the name that was given; None
         if all are there."""
-        for run in self.lineage:
-            if run.config.options.init and not run.origin():
+        lineage = self.lineage
+        for run, parent in zip_longest(lineage, lineage[1:]):
+            if run.config.options.init and not (parent and run.started_from(parent)):
                 return run.config.options.init
         return None
 
