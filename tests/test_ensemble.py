@@ -166,8 +166,8 @@ def test_results_of_an_ensemble_are_not_replaced_by_those_of_another(runs, tmp_p
         command = ["--ensemble", "runs/fold0", f"runs/{second}", "--split", "test"]
         done = run_script("evaluate", *command, cwd=tmp_path)
         assert done.returncode == code, done.stderr
-    assert "contains other results: run is " in done.stderr
-    assert re.search(r"run is .*fold0, .*fold1 there, but .*other here. Choose another --output", done.stderr)
+    assert "contains other results (run: " in done.stderr
+    assert re.search(r"run: .*fold0, .*fold1, now .*other\): choose another --output", done.stderr)
 
 
 def test_an_ensemble_is_evaluated_but_not_silently_on_slices_that_a_run_was_trained_on(runs, tmp_path):

@@ -61,7 +61,7 @@ def test_masks_in_another_folder_of_the_same_name_are_not_mixed_up(data):
     shutil.copytree(data / "other", data / "b/other")
     assert run_script("evaluate", "--masks", "other", "--data", "data", cwd=data).returncode == 0
     done = run_script("evaluate", "--masks", "b/other", "--data", "data", cwd=data)
-    assert done.returncode == 2 and "other results: masks is " in done.stderr
+    assert done.returncode == 2 and "other results (masks: " in done.stderr
 
 
 def test_of_what_predict_wrote_the_masks_are_scored(tmp_path):

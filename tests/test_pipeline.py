@@ -162,8 +162,7 @@ def test_results_for_other_data_are_not_overwritten(trained, phantoms, tmp_path)
         done = run_script(*arguments, f"{name}/data", cwd=tmp_path)
         assert done.returncode == code, done.stderr
     assert done.stderr == (
-        f"'out' contains other results: data is {tmp_path}/a/data there, but {tmp_path}/b/data here. "
-        "Choose another --output.\n"
+        f"'out' contains other results (data: {tmp_path}/a/data, now {tmp_path}/b/data): choose another --output.\n"
     )
     # Nor those of another run, or of masks.
     shutil.copytree(trained, tmp_path / "other")
